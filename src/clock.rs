@@ -1,0 +1,222 @@
+//! Time and randomness as values that are passed in. Nothing else in the crate reads a raw clock
+//! or draws a raw random number, so that every race and every clock fault can be simulated.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// A future that resolves when a wait is over.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What both clocks said at one moment.
+///
+/// The wall clock can be stepped by hand or by a time service; the monotonic clock may stand
+/// still while a machine is suspended. Neither is the truth alone, so decisions about expiry take
+/// both (see [`Moment::has_passed`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall-clock time.
+    pub wall: SystemTime,
+    /// Time on the monotonic clock since an arbitrary origin of this process.
+    pub monotonic: Duration,
+}
+
+impl Moment {
+    /// The moment that lies `by` later on both clocks.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self {
+            wall: self.wall.checked_add(by).unwrap_or(self.wall),
+            monotonic: self.monotonic.saturating_add(by),
+        }
+    }
+
+    /// Whether either clock has reached `deadline`.
+    ///
+    /// One clock is enough: after a suspend only the wall clock has moved on, after a step back
+    /// of the wall clock only the monotonic one is right.
+    pub fn has_passed(self, deadline: Self) -> bool {
+        self.wall >= deadline.wall || self.monotonic >= deadline.monotonic
+    }
+
+    /// The time until `deadline`: the shorter of what the two clocks say, zero when passed.
+    pub fn until(self, deadline: Self) -> Duration {
+        let wall = deadline.wall.duration_since(self.wall).unwrap_or_default();
+        wall.min(deadline.monotonic.saturating_sub(self.monotonic))
+    }
+
+    /// The time that passed since `earlier`: the longer of what the two clocks say.
+    pub fn since(self, earlier: Self) -> Duration {
+        let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        wall.max(self.monotonic.saturating_sub(earlier.monotonic))
+    }
+}
+
+/// A source of time. [`SystemClock`] is the real one; `tokenward::testing::ManualClock` is moved
+/// by a test.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Both clocks, now.
+    fn now(&self) -> Moment;
+
+    /// Resolves once the monotonic clock has moved on by `duration`. It may be late after a
+    /// suspend, never early.
+    fn wait(&self, duration: Duration) -> Wait;
+}
+
+/// The clocks of the operating system.
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time counts from now.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the raw clocks")]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the raw clocks")]
+    fn now(&self) -> Moment {
+        Moment { wall: SystemTime::now(), monotonic: self.origin.elapsed() }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one place that waits in real time")]
+    fn wait(&self, duration: Duration) -> Wait {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// A source of unpredictable bytes: states, verifiers, session ids, jitter.
+pub trait Entropy: fmt::Debug + Send + Sync + 'static {
+    /// Fills `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no randomness; nothing secret may be made then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+impl dyn Entropy {
+    /// A number for jitter. Where the source fails, the middle of the range is good enough to
+    /// go on with: jitter is not a secret.
+    pub fn noise(&self) -> u64 {
+        let mut bytes = [0; 8];
+        match self.fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(EntropyError) => u64::MAX / 2,
+        }
+    }
+
+    /// Thirty-two random bytes as 43 characters of base64url without padding.
+    ///
+    /// # Errors
+    ///
+    /// As [`Entropy::fill`].
+    pub fn token(&self) -> Result<String, EntropyError> {
+        use base64::Engine as _;
+        let mut bytes = zeroize::Zeroizing::new([0; 32]);
+        self.fill(bytes.as_mut_slice())?;
+        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes.as_slice()))
+    }
+}
+
+/// The operating system gave no randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gave no randomness, check its entropy source and try again")]
+pub struct EntropyError;
+
+/// The operating system's randomness, through ring.
+#[derive(Debug, Clone)]
+pub struct SystemEntropy(SystemRandom);
+
+impl SystemEntropy {
+    /// The operating system's source.
+    #[allow(clippy::disallowed_methods, reason = "the one place that opens the raw source")]
+    pub fn new() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.fill(buffer).map_err(|_| EntropyError)
+    }
+}
+
+/// The sources of time and randomness that every part of one runtime shares.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Sources {
+    /// The operating system's clock and randomness.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy::new()) }
+    }
+
+    /// Both clocks, now.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// A number for jitter.
+    pub fn noise(&self) -> u64 {
+        self.entropy.noise()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(wall: u64, monotonic: u64) -> Moment {
+        Moment {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(wall),
+            monotonic: Duration::from_secs(monotonic),
+        }
+    }
+
+    #[test]
+    fn a_deadline_passes_when_either_clock_reaches_it() {
+        let deadline = moment(1_000, 100);
+        assert!(!moment(999, 99).has_passed(deadline));
+        assert!(moment(1_000, 10).has_passed(deadline), "suspended: the wall clock alone moved");
+        assert!(moment(10, 100).has_passed(deadline), "stepped back: the monotonic clock is right");
+    }
+
+    #[test]
+    fn the_shorter_way_to_a_deadline_counts() {
+        assert_eq!(moment(990, 60).until(moment(1_000, 100)), Duration::from_secs(10));
+        assert_eq!(moment(2_000, 60).until(moment(1_000, 100)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_token_has_256_bits() {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let token = entropy.token().expect("randomness");
+        assert_eq!(token.len(), 43);
+        assert_ne!(token, entropy.token().expect("randomness"));
+    }
+}

@@ -1,0 +1,198 @@
+//! The one error type of the public interface: opaque, cheap to clone, asked by predicates.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a request to tokenward could not be met.
+///
+/// The kind is private, so that kinds can be added; callers decide by the predicates. One failure
+/// is shared by everyone who waited for it, so a clone costs a reference count. Neither the text
+/// nor the sources ever hold a secret or the body of an answer.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What kind of failure it was. Rooms of the crate make errors by kind; the public sees predicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// The caller gave something that can not be used.
+    InvalidInput,
+    /// A setting is missing or wrong.
+    Configuration,
+    /// There is no such user, provider, session, sign-in or credential.
+    NotFound,
+    /// There is a name for it but it is over: an expired session or sign-in.
+    Expired,
+    /// The user has to sign in (again).
+    ReauthorizationRequired,
+    /// The other side, or the way to it, failed for now.
+    Transient,
+    /// The other side asked for patience.
+    RateLimited,
+    /// The other side answered something that makes no sense.
+    Protocol,
+    /// The outcome of a renewal is not known.
+    Uncertain,
+    /// More is asked than is admitted.
+    Overloaded,
+    /// The actor that worked on it died; asking again is safe.
+    Interrupted,
+    /// The runtime is stopping or has stopped.
+    ShuttingDown,
+    /// The vault is sealed with another key, or there is no key for it.
+    VaultLocked,
+    /// Another process has the vault open.
+    VaultInUse,
+    /// The vault can not be read or written.
+    VaultUnavailable,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, message: message.into(), retry_after: None, source: None }))
+    }
+
+    pub(crate) fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let source = Some(Box::new(source) as _);
+        Self(Arc::new(Inner { kind, message: message.into(), retry_after: None, source }))
+    }
+
+    pub(crate) fn retry_in(kind: ErrorKind, message: impl Into<String>, after: Duration) -> Self {
+        let retry_after = Some(after);
+        Self(Arc::new(Inner { kind, message: message.into(), retry_after, source: None }))
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same request may succeed later with nothing changed by the user: an outage, a
+    /// rate limit, an overload, a restart.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Transient
+                | ErrorKind::RateLimited
+                | ErrorKind::Overloaded
+                | ErrorKind::Interrupted
+                | ErrorKind::VaultUnavailable
+        )
+    }
+
+    /// How long to wait before asking again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the user has to sign in (again) before the request can succeed.
+    pub fn needs_reauthorization(&self) -> bool {
+        self.0.kind == ErrorKind::ReauthorizationRequired
+    }
+
+    /// Whether the request was refused because too many are under way.
+    pub fn is_overloaded(&self) -> bool {
+        self.0.kind == ErrorKind::Overloaded
+    }
+
+    /// Whether the vault's master key is missing or is not the one it was sealed with.
+    pub fn is_vault_locked(&self) -> bool {
+        self.0.kind == ErrorKind::VaultLocked
+    }
+
+    /// Whether another process has the vault open.
+    pub fn is_vault_in_use(&self) -> bool {
+        self.0.kind == ErrorKind::VaultInUse
+    }
+
+    /// Whether what the caller gave can not be used as it is.
+    pub fn is_invalid_input(&self) -> bool {
+        self.0.kind == ErrorKind::InvalidInput
+    }
+
+    /// Whether a setting is missing or wrong, or the provider refuses this client.
+    pub fn is_configuration(&self) -> bool {
+        self.0.kind == ErrorKind::Configuration
+    }
+
+    /// Whether the user, provider, session, sign-in or credential that was named does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.0.kind == ErrorKind::NotFound
+    }
+
+    /// Whether the session or the sign-in that was named has expired.
+    pub fn is_expired(&self) -> bool {
+        self.0.kind == ErrorKind::Expired
+    }
+
+    /// Whether the runtime is stopping or has stopped.
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.kind == ErrorKind::ShuttingDown
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("kind", &self.0.kind).field("message", &self.0.message);
+        if let Some(after) = self.0.retry_after {
+            debug.field("retry_after", &after);
+        }
+        if let Some(source) = &self.0.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<crate::identity::NameError> for Error {
+    fn from(error: crate::identity::NameError) -> Self {
+        Self::new(ErrorKind::InvalidInput, error.to_string())
+    }
+}
+
+impl From<crate::clock::EntropyError> for Error {
+    fn from(error: crate::clock::EntropyError) -> Self {
+        Self::new(ErrorKind::Transient, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predicates_follow_the_kind() {
+        let error = Error::retry_in(
+            ErrorKind::RateLimited,
+            "openai asks for patience, retry in 3s",
+            Duration::from_secs(3),
+        );
+        assert!(error.is_transient());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        assert!(!error.needs_reauthorization());
+        assert_eq!(error.clone().to_string(), "openai asks for patience, retry in 3s");
+    }
+}

@@ -1,0 +1,239 @@
+//! What the runtime reports as it happens: one closed list of events in the crate's own words.
+//! How they reach a subscriber is in [`crate::supervision::events`].
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::identity::{CredentialId, Generation, LoginId, Method, ProviderId, SessionId, UserId};
+
+/// Where a credential stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CredentialState {
+    /// The vault has not answered yet.
+    Loading,
+    /// There is none: never signed in, or signed out.
+    Absent,
+    /// Usable, and not due.
+    Valid,
+    /// Usable, and a renewal is under way.
+    ExpiringSoon,
+    /// Not usable, and a renewal is under way.
+    Refreshing,
+    /// The last renewal failed; usable until it expires, and the next attempt is set.
+    Degraded,
+    /// Expired, the last renewal failed for a reason that is not the user's, and the next attempt
+    /// is set.
+    Expired,
+    /// A renewal's outcome is unknown. What lives of the old token is served; one guarded attempt
+    /// decides.
+    Uncertain,
+    /// Only the user can go on from here, by signing in again.
+    ReauthorizationRequired,
+    /// The vault's record of it can not be opened, or the vault did not answer.
+    Unreadable,
+}
+
+impl CredentialState {
+    /// The name, as events and the REPL write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Absent => "absent",
+            Self::Valid => "valid",
+            Self::ExpiringSoon => "expiring-soon",
+            Self::Refreshing => "refreshing",
+            Self::Degraded => "degraded",
+            Self::Expired => "expired",
+            Self::Uncertain => "uncertain",
+            Self::ReauthorizationRequired => "reauthorization-required",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for CredentialState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Wall-clock time.
+    pub at: SystemTime,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A credential went from one state to another.
+    StateChanged {
+        /// Which.
+        credential: CredentialId,
+        /// The state it left.
+        from: CredentialState,
+        /// The state it is in.
+        to: CredentialState,
+        /// Its generation.
+        generation: Generation,
+        /// Why, where there is more to say.
+        reason: Option<String>,
+    },
+    /// A user signed in, and the credential is durable.
+    SignedIn {
+        /// Which.
+        credential: CredentialId,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A user signed out, and the credential is erased.
+    SignedOut {
+        /// Which.
+        credential: CredentialId,
+        /// Whether the provider confirmed a revocation. Erasure does not depend on it.
+        revoked: bool,
+    },
+    /// A token was renewed, and is durable.
+    Refreshed {
+        /// Which.
+        credential: CredentialId,
+        /// The new generation.
+        generation: Generation,
+        /// When the new token expires, where that is known.
+        expires_at: Option<SystemTime>,
+    },
+    /// A renewal failed.
+    RefreshFailed {
+        /// Which.
+        credential: CredentialId,
+        /// The generation that stays in force.
+        generation: Generation,
+        /// What went wrong; never a secret, never a body.
+        reason: String,
+        /// How long until the next attempt; none where only the user or the operator can help.
+        retry_in: Option<Duration>,
+    },
+    /// The vault could not be written: material is kept in memory, served, and written again.
+    HeldInMemory {
+        /// Which.
+        credential: CredentialId,
+        /// The generation that is not durable yet.
+        generation: Generation,
+        /// What the vault said.
+        reason: String,
+    },
+    /// Material that was held in memory is durable now.
+    HeldMaterialStored {
+        /// Which.
+        credential: CredentialId,
+        /// The generation that is durable now.
+        generation: Generation,
+    },
+    /// A sign-in began.
+    LoginStarted {
+        /// Which.
+        login: LoginId,
+        /// Who signs in.
+        user: UserId,
+        /// Where.
+        provider: ProviderId,
+        /// How.
+        method: Method,
+    },
+    /// A sign-in ended without a credential.
+    LoginFailed {
+        /// Which.
+        login: LoginId,
+        /// Who tried.
+        user: UserId,
+        /// Where.
+        provider: ProviderId,
+        /// Why.
+        reason: String,
+    },
+    /// A session was opened.
+    SessionOpened {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+    },
+    /// A session's active provider changed.
+    SessionSwitched {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+        /// The provider that is active now.
+        provider: ProviderId,
+        /// By which method.
+        method: Method,
+    },
+    /// A session was closed by its user.
+    SessionClosed {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+    },
+    /// A session was inactive for too long and is gone.
+    SessionExpired {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        session: SessionId,
+    },
+    /// An actor died and was started again.
+    ActorRestarted {
+        /// Its place in the tree.
+        actor: String,
+        /// Restarts within the window, this one included.
+        restarts: u32,
+        /// What it died of.
+        reason: String,
+    },
+    /// An actor died too often and is kept down for a while; the rest serve.
+    ActorQuarantined {
+        /// Its place in the tree.
+        actor: String,
+        /// When it is tried again.
+        retry_in: Duration,
+        /// What it died of last.
+        reason: String,
+    },
+    /// An actor that was quarantined runs again.
+    ActorRecovered {
+        /// Its place in the tree.
+        actor: String,
+    },
+    /// The vault refuses writes, or can not be reached.
+    VaultDegraded {
+        /// What it said.
+        reason: String,
+    },
+    /// The vault works again.
+    VaultRecovered,
+    /// A record of the vault can not be opened; it is left as it is and reported.
+    RecordQuarantined {
+        /// What kind of record, in words.
+        record: String,
+        /// Why it does not open.
+        reason: String,
+    },
+    /// The wall clock and the monotonic clock moved apart: a suspend, or a step of the clock.
+    ClockStepped {
+        /// By how much, in milliseconds; positive when the wall clock is ahead.
+        by_millis: i64,
+    },
+    /// The runtime stops.
+    ShuttingDown,
+}

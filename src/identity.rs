@@ -1,0 +1,340 @@
+//! The names of things: users, providers, methods, labels, credentials, sessions, generations.
+//! Each is a type of its own, checked where it is made, so that none can be taken for another.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Entropy, EntropyError};
+
+/// The longest name, in bytes.
+const LONGEST: usize = 200;
+
+/// A name that can not be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {problem}")]
+pub struct NameError {
+    what: &'static str,
+    problem: &'static str,
+}
+
+fn checked(what: &'static str, text: &str) -> Result<Arc<str>, NameError> {
+    let problem = if text.is_empty() {
+        "is empty, give it at least one character"
+    } else if text.len() > LONGEST {
+        "is longer than 200 bytes, use a shorter one"
+    } else if text.chars().any(char::is_control) {
+        "holds a control character, remove it"
+    } else if text.trim() != text {
+        "begins or ends with white space, remove it"
+    } else {
+        return Ok(Arc::from(text));
+    };
+    Err(NameError { what, problem })
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("Checks `text` and makes it a ", $what, ".")]
+            ///
+            /// # Errors
+            ///
+            /// When it is empty, longer than 200 bytes, holds a control character, or begins or
+            /// ends with white space.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                checked($what, text).map(Self)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(&text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+
+            fn try_from(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// A user of the host. The host chooses it; tokenward never interprets it.
+    UserId, "user name"
+}
+name! {
+    /// A provider, such as `anthropic`.
+    ProviderId, "provider name"
+}
+name! {
+    /// Tells several accounts of one user at one provider apart. Most have just `default`.
+    Label, "label"
+}
+
+impl Default for Label {
+    fn default() -> Self {
+        Self(Arc::from("default"))
+    }
+}
+
+/// A way to sign in, which is also the kind of credential that results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Method {
+    /// A key that the user got from the provider. It never expires by itself.
+    ApiKey,
+    /// OAuth 2.0 authorization code with PKCE (RFC 6749 §4.1, RFC 7636).
+    AuthorizationCode,
+    /// OAuth 2.0 device authorization (RFC 8628).
+    DeviceCode,
+    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
+    ClientCredentials,
+    /// OAuth 2.0 JWT-bearer assertion (RFC 7523).
+    JwtBearer,
+}
+
+impl Method {
+    /// The name, as configuration, events and the REPL write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api-key",
+            Self::AuthorizationCode => "authorization-code",
+            Self::DeviceCode => "device-code",
+            Self::ClientCredentials => "client-credentials",
+            Self::JwtBearer => "jwt-bearer",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Method {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        [
+            Self::ApiKey,
+            Self::AuthorizationCode,
+            Self::DeviceCode,
+            Self::ClientCredentials,
+            Self::JwtBearer,
+        ]
+        .into_iter()
+        .find(|method| method.as_str() == text)
+        .ok_or(NameError {
+            what: "method",
+            problem: "is unknown, use api-key, authorization-code, device-code, \
+                      client-credentials or jwt-bearer",
+        })
+    }
+}
+
+/// Names one credential: who it belongs to, where it is used, how it was obtained, and which of
+/// several accounts it is. There is at most one credential for each such name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CredentialId {
+    /// Whose it is.
+    pub user: UserId,
+    /// Where it is used.
+    pub provider: ProviderId,
+    /// How it was obtained.
+    pub method: Method,
+    /// Which of several accounts.
+    pub label: Label,
+}
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.user, self.provider, self.method)?;
+        if self.label == Label::default() { Ok(()) } else { write!(f, "/{}", self.label) }
+    }
+}
+
+/// Counts the material of one credential: each sign-in and each renewal makes a new generation.
+/// Whatever refers to an older one is late, and changes nothing.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// A fresh one of 256 random bits.
+            ///
+            /// # Errors
+            ///
+            /// When the operating system gives no randomness.
+            pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+                entropy.token().map(|token| Self(Arc::from(token)))
+            }
+
+            /// The text, 43 characters of base64url.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                if text.len() == 43 && text.bytes().all(plain) {
+                    Ok(Self(Arc::from(text)))
+                } else {
+                    Err(NameError { what: $what, problem: "is not 43 characters of base64url" })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+random_id! {
+    /// Names one session of one user.
+    SessionId, "session id"
+}
+random_id! {
+    /// Names one pending sign-in. It is not the OAuth `state`.
+    LoginId, "sign-in id"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemEntropy;
+
+    #[test]
+    fn names_are_checked_where_they_are_made() {
+        assert!(UserId::new("ada").is_ok());
+        for bad in ["", " ada", "ada\n", &"x".repeat(201)] {
+            assert!(UserId::new(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            UserId::new("").map_err(|error| error.to_string()),
+            Err("user name is empty, give it at least one character".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_method_reads_what_it_writes() {
+        for method in [Method::ApiKey, Method::AuthorizationCode, Method::JwtBearer] {
+            assert_eq!(method.to_string().parse(), Ok(method));
+        }
+        assert!("password".parse::<Method>().is_err());
+    }
+
+    #[test]
+    fn a_credential_id_reads_like_a_path() {
+        let id = CredentialId {
+            user: UserId::new("ada").expect("a name"),
+            provider: ProviderId::new("openai").expect("a name"),
+            method: Method::AuthorizationCode,
+            label: Label::default(),
+        };
+        assert_eq!(id.to_string(), "ada/openai/authorization-code");
+    }
+
+    #[test]
+    fn a_session_id_survives_a_round_trip() {
+        let id = SessionId::random(&SystemEntropy::new()).expect("randomness");
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert!("short".parse::<SessionId>().is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! What a provider is to the rest of the crate: the trait, and the values that cross it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode};
+use url::Url;
+
+use super::Failure;
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::identity::{Method, ProviderId};
+use crate::oauth::Transport;
+use crate::secret::Secret;
+
+/// An exchange with a provider that is under way.
+pub type Exchanging<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// A place where credentials are obtained and used.
+///
+/// `ProviderSpec` implements it from data and is enough for an ordinary
+/// OAuth 2.0 provider; implement the trait by hand for what data can not say.
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// Its name.
+    fn id(&self) -> &ProviderId;
+
+    /// The methods it offers, the default one first.
+    fn methods(&self) -> &[Method];
+
+    /// Where requests go.
+    fn base_url(&self) -> &Url;
+
+    /// When its tokens are renewed.
+    fn refresh_policy(&self) -> RefreshPolicy;
+
+    /// Checks the shape of an API key, before it is stored.
+    ///
+    /// # Errors
+    ///
+    /// When it can not be a key of this provider; the text says what one looks like.
+    fn check_api_key(&self, key: &Secret) -> Result<(), Error>;
+
+    /// The headers that authenticate a request, in the order in which they are sent. Values that
+    /// hold `secret` are marked sensitive.
+    ///
+    /// # Errors
+    ///
+    /// When the secret can not stand in a header, or the method is not offered.
+    fn headers(&self, method: Method, secret: &Secret) -> Result<HeaderMap, Error>;
+
+    /// Where a browser sign-in may come back to; none when the provider has no browser sign-in.
+    fn redirect(&self) -> Option<&RedirectRules>;
+
+    /// The URL that the user opens to sign in.
+    ///
+    /// # Errors
+    ///
+    /// When the provider has no browser sign-in, or no client id is configured.
+    fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error>;
+
+    /// Exchanges an authorization code for a grant. The code is sent once.
+    fn exchange_code<'a>(
+        &'a self,
+        transport: &'a Transport,
+        exchange: CodeExchange<'a>,
+    ) -> Exchanging<'a, Grant>;
+
+    /// Obtains a new grant for an existing credential: by refresh token, or by asking again where
+    /// the method needs no user.
+    fn renew<'a>(&'a self, transport: &'a Transport, renewal: Renewal<'a>)
+    -> Exchanging<'a, Grant>;
+
+    /// Tells the provider that the grant is over. Best effort, and bounded in time.
+    fn revoke<'a>(
+        &'a self,
+        transport: &'a Transport,
+        revocation: Revocation<'a>,
+    ) -> Exchanging<'a, RevocationOutcome>;
+
+    /// Whether an answer of a resource says that the credential was refused, so that a renewal
+    /// may help.
+    fn refuses_credential(&self, status: StatusCode) -> bool {
+        status == StatusCode::UNAUTHORIZED
+    }
+}
+
+/// When tokens of a provider are renewed, and until when they are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshPolicy {
+    /// Renewal starts this long before expiry. Shortened for tokens that live less than three
+    /// times as long.
+    pub threshold: Duration,
+    /// A token is not used in the last stretch before its expiry. Zero: used until it expires.
+    pub unusable_before_expiry: Duration,
+    /// Renewal is moved forward by up to this share of the threshold, in percent, so that tokens
+    /// that expire together are not renewed together.
+    pub jitter_percent: u8,
+    /// How long a token is used when the provider does not say how long it lives.
+    pub assumed_lifetime: Duration,
+}
+
+impl Default for RefreshPolicy {
+    fn default() -> Self {
+        Self {
+            threshold: Duration::from_secs(5 * 60),
+            unusable_before_expiry: Duration::ZERO,
+            jitter_percent: 20,
+            assumed_lifetime: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// What a provider granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The token that authenticates requests.
+    pub access_token: Secret,
+    /// The token that renews it. None: the answer had none, and the old one stays in force.
+    pub refresh_token: Option<Secret>,
+    /// How long the access token lives, counted from `requested_at`. None: the provider did not
+    /// say. Zero: it was expired when it came.
+    pub lifetime: Option<Duration>,
+    /// Both clocks just before the request was sent.
+    pub requested_at: Moment,
+    /// The provider's own clock, from the `Date` of its answer.
+    pub server_date: Option<SystemTime>,
+    /// What was granted, when the provider said so.
+    pub scopes: Option<Vec<String>>,
+    /// Whose account it is, when the provider said so.
+    pub account: Option<String>,
+}
+
+/// What goes into an authorization URL.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthorizationRequest<'a> {
+    /// Where the browser comes back to.
+    pub redirect_uri: &'a str,
+    /// The PKCE challenge, S256 (RFC 7636 §4.2).
+    pub code_challenge: &'a str,
+    /// Binds the answer to this sign-in (RFC 6749 §10.12).
+    pub state: &'a Secret,
+}
+
+/// What goes into the exchange of an authorization code.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeExchange<'a> {
+    /// The authorization code.
+    pub code: &'a Secret,
+    /// The state of this sign-in; some providers want it in the exchange.
+    pub state: &'a Secret,
+    /// Exactly the redirect URI of the authorization request (RFC 6749 §4.1.3).
+    pub redirect_uri: &'a str,
+    /// The PKCE verifier.
+    pub code_verifier: &'a Secret,
+}
+
+/// What goes into a renewal.
+#[derive(Debug, Clone, Copy)]
+pub struct Renewal<'a> {
+    /// How the credential was obtained.
+    pub method: Method,
+    /// The refresh token, where the method has one.
+    pub refresh_token: Option<&'a Secret>,
+}
+
+/// What goes into a revocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Revocation<'a> {
+    /// How the credential was obtained.
+    pub method: Method,
+    /// The access token, or the API key.
+    pub access_token: &'a Secret,
+    /// The refresh token, where there is one.
+    pub refresh_token: Option<&'a Secret>,
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevocationOutcome {
+    /// The provider confirmed it.
+    Revoked,
+    /// The provider has no way to revoke such a credential.
+    NotOffered,
+}
+
+/// Where a browser sign-in may come back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectRules {
+    /// The host as it stands in the redirect URI: `localhost` or `127.0.0.1`. The listener binds
+    /// the loopback address in either case.
+    pub host: String,
+    /// The path, beginning with a slash.
+    pub path: String,
+    /// The ports that the provider accepts; empty: any.
+    pub ports: Vec<u16>,
+    /// The page that shows the code to paste, for when no listener can be reached.
+    pub manual: Option<String>,
+}

@@ -1,0 +1,66 @@
+//! How a provider's failures are told apart: one closed list of classes, each with one meaning for
+//! the credential's life.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why an exchange with a provider did not produce a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means for the credential.
+    pub class: FailureClass,
+    /// What happened, for people: status and error code, never a body, never a secret.
+    pub reason: String,
+}
+
+/// What a failure means for the credential's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// The provider or the way to it failed before anything was spent: keep the credential, try
+    /// again with back-off, no sooner than the provider asked for.
+    Transient {
+        /// The provider's `Retry-After`, when it gave one.
+        retry_after: Option<Duration>,
+    },
+    /// The endpoint limits the rate: as transient, and no sooner than the provider asked for.
+    RateLimited {
+        /// The provider's `Retry-After`, when it gave one.
+        retry_after: Option<Duration>,
+    },
+    /// The provider said that this grant is over. Only codes of the provider's table say so.
+    ReauthorizationRequired,
+    /// The operator has to act: a wrong client, scope or endpoint. The credential is kept.
+    Misconfigured,
+    /// The answer makes no sense: HTML, torn JSON, a missing token. The credential is kept and
+    /// tried again with a long back-off.
+    Protocol,
+    /// The request may have reached the provider, and no usable answer came back: a single-use
+    /// refresh token may be spent.
+    Uncertain,
+}
+
+impl Failure {
+    /// A failure of `class`, explained by `reason`.
+    pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into() }
+    }
+
+    /// What the provider asked for by `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.class {
+            FailureClass::Transient { retry_after } | FailureClass::RateLimited { retry_after } => {
+                retry_after
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
