@@ -1,1 +1,22 @@
-//! The supervision room.
+//! The actor machinery, without any domain: supervisors that restart by policy, handles that
+//! outlive restarts, one timer service, and events. Everything here is a value of one runtime.
+
+mod actor;
+mod child;
+mod deadlines;
+pub mod events;
+mod handle;
+mod nursery;
+mod restart;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod timekeeper;
+
+pub use child::{ChildSpec, Spawning};
+pub use events::{EventBus, Events, Notice};
+pub use handle::{AskError, Handle, Permit, Reply};
+pub use nursery::{ChildStatus, TreeNode};
+pub use restart::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+pub use supervisor::Supervisor;
+pub use timekeeper::{Alarm, Timekeeper};

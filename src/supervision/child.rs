@@ -1,0 +1,147 @@
+//! What a supervisor has to know to run a child: how to start it, how it is restarted, how many
+//! requests it admits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use ractor::concurrency::JoinHandle;
+use ractor::{ActorCell, ActorRef, Message, SpawnErr};
+
+use super::handle::{Handle, Rebind};
+use super::restart::{Restart, RestartLedger, RestartPolicy};
+use super::supervisor::Family;
+use crate::clock::Sources;
+
+/// How many requests a child admits at a time when its specification does not say.
+const ADMISSION: usize = 16_384;
+
+/// What a child's starter is given at each start and restart.
+#[derive(Debug)]
+pub struct Spawning<M: Message> {
+    /// Whom to link the new actor to, with `Actor::spawn_linked`.
+    pub supervisor: ActorCell,
+    /// The child's own handle, which will be bound to the new actor.
+    pub handle: Handle<M>,
+}
+
+/// How to run one child.
+///
+/// The starter spawns the actor linked to [`Spawning::supervisor`] and without a name, since names
+/// live in a process-wide registry. It runs in a task of its own, after the former incarnation is
+/// entirely gone, its state dropped. When it fails or panics, that is an exit like any other, and
+/// the policy decides.
+///
+/// What a child dies of is reported in events and logs, shortened: an actor never puts a secret
+/// into a panic or into an error that ends it.
+pub struct ChildSpec<M: Message> {
+    name: Arc<str>,
+    start: Box<StartFn<M>>,
+    restart: Restart,
+    policy: RestartPolicy,
+    escalates: bool,
+    admission: usize,
+}
+
+type StartFn<M> = dyn Fn(Spawning<M>) -> BoxFuture<'static, Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>>
+    + Send
+    + Sync;
+
+impl<M: Message> ChildSpec<M> {
+    /// A permanent child with the default policy, which admits 16,384 requests at a time.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        start: impl Fn(
+            Spawning<M>,
+        ) -> BoxFuture<'static, Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            start: Box::new(start),
+            restart: Restart::default(),
+            policy: RestartPolicy::default(),
+            escalates: false,
+            admission: ADMISSION,
+        }
+    }
+
+    /// Which exits are followed by a restart.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How often and how fast it is restarted.
+    #[must_use]
+    pub fn policy(mut self, policy: RestartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Nothing works without this child: when its restarts are exhausted it is not quarantined,
+    /// but the whole tree's [`escalation`](super::Supervisor::escalation) is set.
+    #[must_use]
+    pub fn escalates(mut self) -> Self {
+        self.escalates = true;
+        self
+    }
+
+    /// How many requests may wait for an answer at a time before callers are refused.
+    #[must_use]
+    pub fn admission(mut self, requests: usize) -> Self {
+        self.admission = requests;
+        self
+    }
+
+    /// The handle, and what the supervisor keeps, with the message's type erased.
+    pub(super) fn into_parts(self, sources: &Sources) -> (Handle<M>, Newcomer) {
+        let handle = Handle::unbound(Arc::clone(&self.name), self.admission, sources.clone());
+        let (start, spawning_handle) = (self.start, handle.clone());
+        let newcomer = Newcomer {
+            name: self.name,
+            slot: handle.slot(),
+            start: Arc::new(move |supervisor| {
+                let starting = start(Spawning { supervisor, handle: spawning_handle.clone() });
+                Box::pin(async move {
+                    starting.await.map(|(actor, running)| (actor.get_cell(), running))
+                })
+            }),
+            ledger: RestartLedger::new(self.restart, self.policy, self.escalates),
+            family: None,
+        };
+        (handle, newcomer)
+    }
+}
+
+impl<M: Message> fmt::Debug for ChildSpec<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("name", &self.name)
+            .field("restart", &self.restart)
+            .field("policy", &self.policy)
+            .field("escalates", &self.escalates)
+            .field("admission", &self.admission)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts one incarnation beneath the given supervisor.
+pub(super) type Starter = Arc<
+    dyn Fn(ActorCell) -> BoxFuture<'static, Result<(ActorCell, JoinHandle<()>), SpawnErr>>
+        + Send
+        + Sync,
+>;
+
+/// A child that its supervisor does not have yet.
+pub(super) struct Newcomer {
+    pub(super) name: Arc<str>,
+    pub(super) slot: Arc<dyn Rebind>,
+    pub(super) start: Starter,
+    pub(super) ledger: RestartLedger,
+    /// What is beneath it, when it is a supervisor itself.
+    pub(super) family: Option<Arc<Family>>,
+}

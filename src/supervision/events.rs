@@ -1,0 +1,98 @@
+//! How events reach their subscribers: a bounded broadcast. A subscriber that is too slow misses
+//! the oldest events and is told how many; it never slows the runtime.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use crate::clock::Sources;
+use crate::event::{Event, EventKind};
+
+/// How many events are kept for a subscriber that has not taken them yet.
+const KEPT: usize = 1_024;
+
+/// Where the parts of one runtime report what happens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventBus {
+    sender: broadcast::Sender<Arc<Event>>,
+    sources: Sources,
+}
+
+impl EventBus {
+    /// A bus without subscribers, whose events carry the time of `sources`.
+    pub fn new(sources: Sources) -> Self {
+        Self { sender: broadcast::Sender::new(KEPT), sources }
+    }
+
+    /// Reports `kind`, now. Never waits; without subscribers it costs next to nothing.
+    pub fn emit(&self, kind: EventKind) {
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        let event = Event { at: self.sources.now().wall, kind };
+        // The last subscriber may have left meanwhile; then no one misses it.
+        let _ = self.sender.send(Arc::new(event));
+    }
+
+    /// Everything that is reported from now on.
+    pub fn subscribe(&self) -> Events {
+        Events(self.sender.subscribe())
+    }
+}
+
+/// What a subscriber receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Something happened.
+    Event(Arc<Event>),
+    /// The subscriber was too slow: this many events are gone.
+    Missed(u64),
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Arc<Event>>);
+
+impl Events {
+    /// The next notice, in order; `None` when the runtime is gone. Nothing is lost when the future
+    /// is dropped before it is ready.
+    pub async fn next(&mut self) -> Option<Notice> {
+        match self.0.recv().await {
+            Ok(event) => Some(Notice::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_subscriber_sees_every_event_in_order() {
+        let bus = EventBus::new(Sources::system());
+        let (mut one, mut two) = (bus.subscribe(), bus.subscribe());
+        bus.emit(EventKind::VaultRecovered);
+        bus.emit(EventKind::ShuttingDown);
+        for events in [&mut one, &mut two] {
+            for expected in [EventKind::VaultRecovered, EventKind::ShuttingDown] {
+                let Some(Notice::Event(event)) = events.next().await else { panic!("no event") };
+                assert_eq!(event.kind, expected);
+            }
+        }
+        drop(bus);
+        assert_eq!(one.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_is_told_what_it_missed_and_gets_the_rest() {
+        let bus = EventBus::new(Sources::system());
+        let mut slow = bus.subscribe();
+        for _ in 0..KEPT + 7 {
+            bus.emit(EventKind::ShuttingDown);
+        }
+        assert_eq!(slow.next().await, Some(Notice::Missed(7)));
+        assert!(matches!(slow.next().await, Some(Notice::Event(_))));
+    }
+}

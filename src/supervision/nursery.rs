@@ -1,0 +1,277 @@
+//! The children of one supervisor and the phase each of them is in. It is shared by the
+//! supervisor's incarnations and its handles, so that a supervisor's own crash forgets no child.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ractor::concurrency::JoinHandle;
+use ractor::{ActorCell, ActorId};
+
+use super::child::{Newcomer, Starter};
+use super::handle::{Binding, Rebind, Reply};
+use super::restart::{Exit, RestartLedger};
+use super::supervisor::Family;
+use crate::error::Error;
+
+/// How a child fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildStatus {
+    /// It serves.
+    Running,
+    /// It is being started, or waits to be started again.
+    Restarting,
+    /// It failed too often and is kept down for a while.
+    Quarantined,
+    /// It does not come back.
+    Stopped,
+}
+
+/// A supervision tree as it is now, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeNode {
+    /// The name beneath the parent.
+    pub name: String,
+    /// How it fares.
+    pub status: ChildStatus,
+    /// How often it was restarted since it was added.
+    pub restarts: u32,
+    /// What is beneath it, in the order in which it was added.
+    pub children: Vec<TreeNode>,
+}
+
+/// A child's number within its supervisor; later children have higher ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ChildId(u64);
+
+/// One waiting or starting task's number within its child; older ones' reports are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Turn(u64);
+
+/// How an incarnation ended, and of what.
+#[derive(Debug, Clone)]
+pub(super) struct Death {
+    pub(super) exit: Exit,
+    pub(super) reason: String,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub(super) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(super) enum Phase {
+    Starting {
+        _task: Task,
+    },
+    Running {
+        cell: ActorCell,
+        probation: Option<Task>,
+    },
+    BackingOff {
+        _task: Task,
+    },
+    Quarantined {
+        _task: Task,
+    },
+    /// It escalated: the tree is about to be taken down.
+    GivenUp,
+}
+
+pub(super) struct Child {
+    pub(super) name: Arc<str>,
+    pub(super) start: Starter,
+    pub(super) slot: Arc<dyn Rebind>,
+    pub(super) ledger: RestartLedger,
+    pub(super) family: Option<Arc<Family>>,
+    pub(super) phase: Phase,
+    pub(super) turn: Turn,
+    /// Ends when the last incarnation is entirely gone.
+    pub(super) former: Option<JoinHandle<()>>,
+    /// What the last incarnation died of.
+    pub(super) last_reason: String,
+    pub(super) restarts: u32,
+    /// Who waits for the first start.
+    pub(super) starter: Option<Reply<Result<(), Error>>>,
+    /// Who waits for the end; there is one as soon as the child is to end.
+    pub(super) stoppers: Vec<Reply<bool>>,
+    pub(super) stopping: bool,
+}
+
+impl Child {
+    pub(super) fn next_turn(&mut self) -> Turn {
+        self.turn.0 += 1;
+        self.turn
+    }
+
+    fn status(&self) -> ChildStatus {
+        match self.phase {
+            Phase::Running { .. } => ChildStatus::Running,
+            Phase::Starting { .. } | Phase::BackingOff { .. } => ChildStatus::Restarting,
+            Phase::Quarantined { .. } => ChildStatus::Quarantined,
+            Phase::GivenUp => ChildStatus::Stopped,
+        }
+    }
+
+    fn cell(&self) -> Option<&ActorCell> {
+        match &self.phase {
+            Phase::Running { cell, .. } => Some(cell),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.slot.rebind(Binding::Stopped);
+        if let Some(family) = &self.family {
+            family.nursery().clear();
+        }
+    }
+}
+
+/// The table of children.
+#[derive(Default)]
+pub(super) struct Nursery {
+    pub(super) children: BTreeMap<ChildId, Child>,
+    by_name: HashMap<Arc<str>, ChildId>,
+    by_actor: HashMap<ActorId, ChildId>,
+    /// Exits of actors that died before their start was reported.
+    early_deaths: HashMap<ActorId, Death>,
+    last_id: u64,
+    /// No child is added any more. Those that are to serve to their end are still restarted.
+    pub(super) closed: bool,
+}
+
+impl Nursery {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// Takes a child in whose first start is under way.
+    pub(super) fn add(
+        &mut self,
+        newcomer: Newcomer,
+        starter: Reply<Result<(), Error>>,
+        begin: impl FnOnce(ChildId, &mut Child),
+    ) {
+        self.last_id += 1;
+        let id = ChildId(self.last_id);
+        let mut child = Child {
+            name: newcomer.name,
+            start: newcomer.start,
+            slot: newcomer.slot,
+            ledger: newcomer.ledger,
+            family: newcomer.family,
+            phase: Phase::GivenUp,
+            turn: Turn::default(),
+            former: None,
+            last_reason: String::new(),
+            restarts: 0,
+            starter: Some(starter),
+            stoppers: Vec::new(),
+            stopping: false,
+        };
+        begin(id, &mut child);
+        self.by_name.insert(Arc::clone(&child.name), id);
+        self.children.insert(id, child);
+    }
+
+    pub(super) fn remove(&mut self, id: ChildId) -> Option<Child> {
+        let child = self.children.remove(&id)?;
+        self.by_name.remove(&child.name);
+        if let Some(cell) = child.cell() {
+            self.by_actor.remove(&cell.get_id());
+        }
+        Some(child)
+    }
+
+    pub(super) fn id_of(&self, name: &str) -> Option<ChildId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Remembers whose incarnation `actor` is. Its death, if it was faster than this.
+    pub(super) fn adopt(&mut self, actor: ActorId, id: ChildId) -> Option<Death> {
+        self.by_actor.insert(actor, id);
+        let death = self.early_deaths.remove(&actor);
+        if !self.early_deaths.is_empty() && !self.is_anyone_starting() {
+            self.early_deaths.clear();
+        }
+        death
+    }
+
+    /// Whose incarnation died. When it is no one's yet, the death is kept for [`Nursery::adopt`].
+    pub(super) fn bury(&mut self, actor: ActorId, death: Death) -> Option<(ChildId, Death)> {
+        if let Some(id) = self.by_actor.remove(&actor) {
+            return Some((id, death));
+        }
+        if self.is_anyone_starting() {
+            self.early_deaths.insert(actor, death);
+        }
+        None
+    }
+
+    /// Drops all children, with their tasks, and takes no more.
+    pub(super) fn clear(&mut self) {
+        *self = Self { closed: true, last_id: self.last_id, ..Self::default() };
+    }
+
+    /// Names of the children, last-started first.
+    pub(super) fn names_from_the_last(&self) -> Vec<Arc<str>> {
+        self.children.values().rev().map(|child| Arc::clone(&child.name)).collect()
+    }
+
+    /// The running incarnation of the child at `path`: its name, or the name of a supervisor,
+    /// a slash, and a path beneath it.
+    pub(super) fn running(&self, path: &str) -> Option<ActorCell> {
+        if let Some(child) = self.id_of(path).and_then(|id| self.children.get(&id)) {
+            return child.cell().cloned();
+        }
+        self.children.values().find_map(|child| {
+            let beneath = path.strip_prefix(&*child.name)?.strip_prefix('/')?;
+            child.family.as_ref()?.nursery().running(beneath)
+        })
+    }
+
+    /// The paths of everything that `name` still consists of: itself, or what is beneath it.
+    pub(super) fn remains_of(&self, name: &str) -> Vec<String> {
+        let Some(child) = self.id_of(name).and_then(|id| self.children.get(&id)) else {
+            return Vec::new();
+        };
+        let beneath = child.family.as_ref().map(|family| {
+            let nursery = family.nursery();
+            let names = nursery.names_from_the_last();
+            names.iter().flat_map(|beneath| nursery.remains_of(beneath)).collect::<Vec<_>>()
+        });
+        match beneath {
+            Some(beneath) if !beneath.is_empty() => {
+                beneath.into_iter().map(|path| format!("{name}/{path}")).collect()
+            }
+            _ => vec![name.to_owned()],
+        }
+    }
+
+    pub(super) fn tree(&self) -> Vec<TreeNode> {
+        let node = |child: &Child| TreeNode {
+            name: child.name.to_string(),
+            status: child.status(),
+            restarts: child.restarts,
+            children: child.family.as_ref().map_or_else(Vec::new, |family| family.nursery().tree()),
+        };
+        self.children.values().map(node).collect()
+    }
+
+    fn is_anyone_starting(&self) -> bool {
+        self.children.values().any(|child| matches!(child.phase, Phase::Starting { .. }))
+    }
+}
