@@ -1,5 +1,32 @@
-//! The OAuth 2.0 protocol as a client: no actors, no domain.
+//! The OAuth 2.0 protocol as a client: requests, answers, and the way out to the endpoints. It
+//! knows no provider and no actor; what a refusal means for a credential is decided above.
 
-/// The way out to token endpoints.
-#[derive(Debug, Clone)]
-pub struct Transport {}
+mod authorize;
+mod call;
+mod client_credentials;
+mod exchange;
+mod jwt;
+mod pkce;
+mod profile;
+mod refresh;
+mod response;
+mod revoke;
+pub(crate) mod tls;
+mod transport;
+
+pub use authorize::AuthorizationRequest;
+pub use exchange::CodeExchange;
+pub use pkce::Pkce;
+pub use profile::{BodyEncoding, ClientAuthentication, RequestProfile};
+pub use transport::{Limits, Transport};
+
+pub(crate) use authorize::authorization_url;
+pub(crate) use call::{ExchangeError, TokenEndpoint, TokenGrant};
+pub(crate) use client_credentials::request_client_credentials;
+pub(crate) use exchange::exchange_code;
+pub(crate) use jwt::claim_at;
+pub(crate) use profile::Client;
+pub(crate) use refresh::refresh;
+pub(crate) use response::Refusal;
+pub(crate) use revoke::revoke;
+pub(crate) use transport::OUR_USER_AGENT;

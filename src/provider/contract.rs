@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Failure;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::identity::{Method, ProviderId};
-use crate::oauth::Transport;
+use crate::oauth::{AuthorizationRequest, CodeExchange, Transport};
 use crate::secret::Secret;
 
 /// An exchange with a provider that is under way.
@@ -79,6 +80,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         revocation: Revocation<'a>,
     ) -> Exchanging<'a, RevocationOutcome>;
 
+    /// Whether its tokens are kept between requests. When not, each request for one asks the
+    /// provider anew; only methods that need no user can do without.
+    fn caches_tokens(&self) -> bool {
+        true
+    }
+
     /// Whether an answer of a resource says that the credential was refused, so that a renewal
     /// may help.
     fn refuses_credential(&self, status: StatusCode) -> bool {
@@ -87,27 +94,31 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 }
 
 /// When tokens of a provider are renewed, and until when they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RefreshPolicy {
     /// Renewal starts this long before expiry. Shortened for tokens that live less than three
     /// times as long.
+    #[serde(with = "crate::config::duration")]
     pub threshold: Duration,
     /// A token is not used in the last stretch before its expiry. Zero: used until it expires.
+    #[serde(with = "crate::config::duration")]
     pub unusable_before_expiry: Duration,
     /// Renewal is moved forward by up to this share of the threshold, in percent, so that tokens
     /// that expire together are not renewed together.
     pub jitter_percent: u8,
     /// How long a token is used when the provider does not say how long it lives.
+    #[serde(with = "crate::config::duration")]
     pub assumed_lifetime: Duration,
 }
 
 impl Default for RefreshPolicy {
     fn default() -> Self {
         Self {
-            threshold: Duration::from_secs(5 * 60),
+            threshold: Duration::from_mins(5),
             unusable_before_expiry: Duration::ZERO,
             jitter_percent: 20,
-            assumed_lifetime: Duration::from_secs(60 * 60),
+            assumed_lifetime: Duration::from_hours(1),
         }
     }
 }
@@ -130,30 +141,6 @@ pub struct Grant {
     pub scopes: Option<Vec<String>>,
     /// Whose account it is, when the provider said so.
     pub account: Option<String>,
-}
-
-/// What goes into an authorization URL.
-#[derive(Debug, Clone, Copy)]
-pub struct AuthorizationRequest<'a> {
-    /// Where the browser comes back to.
-    pub redirect_uri: &'a str,
-    /// The PKCE challenge, S256 (RFC 7636 §4.2).
-    pub code_challenge: &'a str,
-    /// Binds the answer to this sign-in (RFC 6749 §10.12).
-    pub state: &'a Secret,
-}
-
-/// What goes into the exchange of an authorization code.
-#[derive(Debug, Clone, Copy)]
-pub struct CodeExchange<'a> {
-    /// The authorization code.
-    pub code: &'a Secret,
-    /// The state of this sign-in; some providers want it in the exchange.
-    pub state: &'a Secret,
-    /// Exactly the redirect URI of the authorization request (RFC 6749 §4.1.3).
-    pub redirect_uri: &'a str,
-    /// The PKCE verifier.
-    pub code_verifier: &'a Secret,
 }
 
 /// What goes into a renewal.
@@ -186,7 +173,8 @@ pub enum RevocationOutcome {
 }
 
 /// Where a browser sign-in may come back to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RedirectRules {
     /// The host as it stands in the redirect URI: `localhost` or `127.0.0.1`. The listener binds
     /// the loopback address in either case.
@@ -194,7 +182,9 @@ pub struct RedirectRules {
     /// The path, beginning with a slash.
     pub path: String,
     /// The ports that the provider accepts; empty: any.
+    #[serde(default)]
     pub ports: Vec<u16>,
     /// The page that shows the code to paste, for when no listener can be reached.
+    #[serde(default)]
     pub manual: Option<String>,
 }

@@ -1,10 +1,23 @@
 //! What a provider is: the trait, the data that implements it, and the catalogue of built-in ones.
 
+pub mod catalog;
+mod check;
+mod configured;
 mod contract;
+mod errors;
 mod failure;
+mod interpret;
+mod spec;
+mod template;
 
 pub use contract::{
-    AuthorizationRequest, CodeExchange, Exchanging, Grant, Provider, RedirectRules, RefreshPolicy,
-    Renewal, Revocation, RevocationOutcome,
+    Exchanging, Grant, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
+    RevocationOutcome,
 };
+pub use errors::{ErrorTable, Otherwise};
 pub use failure::{Failure, FailureClass};
+pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
+
+pub use crate::oauth::{
+    AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, RequestProfile,
+};

@@ -1,0 +1,52 @@
+//! Where a credential may travel at all: the one rule that every request with a secret obeys.
+
+use url::{Host, Url};
+
+/// Whether a credential may travel to `url`: over https, or in plain text within this machine
+/// (127.0.0.0/8, `::1`, `localhost`).
+pub(crate) fn may_carry_secrets(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a url")
+    }
+
+    #[test]
+    fn credentials_travel_by_https_or_within_the_machine() {
+        for fine in [
+            "https://auth.openai.com/oauth/token",
+            "http://127.0.0.1:8080/",
+            "http://127.9.9.9/",
+            "http://[::1]:1/",
+            "http://localhost:1455/auth/callback",
+            "http://LOCALHOST/",
+        ] {
+            assert!(may_carry_secrets(&url(fine)), "{fine}");
+        }
+        for refused in [
+            "http://example.com/",
+            "http://localhost.example.com/",
+            "http://128.0.0.1/",
+            "http://0.0.0.0/",
+            "http://[::ffff:8.8.8.8]/",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+        ] {
+            assert!(!may_carry_secrets(&url(refused)), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Settings from environment variables. They are read once, through a lookup that a test can
+//! replace; an empty variable counts as unset.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::Url;
+
+use super::endpoint::may_carry_secrets;
+use super::problem::{Problem, Problems};
+use crate::identity::ProviderId;
+use crate::secret::Secret;
+
+/// What a provider takes from the environment: its name, its API key, its OAuth client.
+const PROVIDERS: [(&str, Option<&str>, &str, &str); 4] = [
+    (
+        "anthropic",
+        Some("ANTHROPIC_API_KEY"),
+        "ANTHROPIC_OAUTH_CLIENT_ID",
+        "ANTHROPIC_OAUTH_CLIENT_SECRET",
+    ),
+    ("openai", Some("OPENAI_API_KEY"), "OPENAI_OAUTH_CLIENT_ID", "OPENAI_OAUTH_CLIENT_SECRET"),
+    ("google", Some("GEMINI_API_KEY"), "GOOGLE_OAUTH_CLIENT_ID", "GOOGLE_OAUTH_CLIENT_SECRET"),
+    ("orange", None, "ORANGE_CLIENT_ID", "ORANGE_CLIENT_SECRET"),
+];
+
+const ORANGE_TOKEN_ENDPOINT: &str = "ORANGE_TOKEN_ENDPOINT";
+const ORANGE_OAUTH_SCOPE: &str = "ORANGE_OAUTH_SCOPE";
+const CACHE_ENABLED: &str = "OAUTH_CACHE_ENABLED";
+const REFRESH_THRESHOLD: &str = "OAUTH_REFRESH_THRESHOLD_MINUTES";
+const ENCRYPTION_KEY: &str = "CREDENTIAL_ENCRYPTION_KEY";
+
+/// The longest refresh threshold that makes sense: a day.
+const LONGEST_THRESHOLD_MINUTES: u64 = 24 * 60;
+
+/// The settings that were found in the environment.
+///
+/// Reading changes nothing: `ProviderSpec::with_environment` applies what concerns a provider, and
+/// an API key is offered by [`Environment::api_key`] for the host to sign in with. It never takes
+/// the place of a stored sign-in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    clients: BTreeMap<String, ClientSettings>,
+    api_keys: BTreeMap<String, Secret>,
+    token_endpoints: BTreeMap<String, Url>,
+    scopes: BTreeMap<String, Vec<String>>,
+    cache_tokens: Option<bool>,
+    refresh_threshold: Option<Duration>,
+    encryption_key: Option<Secret>,
+}
+
+/// An OAuth client of the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The client id.
+    pub id: String,
+    /// The client secret, where the client has one.
+    pub secret: Option<Secret>,
+}
+
+impl Environment {
+    /// Reads the variables of this process.
+    ///
+    /// # Errors
+    ///
+    /// All variables that can not be used, at once.
+    pub fn from_process() -> Result<Self, Problems> {
+        // A value that is not Unicode is kept as damaged text, so that its check refuses it.
+        Self::read(|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()))
+    }
+
+    /// Reads the variables through `lookup`.
+    ///
+    /// # Errors
+    ///
+    /// All variables that can not be used, at once.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut reader = Reader { lookup, problems: Vec::new() };
+        let mut environment = Self::default();
+        for (provider, key, id, secret) in PROVIDERS {
+            if let Some(key) = key.and_then(|name| reader.secret(name)) {
+                environment.api_keys.insert(provider.to_owned(), key);
+            }
+            if let Some(client) = reader.client(id, secret) {
+                environment.clients.insert(provider.to_owned(), client);
+            }
+        }
+        if let Some(endpoint) = reader.endpoint(ORANGE_TOKEN_ENDPOINT) {
+            environment.token_endpoints.insert("orange".to_owned(), endpoint);
+        }
+        if let Some(scope) = reader.text(ORANGE_OAUTH_SCOPE) {
+            let scopes = scope.split_ascii_whitespace().map(str::to_owned).collect();
+            environment.scopes.insert("orange".to_owned(), scopes);
+        }
+        environment.cache_tokens = reader.flag(CACHE_ENABLED);
+        environment.refresh_threshold = reader.minutes(REFRESH_THRESHOLD);
+        environment.encryption_key = reader.secret(ENCRYPTION_KEY);
+        Problems::check(reader.problems).map(|()| environment)
+    }
+
+    /// The API key that the environment offers for `provider`.
+    pub fn api_key(&self, provider: &ProviderId) -> Option<&Secret> {
+        self.api_keys.get(provider.as_str())
+    }
+
+    /// The OAuth client that the environment names for `provider`.
+    pub fn client(&self, provider: &ProviderId) -> Option<&ClientSettings> {
+        self.clients.get(provider.as_str())
+    }
+
+    /// The token endpoint that the environment names for `provider`.
+    pub fn token_endpoint(&self, provider: &ProviderId) -> Option<&Url> {
+        self.token_endpoints.get(provider.as_str())
+    }
+
+    /// The scopes that the environment names for `provider`.
+    pub fn scopes(&self, provider: &ProviderId) -> Option<&[String]> {
+        self.scopes.get(provider.as_str()).map(Vec::as_slice)
+    }
+
+    /// Whether tokens are kept between requests (`OAUTH_CACHE_ENABLED`).
+    pub fn cache_tokens(&self) -> Option<bool> {
+        self.cache_tokens
+    }
+
+    /// How long before expiry tokens are renewed (`OAUTH_REFRESH_THRESHOLD_MINUTES`).
+    pub fn refresh_threshold(&self) -> Option<Duration> {
+        self.refresh_threshold
+    }
+
+    /// The master key of the vault, as it stands in `CREDENTIAL_ENCRYPTION_KEY`. Whether it is one
+    /// is for the vault to say.
+    pub fn encryption_key(&self) -> Option<&Secret> {
+        self.encryption_key.as_ref()
+    }
+}
+
+/// Reads variables, and collects what is wrong with them.
+struct Reader<L> {
+    lookup: L,
+    problems: Vec<Problem>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    fn text(&mut self, name: &str) -> Option<String> {
+        let text = (self.lookup)(name).filter(|text| !text.is_empty())?;
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return self.refuse(name, "is not valid unicode, set it again");
+        }
+        if text.trim() != text || text.chars().any(char::is_control) {
+            return self
+                .refuse(name, "holds white space around it or a control character, remove it");
+        }
+        Some(text)
+    }
+
+    fn secret(&mut self, name: &str) -> Option<Secret> {
+        self.text(name).map(Secret::from)
+    }
+
+    fn client(&mut self, id: &str, secret: &str) -> Option<ClientSettings> {
+        match (self.text(id), self.secret(secret)) {
+            (Some(id), secret) => Some(ClientSettings { id, secret }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                self.refuse(id, &format!("is missing although {secret} is set, set both"))
+            }
+        }
+    }
+
+    fn endpoint(&mut self, name: &str) -> Option<Url> {
+        match Url::parse(&self.text(name)?) {
+            Ok(url) if may_carry_secrets(&url) => Some(url),
+            Ok(_) => self.refuse(name, "is not an https url, and plain text is for loopback alone"),
+            Err(error) => self.refuse(name, &format!("is not a url: {error}")),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.text(name)?.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => self.refuse(name, "is neither true nor false"),
+        }
+    }
+
+    fn minutes(&mut self, name: &str) -> Option<Duration> {
+        match self.text(name)?.parse::<u64>() {
+            Ok(minutes @ 1..=LONGEST_THRESHOLD_MINUTES) => Some(Duration::from_secs(minutes * 60)),
+            _ => self.refuse(name, "is not a whole number of minutes from 1 to 1440"),
+        }
+    }
+
+    fn refuse<T>(&mut self, name: &str, text: &str) -> Option<T> {
+        let (setting, source) = (name.to_owned(), "environment".to_owned());
+        self.problems.push(Problem { setting, source, text: text.to_owned() });
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, Problems> {
+        Environment::read(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn id(name: &str) -> ProviderId {
+        ProviderId::new(name).expect("a name")
+    }
+
+    #[test]
+    fn every_documented_variable_is_read() {
+        let environment = read(&[
+            ("ANTHROPIC_API_KEY", "sk-ant-api03-a"),
+            ("ANTHROPIC_OAUTH_CLIENT_ID", "anthropic-client"),
+            ("ANTHROPIC_OAUTH_CLIENT_SECRET", "anthropic-secret"),
+            ("OPENAI_API_KEY", "sk-b"),
+            ("OPENAI_OAUTH_CLIENT_ID", "openai-client"),
+            ("OPENAI_OAUTH_CLIENT_SECRET", "openai-secret"),
+            ("GEMINI_API_KEY", "AIza-c"),
+            ("GOOGLE_OAUTH_CLIENT_ID", "google-client"),
+            ("GOOGLE_OAUTH_CLIENT_SECRET", "google-secret"),
+            ("ORANGE_CLIENT_ID", "orange-client"),
+            ("ORANGE_CLIENT_SECRET", "orange-secret"),
+            ("ORANGE_TOKEN_ENDPOINT", "https://api.orange.com/oauth/v2/token"),
+            ("ORANGE_OAUTH_SCOPE", "sms mail"),
+            ("OAUTH_CACHE_ENABLED", "false"),
+            ("OAUTH_REFRESH_THRESHOLD_MINUTES", "12"),
+            ("CREDENTIAL_ENCRYPTION_KEY", "key"),
+        ])
+        .expect("all are right");
+        for (provider, key) in
+            [("anthropic", "sk-ant-api03-a"), ("openai", "sk-b"), ("google", "AIza-c")]
+        {
+            assert_eq!(environment.api_key(&id(provider)), Some(&Secret::new(key)));
+        }
+        for provider in ["anthropic", "openai", "google", "orange"] {
+            let client = environment.client(&id(provider)).expect("a client");
+            assert_eq!(client.id, format!("{provider}-client"));
+            assert_eq!(client.secret, Some(Secret::from(format!("{provider}-secret"))));
+        }
+        let orange = id("orange");
+        let endpoint = environment.token_endpoint(&orange).map(Url::as_str);
+        assert_eq!(endpoint, Some("https://api.orange.com/oauth/v2/token"));
+        assert_eq!(environment.scopes(&orange), Some(&["sms".to_owned(), "mail".to_owned()][..]));
+        assert_eq!(environment.cache_tokens(), Some(false));
+        assert_eq!(environment.refresh_threshold(), Some(Duration::from_mins(12)));
+        assert_eq!(environment.encryption_key(), Some(&Secret::new("key")));
+    }
+
+    #[test]
+    fn everything_wrong_is_reported_at_once_and_by_name() {
+        let problems = read(&[
+            ("ANTHROPIC_API_KEY", "canary\nsecret"),
+            ("ORANGE_CLIENT_SECRET", "canary"),
+            ("ORANGE_TOKEN_ENDPOINT", "http://api.orange.com/token"),
+            ("OAUTH_CACHE_ENABLED", "perhaps"),
+            ("OAUTH_REFRESH_THRESHOLD_MINUTES", "-3"),
+        ])
+        .expect_err("five are wrong");
+        let settings: Vec<_> = problems.iter().map(|problem| problem.setting.as_str()).collect();
+        assert_eq!(
+            settings,
+            [
+                "ANTHROPIC_API_KEY",
+                "ORANGE_CLIENT_ID",
+                "ORANGE_TOKEN_ENDPOINT",
+                "OAUTH_CACHE_ENABLED",
+                "OAUTH_REFRESH_THRESHOLD_MINUTES",
+            ]
+        );
+        assert!(!problems.to_string().contains("canary"), "values are never repeated");
+        assert!(crate::Error::from(problems).is_configuration());
+    }
+
+    #[test]
+    fn empty_variables_are_unset() {
+        let environment = read(&[("OPENAI_API_KEY", ""), ("OAUTH_CACHE_ENABLED", "")]);
+        assert_eq!(environment, Ok(Environment::default()));
+    }
+}

@@ -1,0 +1,57 @@
+//! What is wrong with the settings: all of it at once, each problem with its setting and source.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind};
+
+/// One setting that is missing or can not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The name of the setting, as its source spells it.
+    pub setting: String,
+    /// Where it comes from: `environment`, `provider openai`.
+    pub source: String,
+    /// What is wrong and what to do. Never the value: it may be a secret.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.setting, self.source, self.text)
+    }
+}
+
+/// Everything that is wrong with the settings. There is at least one problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// `Ok` when `problems` is empty.
+    ///
+    /// # Errors
+    ///
+    /// All of `problems`, when there are any.
+    pub fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+
+    /// The problems, in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings can not be used")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        Self::new(ErrorKind::Configuration, problems.to_string())
+    }
+}

@@ -1,0 +1,262 @@
+//! One call to a token endpoint: the oauth2 crate forms the request, this adapter writes it as the
+//! provider wants it, sends it, and lets only answers that may hold a grant through to the parser.
+
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, StatusCode};
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+};
+use oauth2::{
+    AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, RequestTokenError, StandardRevocableToken, TokenUrl,
+};
+use url::{Url, form_urlencoded};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::jwt;
+use super::profile::{Client, ClientAuthentication, RequestProfile};
+use super::response::{self, Granted, Problem, Refusal, TokenBody, Verdict};
+use super::transport::{Answer, Transport, TransportError};
+use crate::clock::Moment;
+use crate::secret::Secret;
+
+/// The longest wait that a `Retry-After` is believed: a day.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// A token endpoint and how it wants to be spoken to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TokenEndpoint<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) client: Client<'a>,
+    pub(crate) profile: &'a RequestProfile,
+    pub(crate) user_agent: &'a str,
+    /// Whether an answer without a `token_type` is a bearer token all the same.
+    pub(crate) assume_bearer: bool,
+}
+
+/// What a token endpoint granted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokenGrant {
+    pub(crate) access_token: Secret,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) id_token: Option<Secret>,
+    /// From `expires_in`, else from the `exp` claim of an access token that is a JWT.
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) scopes: Option<Vec<String>>,
+    /// Both clocks just before the request was sent.
+    pub(crate) requested_at: Moment,
+    /// The server's own clock.
+    pub(crate) server_date: Option<SystemTime>,
+}
+
+/// Why a call did not end in a grant. The texts never hold a body or a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// We did not send it: the operator has to change something.
+    #[error("{0}")]
+    NotSent(String),
+    /// The endpoint can not have received it.
+    #[error("{0}")]
+    Unreached(String),
+    /// It may have been received and acted upon; no whole answer came back.
+    #[error("{0}")]
+    Ambiguous(String),
+    /// The endpoint refused.
+    #[error("the token endpoint refused with status {}", .0.status.as_u16())]
+    Refused(Refusal),
+    /// The endpoint answered, and the answer makes no sense.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+impl From<Problem> for ExchangeError {
+    fn from(problem: Problem) -> Self {
+        Self::Malformed(problem.as_str())
+    }
+}
+
+impl From<TransportError> for ExchangeError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Refused(reason) => Self::NotSent(reason),
+            TransportError::Unreached(reason) => Self::Unreached(reason),
+            TransportError::Ambiguous(reason) => Self::Ambiguous(reason),
+            TransportError::TooLong => Problem::TooLong.into(),
+        }
+    }
+}
+
+/// The oauth2 crate's client with our own answer type. Its parameters are spelt here and nowhere
+/// else. What it copies of a secret is wiped where it gives the copy back; the copy of a client
+/// secret stays in it until it is dropped.
+pub(super) type GrantClient = oauth2::Client<
+    BasicErrorResponse,
+    TokenBody,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// One call that is under way. It borrows nothing: the oauth2 crate's trait, with a borrowing
+/// implementor, makes futures that the compiler can not prove to be `Send`.
+pub(super) struct Call {
+    transport: Transport,
+    profile: RequestProfile,
+    user_agent: String,
+    assume_bearer: bool,
+    sent: OnceLock<Sent>,
+}
+
+/// What is remembered of a call beside its body.
+#[derive(Clone, Copy)]
+struct Sent {
+    requested_at: Moment,
+    server_date: Option<SystemTime>,
+}
+
+impl TokenEndpoint<'_> {
+    /// The oauth2 crate's client for this endpoint.
+    pub(super) fn client(&self) -> GrantClient {
+        let Client { id, secret, authentication } = self.client;
+        let auth_type = match authentication {
+            ClientAuthentication::Basic => AuthType::BasicAuth,
+            ClientAuthentication::None | ClientAuthentication::Post => AuthType::RequestBody,
+        };
+        let client = oauth2::Client::new(ClientId::new(id.to_owned()))
+            .set_auth_type(auth_type)
+            .set_token_uri(TokenUrl::from_url(self.url.clone()));
+        match secret.filter(|_| authentication != ClientAuthentication::None) {
+            Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().to_owned())),
+            None => client,
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn new(transport: &Transport, endpoint: TokenEndpoint<'_>) -> Self {
+        Self {
+            transport: transport.clone(),
+            profile: endpoint.profile.clone(),
+            user_agent: endpoint.user_agent.to_owned(),
+            assume_bearer: endpoint.assume_bearer,
+            sent: OnceLock::new(),
+        }
+    }
+
+    /// Makes our own grant, or our own error, of what the oauth2 crate returned.
+    pub(super) fn conclude(
+        &self,
+        result: Result<TokenBody, RequestTokenError<ExchangeError, BasicErrorResponse>>,
+    ) -> Result<TokenGrant, ExchangeError> {
+        let body = result.map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            RequestTokenError::Parse(error, mut raw) => {
+                raw.zeroize();
+                Problem::of(error.inner()).into()
+            }
+            RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => {
+                Problem::NotJson.into()
+            }
+        })?;
+        let granted = body.into_granted(self.assume_bearer)?;
+        let sent = self.sent.get().copied();
+        let Sent { requested_at, server_date } = sent.unwrap_or_else(|| Sent {
+            requested_at: self.transport.sources().now(),
+            server_date: None,
+        });
+        let lifetime = granted.lifetime.or_else(|| {
+            let now = server_date.unwrap_or(requested_at.wall);
+            claimed_lifetime(&granted.access_token, now)
+        });
+        let Granted { access_token, refresh_token, scopes, id_token, .. } = granted;
+        Ok(TokenGrant {
+            access_token,
+            refresh_token,
+            id_token,
+            lifetime,
+            scopes,
+            requested_at,
+            server_date,
+        })
+    }
+
+    async fn carry_out(&self, request: HttpRequest) -> Result<HttpResponse, ExchangeError> {
+        let request = self.rewritten(request)?;
+        let mut answer = self.transport.send(request).await?;
+        let server_date = answer.date();
+        let _ = self.sent.set(Sent { requested_at: answer.requested_at, server_date });
+        match response::examine(answer.status, &answer.body)? {
+            Verdict::Refusal(refusal) => {
+                let retry_after = retry_after(&answer);
+                Err(ExchangeError::Refused(Refusal { retry_after, ..refusal }))
+            }
+            Verdict::Success(body) => {
+                let start = answer.body.len() - body.len();
+                let body = std::mem::take(&mut *answer.body).split_off(start);
+                let mut response = HttpResponse::new(body);
+                *response.status_mut() = StatusCode::OK;
+                Ok(response)
+            }
+        }
+    }
+
+    /// The same request with the body in the provider's encoding and order, and our user agent.
+    fn rewritten(&self, request: HttpRequest) -> Result<HttpRequest, ExchangeError> {
+        let (mut parts, form) = request.into_parts();
+        let form = Zeroizing::new(form);
+        let values: Vec<(Zeroizing<String>, Zeroizing<String>)> = form_urlencoded::parse(&form)
+            .map(|(name, value)| (name.into_owned().into(), value.into_owned().into()))
+            .collect();
+        let values: Vec<(&str, &str)> =
+            values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let body = std::mem::take(&mut *self.profile.write(&values));
+        let content_type = self.profile.encoding.content_type();
+        parts.headers.insert(CONTENT_TYPE, content_type);
+        parts.headers.insert(USER_AGENT, user_agent(&self.user_agent)?);
+        Ok(HttpRequest::from_parts(parts, body))
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Call {
+    type Error = ExchangeError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, ExchangeError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.carry_out(request))
+    }
+}
+
+pub(super) fn user_agent(text: &str) -> Result<HeaderValue, ExchangeError> {
+    HeaderValue::from_str(text).map_err(|_| {
+        ExchangeError::NotSent("the user agent can not stand in a header, change it".to_owned())
+    })
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3). What is not a time to come is absent.
+pub(super) fn retry_after(answer: &Answer) -> Option<Duration> {
+    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(text.parse().ok()?)
+    } else {
+        let now = answer.date().unwrap_or(answer.requested_at.wall);
+        let until = httpdate::parse_http_date(text).ok()?;
+        until.duration_since(now).ok().filter(|wait| !wait.is_zero())?
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// How long a JWT says that it lives, by the clock of the server that issued it.
+fn claimed_lifetime(token: &Secret, now: SystemTime) -> Option<Duration> {
+    let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(jwt::expiry(token)?))?;
+    let lifetime = expires.duration_since(now).unwrap_or_default();
+    Some(lifetime.min(response::LONGEST_LIFETIME))
+}

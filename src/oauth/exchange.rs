@@ -1,0 +1,44 @@
+//! The exchange of an authorization code for a grant (RFC 6749 §4.1.3). A code is sent once: a
+//! second attempt would make the server revoke what the first one got.
+
+use std::borrow::Cow;
+
+use oauth2::{AuthorizationCode, PkceCodeVerifier, RedirectUrl};
+
+use super::call::{Call, ExchangeError, TokenEndpoint, TokenGrant};
+use super::transport::Transport;
+use crate::secret::Secret;
+
+/// What goes into the exchange of an authorization code.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeExchange<'a> {
+    /// The authorization code.
+    pub code: &'a Secret,
+    /// The state of this sign-in; some providers want it in the exchange.
+    pub state: &'a Secret,
+    /// Exactly the redirect URI of the authorization request (RFC 6749 §4.1.3).
+    pub redirect_uri: &'a str,
+    /// The PKCE verifier.
+    pub code_verifier: &'a Secret,
+}
+
+/// Exchanges a code. `state` goes along only where the endpoint's profile names it.
+pub(crate) async fn exchange_code(
+    transport: &Transport,
+    endpoint: TokenEndpoint<'_>,
+    exchange: CodeExchange<'_>,
+) -> Result<TokenGrant, ExchangeError> {
+    let redirect_uri = RedirectUrl::new(exchange.redirect_uri.to_owned())
+        .map_err(|_| ExchangeError::NotSent("the redirect uri is not a url".to_owned()))?;
+    let call = Call::new(transport, endpoint);
+    let client = endpoint.client();
+    let mut request = client
+        .exchange_code(AuthorizationCode::new(exchange.code.expose().to_owned()))
+        .set_pkce_verifier(PkceCodeVerifier::new(exchange.code_verifier.expose().to_owned()))
+        .set_redirect_uri(Cow::Borrowed(&redirect_uri));
+    if endpoint.profile.names("state") {
+        request = request.add_extra_param("state", exchange.state.expose());
+    }
+    let result = request.request_async(&call).await;
+    call.conclude(result)
+}

@@ -1,0 +1,23 @@
+//! The renewal of a grant by its refresh token (RFC 6749 §6). The scope is not repeated: what was
+//! granted is asked for again.
+
+use oauth2::RefreshToken;
+use zeroize::Zeroize as _;
+
+use super::call::{Call, ExchangeError, TokenEndpoint, TokenGrant};
+use super::transport::Transport;
+use crate::secret::Secret;
+
+/// Spends a refresh token. The grant has no refresh token when the old one stays in force.
+pub(crate) async fn refresh(
+    transport: &Transport,
+    endpoint: TokenEndpoint<'_>,
+    refresh_token: &Secret,
+) -> Result<TokenGrant, ExchangeError> {
+    let call = Call::new(transport, endpoint);
+    let client = endpoint.client();
+    let copy = RefreshToken::new(refresh_token.expose().to_owned());
+    let result = client.exchange_refresh_token(&copy).request_async(&call).await;
+    copy.into_secret().zeroize();
+    call.conclude(result)
+}

@@ -1,0 +1,90 @@
+//! Reading the answer of a token endpoint (RFC 6749 §5): every way in which real servers bend the
+//! specification has one defined meaning here, and nothing that is read is ever quoted.
+
+mod grant;
+mod refusal;
+mod scalar;
+
+use http::StatusCode;
+
+pub(super) use grant::{Granted, LONGEST_LIFETIME, TokenBody};
+use refusal::ErrorMembers;
+pub(crate) use refusal::Refusal;
+
+/// What an answer of a token endpoint turned out to be.
+pub(super) enum Verdict<'a> {
+    /// A success whose body, without its byte-order mark, may hold a grant.
+    Success(&'a [u8]),
+    /// A refusal, by status or by an `error` behind a success.
+    Refusal(Refusal),
+}
+
+/// Tells a refusal from a success: by the `error` member first, then by the status.
+pub(super) fn examine(status: StatusCode, body: &[u8]) -> Result<Verdict<'_>, Problem> {
+    let body = without_byte_order_mark(body);
+    let members = ErrorMembers::read(body);
+    if status.is_success() {
+        let members = members?;
+        if members.refuses() {
+            return Ok(Verdict::Refusal(members.refusal(status)));
+        }
+        return Ok(Verdict::Success(body));
+    }
+    Ok(Verdict::Refusal(members.map_or_else(|_| Refusal::opaque(status), |it| it.refusal(status))))
+}
+
+/// Why an answer can not be used. The texts are ours, so that no error can quote the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    NotJson,
+    DuplicateMember,
+    AccessTokenMissing,
+    AccessTokenUnusable,
+    RefreshTokenUnusable,
+    TokenTypeMissing,
+    TokenTypeUnusable,
+    LifetimeUnusable,
+    TooLong,
+}
+
+impl Problem {
+    const ALL: [Self; 9] = [
+        Self::NotJson,
+        Self::DuplicateMember,
+        Self::AccessTokenMissing,
+        Self::AccessTokenUnusable,
+        Self::RefreshTokenUnusable,
+        Self::TokenTypeMissing,
+        Self::TokenTypeUnusable,
+        Self::LifetimeUnusable,
+        Self::TooLong,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "the answer is not a json object",
+            Self::DuplicateMember => "the answer names a member twice",
+            Self::AccessTokenMissing => "the answer has no access token",
+            Self::AccessTokenUnusable => "the access token can not stand in a header",
+            Self::RefreshTokenUnusable => "the refresh token is not text",
+            Self::TokenTypeMissing => "the answer has no token type",
+            Self::TokenTypeUnusable => "the token type is not bearer",
+            Self::LifetimeUnusable => "the lifetime is not a number of seconds",
+            Self::TooLong => "the answer is too long",
+        }
+    }
+
+    /// Finds our own words in the error of a parser; anything else is not JSON.
+    pub(super) fn of(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let ours = Self::ALL.into_iter().find(|problem| text.starts_with(problem.as_str()));
+        ours.unwrap_or(Self::NotJson)
+    }
+}
+
+fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+#[cfg(test)]
+mod tests;

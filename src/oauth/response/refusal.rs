@@ -1,0 +1,121 @@
+//! The answer that refuses (RFC 6749 §5.2), in all the shapes that are seen.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Problem;
+use super::scalar::Scalar;
+
+/// An answer that refuses.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// Whether the body was a JSON object, so that the endpoint itself is likely to have written it.
+    pub(crate) json: bool,
+    /// `error.code`, or `error` when it is text, or `code`, or `error.type`; in lower case.
+    pub(crate) code: Option<String>,
+    /// The description, in lower case. It is compared, never shown.
+    pub(crate) description: Option<String>,
+    /// The value of `Retry-After`, as a wait from now.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal whose body says nothing that can be read.
+    pub(super) fn opaque(status: StatusCode) -> Self {
+        Self { status, json: false, code: None, description: None, retry_after: None }
+    }
+
+    /// The code when it can not be anything but a code: a token has digits or capitals, or is
+    /// longer.
+    pub(crate) fn printable_code(&self) -> Option<&str> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        self.code.as_deref().filter(|code| code.len() <= 40 && code.bytes().all(plain))
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("status", &self.status)
+            .field("json", &self.json)
+            .field("code", &self.printable_code())
+            .field("retry_after", &self.retry_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members by which servers say what is wrong, in all the shapes that are seen.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct ErrorMembers {
+    error: ErrorMember,
+    code: Scalar,
+    error_description: Scalar,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum ErrorMember {
+    #[default]
+    Absent,
+    Text(String),
+    Object(ErrorObject),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ErrorObject {
+    code: Scalar,
+    #[serde(rename = "type")]
+    kind: Scalar,
+    message: Scalar,
+}
+
+impl ErrorMembers {
+    /// Whether there is an `error` at all; null and empty are none.
+    pub(super) fn refuses(&self) -> bool {
+        match &self.error {
+            ErrorMember::Absent => false,
+            ErrorMember::Text(text) => !text.is_empty(),
+            ErrorMember::Object(_) | ErrorMember::Other(_) => true,
+        }
+    }
+
+    /// Fails for anything but one whole JSON object in valid UTF-8.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(body).map_err(|_| Problem::NotJson)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(Problem::NotJson);
+        }
+        serde_json::from_str(text).map_err(|error| {
+            // serde's own words for a member of this type that comes twice.
+            let twice = error.to_string().starts_with("duplicate field");
+            if twice { Problem::DuplicateMember } else { Problem::NotJson }
+        })
+    }
+
+    pub(super) fn refusal(self, status: StatusCode) -> Refusal {
+        let (code, kind, description) = match self.error {
+            ErrorMember::Text(text) => (Scalar::Text(text), Scalar::Null, self.error_description),
+            ErrorMember::Object(error) => (error.code, error.kind, error.message),
+            ErrorMember::Absent | ErrorMember::Other(_) => {
+                (Scalar::Null, Scalar::Null, self.error_description)
+            }
+        };
+        let code = [code, self.code, kind].into_iter().find_map(Scalar::into_text);
+        Refusal {
+            status,
+            json: true,
+            code: code.map(|code| code.to_ascii_lowercase()),
+            description: description.into_text().map(|text| text.to_ascii_lowercase()),
+            retry_after: None,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The way out to token endpoints: one request, one bounded answer, and a precise word on what
+//! became of a request that got none.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, DATE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::tls;
+use crate::clock::{Moment, Sources};
+use crate::config::may_carry_secrets;
+use crate::error::{Error, ErrorKind};
+
+/// What the crate calls itself to providers, unless configured otherwise.
+pub(crate) const OUR_USER_AGENT: &str = concat!("tokenward/", env!("CARGO_PKG_VERSION"));
+
+/// Carries requests to token endpoints.
+///
+/// It follows no redirect, refuses plain text to anything but loopback, bounds the time and the
+/// size of each answer, and opens a new connection for each request: a socket that went stale
+/// while idle would leave open whether a refresh token was spent.
+#[derive(Clone)]
+pub struct Transport {
+    shared: Arc<Shared>,
+    limits: Limits,
+}
+
+struct Shared {
+    sources: Sources,
+    plain: reqwest::Client,
+    /// Or why there is none: the platform has no usable roots.
+    secure: Result<reqwest::Client, String>,
+}
+
+/// The bounds of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// To have a connection, the name resolved and TLS agreed. Never more than half the deadline.
+    pub connect: Duration,
+    /// From the beginning to the last byte of the answer, however steadily it drips.
+    pub deadline: Duration,
+    /// The longest answer, in bytes.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
+            body: 1024 * 1024,
+        }
+    }
+}
+
+impl Transport {
+    /// A transport with the default limits: 10 s to connect, 30 s in all, 1 MiB of answer.
+    ///
+    /// Where the platform has no trusted roots it still speaks to loopback, and says what is
+    /// missing when asked to go further.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client can not be set up.
+    pub fn new(sources: Sources) -> Result<Self, Error> {
+        Self::with_limits(sources, Limits::default())
+    }
+
+    /// A transport with limits of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::new`].
+    pub fn with_limits(sources: Sources, limits: Limits) -> Result<Self, Error> {
+        let trust_nobody = tls::trust_nobody().map_err(|error| setup_failed(&error))?;
+        let plain = builder(limits)
+            .no_proxy()
+            .tls_backend_preconfigured(trust_nobody)
+            .build()
+            .map_err(|error| setup_failed(&error))?;
+        let secure = match tls::client_config() {
+            Ok(config) => Ok(builder(limits)
+                .https_only(true)
+                .tls_backend_preconfigured(config)
+                .build()
+                .map_err(|error| setup_failed(&error))?),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(Self { shared: Arc::new(Shared { sources, plain, secure }), limits })
+    }
+
+    /// The clock and the randomness that this transport was made with.
+    pub fn sources(&self) -> &Sources {
+        &self.shared.sources
+    }
+
+    /// The same transport with a shorter deadline for each request.
+    #[must_use]
+    pub(crate) fn within(&self, deadline: Duration) -> Self {
+        let deadline = deadline.min(self.limits.deadline);
+        Self { shared: Arc::clone(&self.shared), limits: Limits { deadline, ..self.limits } }
+    }
+
+    /// Sends `request` once and reads the whole answer, whatever its status.
+    pub(super) async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Answer, TransportError> {
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_owner(Zeroizing::new(body));
+        let url = Url::parse(&parts.uri.to_string())
+            .map_err(|error| TransportError::Refused(format!("the endpoint is no url: {error}")))?;
+        let client = self.client_for(&url)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = with_defaults(parts.headers);
+        *request.body_mut() = Some(body.into());
+
+        let requested_at = self.shared.sources.now();
+        let exchange = async {
+            let response =
+                client.execute(request).await.map_err(|error| unanswered(&error, &host))?;
+            let status = response.status();
+            let headers = response.headers().clone();
+            let body = read_body(response, self.limits.body, &host).await?;
+            Ok(Answer { status, headers, body, requested_at })
+        };
+        // The network lives in real time, also where a test moves the runtime's clock by hand.
+        tokio::time::timeout(self.limits.deadline, exchange).await.unwrap_or_else(|_| {
+            let within = humantime::format_duration(self.limits.deadline);
+            Err(TransportError::Ambiguous(format!("{host} gave no whole answer within {within}")))
+        })
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, TransportError> {
+        if !may_carry_secrets(url) {
+            return Err(TransportError::Refused(
+                "refused to send a credential in plain text, use an https endpoint".to_owned(),
+            ));
+        }
+        if url.scheme() == "http" {
+            return Ok(&self.shared.plain);
+        }
+        self.shared.secure.as_ref().map_err(|reason| {
+            TransportError::Refused(format!(
+                "the platform has no trusted certificates, install its ca bundle: {reason}"
+            ))
+        })
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("limits", &self.limits)
+            .field("secure", &self.shared.secure.is_ok())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer, read to its end.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// Both clocks just before the request was sent.
+    pub(super) requested_at: Moment,
+}
+
+impl Answer {
+    /// The server's own clock (RFC 9110 §6.6.1).
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
+    }
+}
+
+/// Why there is no answer. The texts never hold a body or a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TransportError {
+    /// We did not send it, and will not: plain text, no trusted roots, no URL.
+    Refused(String),
+    /// It can not have been received: no address, no connection, no TLS.
+    Unreached(String),
+    /// It was sent, or may have been, and no whole answer came back.
+    Ambiguous(String),
+    /// An answer came that is longer than the limit.
+    TooLong,
+}
+
+fn builder(limits: Limits) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .http1_only()
+        .connect_timeout(limits.connect.min(limits.deadline / 2))
+        .retry(reqwest::retry::never())
+}
+
+fn setup_failed(error: &(dyn StdError + 'static)) -> Error {
+    let message = format!("can not set up the http client: {}", root_cause(error));
+    Error::new(ErrorKind::Configuration, message)
+}
+
+fn with_defaults(mut headers: HeaderMap) -> HeaderMap {
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OUR_USER_AGENT));
+    headers
+}
+
+/// Each request has a fresh connection, so a failure to connect is a request that was not sent.
+fn unanswered(error: &reqwest::Error, host: &str) -> TransportError {
+    let cause = root_cause(error);
+    if error.is_connect() {
+        TransportError::Unreached(format!("can not reach {host}: {cause}"))
+    } else if error.is_builder() {
+        TransportError::Refused(format!("the request can not be formed: {cause}"))
+    } else {
+        TransportError::Ambiguous(format!("{host} gave no answer: {cause}"))
+    }
+}
+
+async fn read_body(
+    mut response: reqwest::Response,
+    limit: usize,
+    host: &str,
+) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let mut body = Zeroizing::new(Vec::with_capacity(4096));
+    loop {
+        let chunk = response.chunk().await.map_err(|error| {
+            let cause = root_cause(&error);
+            TransportError::Ambiguous(format!("the answer of {host} broke off: {cause}"))
+        })?;
+        let Some(chunk) = chunk else { return Ok(body) };
+        if chunk.len() > limit - body.len() {
+            return Err(TransportError::TooLong);
+        }
+        append(&mut body, &chunk);
+    }
+}
+
+/// Appends without leaving an unwiped copy behind when the buffer grows.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(2 * (body.len() + chunk.len())));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
+}
+
+/// The innermost reason: it names what failed and holds no URL.
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_body_keeps_its_bytes() {
+        let mut body = Zeroizing::new(Vec::with_capacity(2));
+        for chunk in [&b"one"[..], b"", b"two", b"three"] {
+            append(&mut body, chunk);
+        }
+        assert_eq!(body.as_slice(), b"onetwothree");
+    }
+}

@@ -1,0 +1,43 @@
+//! The built-in providers, each as data. Endpoints move: every value is a preset that
+//! configuration can override.
+
+mod anthropic;
+mod google;
+mod openai;
+mod orange;
+
+use url::Url;
+
+use super::{HeaderTemplate, ProviderSpec};
+use crate::identity::ProviderId;
+
+pub use anthropic::anthropic;
+pub use google::google;
+pub use openai::{OPENAI_PUBLIC_CLIENT_ID, openai};
+pub use orange::orange;
+
+/// A spec under one of our own names.
+fn spec(id: &str, base_url: &str) -> ProviderSpec {
+    let id = ProviderId::new(id).expect("the catalogue's names are names");
+    ProviderSpec::new(id, url(base_url))
+}
+
+/// One of our own constants as a URL; the tests build every spec.
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("the catalogue's urls are urls")
+}
+
+fn headers(list: &[(&str, &str)]) -> Vec<HeaderTemplate> {
+    let owned = |&(name, value): &(&str, &str)| HeaderTemplate {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    list.iter().map(owned).collect()
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&text| text.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

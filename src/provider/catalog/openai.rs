@@ -1,0 +1,82 @@
+//! OpenAI: API key, and authorization code.
+
+use super::{headers, spec, texts, url};
+use crate::identity::Method;
+use crate::oauth::RequestProfile;
+use crate::provider::{
+    ApiKeyShape, ErrorTable, OAuthSpec, Otherwise, Parameter, ProviderSpec, RedirectRules,
+    RequestHeaders,
+};
+
+/// The client id that OpenAI publishes for command-line programs; it has no secret. It is used
+/// only where it is selected: `catalog::openai().client(catalog::OPENAI_PUBLIC_CLIENT_ID)`.
+pub const OPENAI_PUBLIC_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
+
+/// OpenAI. Authorization code needs [`ProviderSpec::client`], with a client of the operator's own
+/// or with [`OPENAI_PUBLIC_CLIENT_ID`].
+pub fn openai() -> ProviderSpec {
+    let bearer = headers(&[("authorization", "Bearer {secret}"), ("user-agent", "{user_agent}")]);
+    ProviderSpec {
+        methods: vec![Method::ApiKey, Method::AuthorizationCode],
+        api_key: ApiKeyShape { prefix: "sk-".to_owned(), not: texts(&["sk-ant-"]) },
+        headers: RequestHeaders { api_key: bearer.clone(), token: bearer },
+        oauth: OAuthSpec {
+            authorization_endpoint: Some(url("https://auth.openai.com/oauth/authorize")),
+            token_endpoint: Some(url("https://auth.openai.com/oauth/token")),
+            revocation_endpoint: Some(url("https://auth.openai.com/oauth/revoke")),
+            scopes: texts(&["openid", "profile", "email", "offline_access"]),
+            authorization: vec![
+                Parameter::new("response_type", "code"),
+                Parameter::new("client_id", "{client_id}"),
+                Parameter::new("redirect_uri", "{redirect_uri}"),
+                Parameter::new("scope", "{scope}"),
+                Parameter::new("code_challenge", "{code_challenge}"),
+                Parameter::new("code_challenge_method", "S256"),
+                Parameter::extra("id_token_add_organizations", "true"),
+                Parameter::extra("codex_cli_simplified_flow", "true"),
+                Parameter::new("state", "{state}"),
+                Parameter::extra("originator", "tokenward"),
+            ],
+            exchange: RequestProfile::form(&[
+                "grant_type",
+                "code",
+                "redirect_uri",
+                "client_id",
+                "code_verifier",
+                "client_secret",
+            ]),
+            refresh: RequestProfile::form(&[
+                "grant_type",
+                "refresh_token",
+                "client_id",
+                "client_secret",
+            ]),
+            revocation: RequestProfile::json(&[
+                "token",
+                "token_type_hint",
+                "client_id",
+                "client_secret",
+            ]),
+            redirect: Some(RedirectRules {
+                host: "localhost".to_owned(),
+                path: "/auth/callback".to_owned(),
+                ports: vec![1455, 1457],
+                manual: None,
+            }),
+            account_claim: texts(&["https://api.openai.com/auth", "chatgpt_account_id"]),
+            // Its published answers name the tokens and not their type.
+            assume_bearer: true,
+            ..OAuthSpec::default()
+        },
+        errors: ErrorTable {
+            unauthorized_is_final: true,
+            otherwise: Otherwise::Transient,
+            ..ErrorTable::default().with_reauthorization(&[
+                "refresh_token_expired",
+                "refresh_token_reused",
+                "refresh_token_invalidated",
+            ])
+        },
+        ..spec("openai", "https://api.openai.com")
+    }
+}

@@ -1,0 +1,173 @@
+//! What is wrong with a provider's data, all of it at once, before anything starts.
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::template::render;
+use super::{HeaderTemplate, ProviderSpec};
+use crate::config::{Problem, may_carry_secrets};
+use crate::identity::Method;
+use crate::oauth::ClientAuthentication;
+
+impl ProviderSpec {
+    /// Everything that is wrong with this data. A missing client id is not: the methods that need
+    /// one say so when they are used.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut found = Findings { provider: self.id.as_str(), problems: Vec::new() };
+        if self.methods.is_empty() {
+            found.add("methods", "is empty, name at least one method");
+        }
+        found.endpoint("base_url", Some(&self.base_url));
+        found.headers("headers.api_key", &self.headers.api_key);
+        found.headers("headers.token", &self.headers.token);
+        if HeaderValue::from_str(&self.user_agent).is_err() {
+            found.add("user_agent", "can not stand in a header, use plain text");
+        }
+        self.check_oauth(&mut found);
+        if self.refresh.threshold <= self.refresh.unusable_before_expiry {
+            found.add(
+                "refresh.threshold",
+                "is not longer than unusable_before_expiry, so that a token would be unusable \
+                 before it is renewed, make it longer",
+            );
+        }
+        if self.refresh.assumed_lifetime.is_zero() {
+            found.add("refresh.assumed_lifetime", "is zero, give it at least a minute");
+        }
+        found.problems
+    }
+
+    fn check_oauth(&self, found: &mut Findings<'_>) {
+        let oauth = &self.oauth;
+        let browser = self.methods.contains(&Method::AuthorizationCode);
+        let tokens = self.methods.iter().any(|method| *method != Method::ApiKey);
+        found.endpoint("oauth.authorization_endpoint", oauth.authorization_endpoint.as_ref());
+        found.endpoint("oauth.token_endpoint", oauth.token_endpoint.as_ref());
+        found.endpoint("oauth.revocation_endpoint", oauth.revocation_endpoint.as_ref());
+        if tokens && oauth.token_endpoint.is_none() {
+            found.add("oauth.token_endpoint", "is missing, the methods offered need it");
+        }
+        if browser && oauth.authorization_endpoint.is_none() {
+            found.add("oauth.authorization_endpoint", "is missing, authorization-code needs it");
+        }
+        if browser && oauth.redirect.is_none() {
+            found.add("oauth.redirect", "is missing, authorization-code needs it");
+        }
+        if let Some(redirect) = &oauth.redirect {
+            if !["localhost", "127.0.0.1"].contains(&redirect.host.as_str()) {
+                found.add("oauth.redirect.host", "is neither localhost nor 127.0.0.1");
+            }
+            if !redirect.path.starts_with('/') {
+                found.add("oauth.redirect.path", "does not begin with a slash");
+            }
+        }
+        let known = ["client_id", "redirect_uri", "scope", "code_challenge", "state"];
+        let values = known.map(|name| (name, ""));
+        for parameter in &oauth.authorization {
+            if let Err(error) = render(&parameter.value, &values) {
+                found.add("oauth.authorization", &format!("{}: {error}", parameter.name));
+            }
+        }
+        for needed in ["{client_id}", "{redirect_uri}", "{code_challenge}", "{state}"] {
+            if browser && !oauth.authorization.iter().any(|it| it.value.contains(needed)) {
+                found.add("oauth.authorization", &format!("has no parameter with {needed}"));
+            }
+        }
+        let profiles =
+            [("exchange", &oauth.exchange, browser), ("refresh", &oauth.refresh, browser)];
+        for (name, profile, used) in profiles {
+            let silent = !profile.fields.is_empty() && !profile.fields.iter().any(is_client_secret);
+            if used && silent && oauth.client_authentication == ClientAuthentication::Post {
+                let setting = format!("oauth.{name}.fields");
+                found.add(&setting, "lacks client_secret, which the post authentication needs");
+            }
+        }
+        if oauth.client_authentication == ClientAuthentication::None
+            && oauth.client_secret.is_some()
+        {
+            found.add("oauth.client_authentication", "is none although there is a client secret");
+        }
+    }
+}
+
+fn is_client_secret(field: &String) -> bool {
+    field == "client_secret"
+}
+
+struct Findings<'a> {
+    provider: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, setting: &str, text: &str) {
+        let source = format!("provider {}", self.provider);
+        self.problems.push(Problem { setting: setting.to_owned(), source, text: text.to_owned() });
+    }
+
+    fn endpoint(&mut self, setting: &str, url: Option<&Url>) {
+        if url.is_some_and(|url| !may_carry_secrets(url)) {
+            self.add(setting, "is not an https url, and plain text is for loopback alone");
+        }
+    }
+
+    fn headers(&mut self, setting: &str, headers: &[HeaderTemplate]) {
+        let values = ["secret", "user_agent", "version"].map(|name| (name, ""));
+        for header in headers {
+            if HeaderName::from_bytes(header.name.as_bytes()).is_err() {
+                self.add(setting, &format!("`{}` is no header name", header.name));
+            }
+            match render(&header.value, &values) {
+                Ok(text) if HeaderValue::from_str(&text).is_ok() => {}
+                Ok(_) => self.add(setting, &format!("{}: not a header value", header.name)),
+                Err(error) => self.add(setting, &format!("{}: {error}", header.name)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::ProviderId;
+    use crate::provider::{Parameter, catalog};
+
+    #[test]
+    fn the_catalogue_has_no_problems() {
+        for spec in [catalog::anthropic(), catalog::openai(), catalog::google(), catalog::orange()]
+        {
+            assert_eq!(spec.problems(), [], "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_found_at_once() {
+        let id = ProviderId::new("mine").expect("a name");
+        let mut spec = ProviderSpec::new(id, Url::parse("http://api.example/").expect("a url"))
+            .token_header("bad name", "{secret}")
+            .token_header("x-user", "{user}");
+        spec.methods = vec![Method::AuthorizationCode];
+        spec.oauth.authorization = vec![Parameter::new("state", "{state")];
+        spec.refresh.threshold = spec.refresh.unusable_before_expiry;
+        let problems = spec.problems();
+        let settings: Vec<_> = problems.iter().map(|problem| problem.setting.as_str()).collect();
+        assert_eq!(
+            settings,
+            [
+                "base_url",
+                "headers.token",
+                "headers.token",
+                "oauth.token_endpoint",
+                "oauth.authorization_endpoint",
+                "oauth.redirect",
+                "oauth.authorization",
+                "oauth.authorization",
+                "oauth.authorization",
+                "oauth.authorization",
+                "oauth.authorization",
+                "refresh.threshold",
+            ]
+        );
+        assert!(problems.iter().all(|problem| problem.source == "provider mine"));
+    }
+}

@@ -1,0 +1,194 @@
+//! The closed table by which a provider's refusals are told apart: the parsed error first, then
+//! the status. Only what stands on the table signs a user out.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, FailureClass};
+use crate::oauth::{ExchangeError, Refusal};
+
+/// What a provider's error codes mean. Codes are compared in lower case.
+///
+/// The default is the table of RFC 6749 §5.2. Whatever the codes say, a 5xx, a 408 and a 429 are
+/// the endpoint's trouble and not the user's, and an answer that is not JSON signs nobody out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorTable {
+    /// The grant is over: the user has to sign in again.
+    pub reauthorization: Vec<String>,
+    /// So it is when the description of a 400 or 401 holds one of these.
+    pub reauthorization_descriptions: Vec<String>,
+    /// And so it is at any other 401 that the endpoint wrote itself.
+    pub unauthorized_is_final: bool,
+    /// The client, the scope or the request is wrong: the operator has to act.
+    pub misconfiguration: Vec<String>,
+    /// The endpoint fails for now.
+    pub transient: Vec<String>,
+    /// The endpoint limits the rate.
+    pub rate_limited: Vec<String>,
+    /// What is on no list.
+    pub otherwise: Otherwise,
+}
+
+/// The meaning of an error that is on no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Otherwise {
+    /// It makes no sense: kept, and tried again with a long back-off.
+    #[default]
+    Protocol,
+    /// It passes: kept, and tried again.
+    Transient,
+}
+
+impl Default for ErrorTable {
+    fn default() -> Self {
+        Self {
+            reauthorization: codes(&["invalid_grant"]),
+            reauthorization_descriptions: Vec::new(),
+            unauthorized_is_final: false,
+            misconfiguration: codes(&[
+                "invalid_client",
+                "unauthorized_client",
+                "unsupported_grant_type",
+                "invalid_request",
+                "invalid_scope",
+            ]),
+            transient: codes(&["temporarily_unavailable", "server_error"]),
+            rate_limited: codes(&["slow_down"]),
+            otherwise: Otherwise::Protocol,
+        }
+    }
+}
+
+impl ErrorTable {
+    /// Adds codes after which the user has to sign in again.
+    #[must_use]
+    pub fn with_reauthorization(mut self, more: &[&str]) -> Self {
+        self.reauthorization.extend(codes(more));
+        self
+    }
+
+    /// Adds codes of an endpoint that fails for now.
+    #[must_use]
+    pub fn with_transient(mut self, more: &[&str]) -> Self {
+        self.transient.extend(codes(more));
+        self
+    }
+
+    /// Adds codes of an endpoint that limits the rate.
+    #[must_use]
+    pub fn with_rate_limited(mut self, more: &[&str]) -> Self {
+        self.rate_limited.extend(codes(more));
+        self
+    }
+
+    fn classify(&self, refusal: &Refusal) -> FailureClass {
+        let Refusal { status, retry_after, .. } = *refusal;
+        let code = refusal.code.as_deref();
+        let on = |list: &[String]| code.is_some_and(|code| list.iter().any(|known| known == code));
+        let transient = FailureClass::Transient { retry_after };
+        let limited = FailureClass::RateLimited { retry_after };
+
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => return limited,
+            StatusCode::REQUEST_TIMEOUT => return transient,
+            _ if status.is_server_error() => return transient,
+            StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                return FailureClass::Misconfigured;
+            }
+            // A firewall's page, most likely: it passes, or it is not about this credential.
+            StatusCode::FORBIDDEN if !refusal.json => return transient,
+            _ if !refusal.json => return self.unlisted(transient),
+            _ => {}
+        }
+        if on(&self.reauthorization) || self.describes_reauthorization(refusal) {
+            FailureClass::ReauthorizationRequired
+        } else if on(&self.misconfiguration) {
+            FailureClass::Misconfigured
+        } else if on(&self.rate_limited) {
+            limited
+        } else if on(&self.transient) {
+            transient
+        } else if self.unauthorized_is_final && status == StatusCode::UNAUTHORIZED {
+            FailureClass::ReauthorizationRequired
+        } else {
+            self.unlisted(transient)
+        }
+    }
+
+    fn describes_reauthorization(&self, refusal: &Refusal) -> bool {
+        let status = refusal.status;
+        let description = refusal.description.as_deref().unwrap_or_default();
+        (status == StatusCode::BAD_REQUEST || status == StatusCode::UNAUTHORIZED)
+            && self.reauthorization_descriptions.iter().any(|part| description.contains(part))
+    }
+
+    fn unlisted(&self, transient: FailureClass) -> FailureClass {
+        match self.otherwise {
+            Otherwise::Protocol => FailureClass::Protocol,
+            Otherwise::Transient => transient,
+        }
+    }
+}
+
+/// What a request gives away when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spends {
+    /// A refresh token or a code, which may be good only once.
+    SingleUse,
+    /// Nothing: it can be asked again.
+    Nothing,
+}
+
+/// What it means for a credential that an exchange failed.
+pub(super) fn failure(table: &ErrorTable, error: &ExchangeError, spends: Spends) -> Failure {
+    match error {
+        ExchangeError::NotSent(reason) => Failure::new(FailureClass::Misconfigured, reason),
+        ExchangeError::Ambiguous(reason) if spends == Spends::SingleUse => {
+            Failure::new(FailureClass::Uncertain, reason)
+        }
+        ExchangeError::Unreached(reason) | ExchangeError::Ambiguous(reason) => {
+            Failure::new(FailureClass::Transient { retry_after: None }, reason)
+        }
+        ExchangeError::Malformed(reason) => Failure::new(FailureClass::Protocol, *reason),
+        ExchangeError::Refused(refusal) => {
+            let class = table.classify(refusal);
+            Failure::new(class, explanation(class, refusal))
+        }
+    }
+}
+
+fn explanation(class: FailureClass, refusal: &Refusal) -> String {
+    let status = refusal.status.as_u16();
+    let seen = match refusal.printable_code() {
+        Some(code) => format!("{status} {code}"),
+        None if refusal.json => format!("{status}"),
+        None => format!("{status}, not json"),
+    };
+    if refusal.status.is_redirection() {
+        return format!("the endpoint redirects ({seen}), which is not followed, check its url");
+    }
+    match class {
+        FailureClass::ReauthorizationRequired => {
+            format!("the provider ended this grant ({seen}), sign in again")
+        }
+        FailureClass::Misconfigured => format!(
+            "the provider refuses the client or the request ({seen}), check the client id, its \
+             secret, the scope and the endpoint"
+        ),
+        FailureClass::RateLimited { .. } => format!("the provider asks for patience ({seen})"),
+        FailureClass::Transient { .. } => format!("the provider fails for now ({seen})"),
+        FailureClass::Protocol | FailureClass::Uncertain => {
+            format!("the provider's answer makes no sense ({seen})")
+        }
+    }
+}
+
+fn codes(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&code| code.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

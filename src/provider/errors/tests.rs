@@ -1,0 +1,144 @@
+use std::time::Duration;
+
+use super::*;
+use crate::provider::catalog;
+
+const TRANSIENT: FailureClass = FailureClass::Transient { retry_after: None };
+const LIMITED: FailureClass = FailureClass::RateLimited { retry_after: None };
+const PROTOCOL: FailureClass = FailureClass::Protocol;
+const MISCONFIGURED: FailureClass = FailureClass::Misconfigured;
+const REAUTHORIZE: FailureClass = FailureClass::ReauthorizationRequired;
+
+fn refusal(status: u16, code: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::from_u16(status).expect("a status"),
+        json: true,
+        code: Some(code.to_owned()).filter(|code| !code.is_empty()),
+        description: None,
+        retry_after: None,
+    }
+}
+
+fn html(status: u16) -> Refusal {
+    Refusal { json: false, ..refusal(status, "") }
+}
+
+#[test]
+fn the_standard_table() {
+    let table = ErrorTable::default();
+    for (status, code, class) in [
+        (400, "invalid_grant", REAUTHORIZE),
+        (401, "invalid_grant", REAUTHORIZE),
+        (200, "invalid_grant", REAUTHORIZE),
+        (401, "invalid_client", MISCONFIGURED),
+        (400, "unauthorized_client", MISCONFIGURED),
+        (400, "unsupported_grant_type", MISCONFIGURED),
+        (400, "invalid_request", MISCONFIGURED),
+        (400, "invalid_scope", MISCONFIGURED),
+        (406, "", MISCONFIGURED),
+        (415, "", MISCONFIGURED),
+        (400, "temporarily_unavailable", TRANSIENT),
+        (400, "server_error", TRANSIENT),
+        (500, "invalid_grant", TRANSIENT),
+        (503, "invalid_client", TRANSIENT),
+        (408, "invalid_grant", TRANSIENT),
+        (429, "invalid_grant", LIMITED),
+        (429, "", LIMITED),
+        (400, "slow_down", LIMITED),
+        (400, "surprise", PROTOCOL),
+        (401, "", PROTOCOL),
+        (404, "", PROTOCOL),
+        (302, "", PROTOCOL),
+    ] {
+        assert_eq!(table.classify(&refusal(status, code)), class, "{status} {code}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_json_never_signs_out() {
+    for spec in [catalog::anthropic(), catalog::openai(), catalog::google(), catalog::orange()] {
+        for status in 300..600 {
+            let class = spec.errors.classify(&html(status));
+            assert_ne!(class, REAUTHORIZE, "{} {status}", spec.id);
+        }
+        assert_eq!(spec.errors.classify(&html(403)), TRANSIENT, "a firewall's page passes");
+    }
+}
+
+#[test]
+fn openai_signs_out_by_its_codes_and_at_any_401() {
+    let table = catalog::openai().errors;
+    for code in ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated"] {
+        for status in [200, 400, 401, 403] {
+            assert_eq!(table.classify(&refusal(status, code)), REAUTHORIZE, "{status} {code}");
+        }
+        assert_eq!(table.classify(&refusal(500, code)), TRANSIENT);
+    }
+    assert_eq!(table.classify(&refusal(401, "")), REAUTHORIZE);
+    assert_eq!(table.classify(&refusal(401, "surprise")), REAUTHORIZE);
+    assert_eq!(table.classify(&refusal(401, "invalid_client")), MISCONFIGURED);
+    assert_eq!(table.classify(&refusal(400, "surprise")), TRANSIENT, "anything else passes");
+    assert_eq!(table.classify(&html(401)), TRANSIENT);
+}
+
+#[test]
+fn anthropic_limits_the_endpoint_and_not_the_user() {
+    let table = catalog::anthropic().errors;
+    assert_eq!(table.classify(&refusal(400, "invalid_grant")), REAUTHORIZE);
+    assert_eq!(table.classify(&refusal(429, "rate_limit_error")), LIMITED);
+    assert_eq!(table.classify(&refusal(400, "rate_limit_error")), LIMITED);
+    assert_eq!(table.classify(&refusal(401, "authentication_error")), PROTOCOL);
+}
+
+#[test]
+fn google_asks_for_a_new_sign_in_by_its_description_too() {
+    let table = catalog::google().errors;
+    let described = |status, text: &str| Refusal {
+        description: Some(text.to_owned()),
+        ..refusal(status, "access_denied")
+    };
+    let rule = "reauth related error (invalid_rapt)";
+    assert_eq!(table.classify(&described(400, rule)), REAUTHORIZE);
+    assert_eq!(table.classify(&described(400, "something else")), PROTOCOL);
+    assert_eq!(table.classify(&described(503, rule)), TRANSIENT);
+}
+
+#[test]
+fn an_unknown_outcome_is_uncertain_only_where_something_was_spent() {
+    let table = ErrorTable::default();
+    let lost = ExchangeError::Ambiguous("the answer broke off".to_owned());
+    assert_eq!(failure(&table, &lost, Spends::SingleUse).class, FailureClass::Uncertain);
+    assert_eq!(failure(&table, &lost, Spends::Nothing).class, TRANSIENT);
+    let unreached = ExchangeError::Unreached("no route".to_owned());
+    assert_eq!(failure(&table, &unreached, Spends::SingleUse).class, TRANSIENT);
+    let refused = ExchangeError::NotSent("plain text".to_owned());
+    assert_eq!(failure(&table, &refused, Spends::SingleUse).class, MISCONFIGURED);
+}
+
+#[test]
+fn the_wait_that_the_provider_asked_for_is_kept() {
+    let retry_after = Some(Duration::from_secs(7));
+    let asked = |status| ExchangeError::Refused(Refusal { retry_after, ..refusal(status, "") });
+    for status in [429, 503] {
+        let failure = failure(&ErrorTable::default(), &asked(status), Spends::SingleUse);
+        assert_eq!(failure.retry_after(), retry_after);
+    }
+}
+
+#[test]
+fn reasons_say_what_to_do_and_quote_nothing_that_may_be_secret() {
+    let reason = |status, code: &str| {
+        let error = ExchangeError::Refused(refusal(status, code));
+        failure(&ErrorTable::default(), &error, Spends::SingleUse).reason
+    };
+    assert_eq!(
+        reason(400, "invalid_grant"),
+        "the provider ended this grant (400 invalid_grant), sign in again"
+    );
+    assert_eq!(
+        reason(307, ""),
+        "the endpoint redirects (307), which is not followed, check its url"
+    );
+    let echoed = reason(400, "rt-4f3a9c");
+    assert_eq!(echoed, "the provider's answer makes no sense (400)");
+}

@@ -1,0 +1,283 @@
+//! A provider's data at work: reads a [`ProviderSpec`] and speaks the protocol as it says.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use super::errors::{Spends, failure};
+use super::template::render;
+use super::{
+    Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules, RefreshPolicy,
+    Renewal, Revocation, RevocationOutcome,
+};
+use crate::error::{Error, ErrorKind};
+use crate::identity::{Method, ProviderId};
+use crate::oauth::{
+    self, AuthorizationRequest, Client, CodeExchange, ExchangeError, RequestProfile, TokenEndpoint,
+    TokenGrant, Transport,
+};
+use crate::secret::Secret;
+
+/// A sign-out waits no longer than this for the provider.
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest API key, in bytes: more is a file that was pasted.
+const LONGEST_API_KEY: usize = 4096;
+
+impl Provider for ProviderSpec {
+    fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    fn methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    fn refresh_policy(&self) -> RefreshPolicy {
+        self.refresh
+    }
+
+    fn check_api_key(&self, key: &Secret) -> Result<(), Error> {
+        let text = key.expose();
+        let provider = &self.id;
+        let refused = |why: &str| Err(Error::new(ErrorKind::InvalidInput, why));
+        if !self.methods.contains(&Method::ApiKey) {
+            return refused(&format!("{provider} takes no api key, sign in by another method"));
+        }
+        let prefix = &self.api_key.prefix;
+        if text.is_empty() {
+            return refused(&format!("the api key for {provider} is empty, paste the whole key"));
+        }
+        if text.len() > LONGEST_API_KEY || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refused(&format!(
+                "this is no api key for {provider}: it is too long, or holds white space or \
+                 characters beyond ascii, paste the key alone"
+            ));
+        }
+        if !text.starts_with(prefix) || text.len() == prefix.len() && !prefix.is_empty() {
+            return refused(&format!("an api key for {provider} begins with {prefix}"));
+        }
+        if let Some(other) = self.api_key.not.iter().find(|other| text.starts_with(*other)) {
+            return refused(&format!(
+                "what begins with {other} is no api key for {provider}, paste another"
+            ));
+        }
+        Ok(())
+    }
+
+    fn headers(&self, method: Method, secret: &Secret) -> Result<HeaderMap, Error> {
+        if !self.methods.contains(&method) {
+            return Err(self.not_offered(method));
+        }
+        let templates = match method {
+            Method::ApiKey => &self.headers.api_key,
+            _ => &self.headers.token,
+        };
+        let values = [
+            ("secret", secret.expose()),
+            ("user_agent", self.user_agent.as_str()),
+            ("version", env!("CARGO_PKG_VERSION")),
+        ];
+        let mut headers = HeaderMap::with_capacity(templates.len());
+        for template in templates {
+            let unusable = |what: &str| {
+                let (provider, name) = (&self.id, &template.name);
+                let text = format!("the {name} header of {provider} can not be made: {what}");
+                Error::new(ErrorKind::Configuration, text)
+            };
+            let name = HeaderName::from_bytes(template.name.as_bytes())
+                .map_err(|_| unusable("its name is not one"))?;
+            let text = render(&template.value, &values).map_err(|e| unusable(&e.to_string()))?;
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|_| unusable("its value holds a control character"))?;
+            value.set_sensitive(template.value.contains("{secret}"));
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+
+    fn redirect(&self) -> Option<&RedirectRules> {
+        let offered = self.methods.contains(&Method::AuthorizationCode);
+        self.oauth.redirect.as_ref().filter(|_| offered)
+    }
+
+    fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error> {
+        if !self.methods.contains(&Method::AuthorizationCode) {
+            return Err(self.not_offered(Method::AuthorizationCode));
+        }
+        let misconfigured = |text: String| Error::new(ErrorKind::Configuration, text);
+        let endpoint = self.oauth.authorization_endpoint.as_ref().ok_or_else(|| {
+            misconfigured(format!("{} has no authorization endpoint, configure it", self.id))
+        })?;
+        let client_id = self.client_id().map_err(misconfigured)?;
+        let scope = self.scope();
+        let values = [
+            ("client_id", client_id),
+            ("redirect_uri", request.redirect_uri),
+            ("scope", scope.as_str()),
+            ("code_challenge", request.code_challenge),
+            ("state", request.state.expose()),
+        ];
+        let mut parameters = Vec::with_capacity(self.oauth.authorization.len());
+        for parameter in &self.oauth.authorization {
+            let value = render(&parameter.value, &values).map_err(|error| {
+                let (name, provider) = (&parameter.name, &self.id);
+                misconfigured(format!(
+                    "the parameter {name} of {provider} can not be made: {error}"
+                ))
+            })?;
+            parameters.push((parameter.name.as_str(), value));
+        }
+        let parameters = parameters.iter().map(|(name, value)| (*name, value.as_str()));
+        Ok(oauth::authorization_url(endpoint, parameters))
+    }
+
+    fn exchange_code<'a>(
+        &'a self,
+        transport: &'a Transport,
+        exchange: CodeExchange<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(async move {
+            let endpoint = self.token_endpoint_for(&self.oauth.exchange)?;
+            let result = oauth::exchange_code(transport, endpoint, exchange).await;
+            self.granted(result, Spends::SingleUse)
+        })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        transport: &'a Transport,
+        renewal: Renewal<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(async move {
+            match (renewal.method, renewal.refresh_token) {
+                (Method::ClientCredentials, _) => {
+                    let endpoint = self.token_endpoint_for(&self.oauth.client_credentials)?;
+                    let scope = Some(self.scope()).filter(|scope| !scope.is_empty());
+                    let result =
+                        oauth::request_client_credentials(transport, endpoint, scope).await;
+                    self.granted(result, Spends::Nothing)
+                }
+                (Method::AuthorizationCode | Method::DeviceCode, Some(token)) => {
+                    let endpoint = self.token_endpoint_for(&self.oauth.refresh)?;
+                    let result = oauth::refresh(transport, endpoint, token).await;
+                    self.granted(result, Spends::SingleUse)
+                }
+                (Method::AuthorizationCode | Method::DeviceCode, None) => Err(Failure::new(
+                    FailureClass::ReauthorizationRequired,
+                    format!("{} gave no refresh token, sign in again", self.id),
+                )),
+                (Method::ApiKey, _) => Err(Failure::new(
+                    FailureClass::Misconfigured,
+                    "an api key is not renewed, replace it when it is refused",
+                )),
+                (Method::JwtBearer, _) => Err(Failure::new(
+                    FailureClass::Misconfigured,
+                    self.not_offered(Method::JwtBearer).to_string(),
+                )),
+            }
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        transport: &'a Transport,
+        revocation: Revocation<'a>,
+    ) -> Exchanging<'a, RevocationOutcome> {
+        Box::pin(async move {
+            let endpoint = self.oauth.revocation_endpoint.as_ref();
+            let Some(url) = endpoint.filter(|_| revocation.method != Method::ApiKey) else {
+                return Ok(RevocationOutcome::NotOffered);
+            };
+            let endpoint = self.endpoint(url, &self.oauth.revocation)?;
+            // With the refresh token the whole grant ends (RFC 7009 §2.1).
+            let (token, hint) = match revocation.refresh_token {
+                Some(token) => (token, "refresh_token"),
+                None => (revocation.access_token, "access_token"),
+            };
+            let transport = transport.within(REVOCATION_DEADLINE);
+            match oauth::revoke(&transport, endpoint, token, hint).await {
+                Ok(()) => Ok(RevocationOutcome::Revoked),
+                Err(error) => Err(failure(&self.errors, &error, Spends::Nothing)),
+            }
+        })
+    }
+
+    fn caches_tokens(&self) -> bool {
+        self.cache_tokens
+    }
+}
+
+impl ProviderSpec {
+    fn not_offered(&self, method: Method) -> Error {
+        let offered: Vec<_> = self.methods.iter().map(|method| method.as_str()).collect();
+        let offered = offered.join(", ");
+        let provider = &self.id;
+        let text = format!("{provider} does not offer {method}, use one of: {offered}");
+        Error::new(ErrorKind::InvalidInput, text)
+    }
+
+    fn client_id(&self) -> Result<&str, String> {
+        let id = self.oauth.client_id.as_deref().filter(|id| !id.is_empty());
+        id.ok_or_else(|| format!("no oauth client id is configured for {}, set one", self.id))
+    }
+
+    fn scope(&self) -> String {
+        self.oauth.scopes.join(&self.oauth.scope_separator)
+    }
+
+    fn token_endpoint_for<'a>(
+        &'a self,
+        profile: &'a RequestProfile,
+    ) -> Result<TokenEndpoint<'a>, Failure> {
+        let url = self.oauth.token_endpoint.as_ref().ok_or_else(|| {
+            let text = format!("{} has no token endpoint, configure it", self.id);
+            Failure::new(FailureClass::Misconfigured, text)
+        })?;
+        self.endpoint(url, profile)
+    }
+
+    fn endpoint<'a>(
+        &'a self,
+        url: &'a Url,
+        profile: &'a RequestProfile,
+    ) -> Result<TokenEndpoint<'a>, Failure> {
+        let id =
+            self.client_id().map_err(|reason| Failure::new(FailureClass::Misconfigured, reason))?;
+        Ok(TokenEndpoint {
+            url,
+            client: Client {
+                id,
+                secret: self.oauth.client_secret.as_ref(),
+                authentication: self.oauth.client_authentication,
+            },
+            profile,
+            user_agent: &self.user_agent,
+            assume_bearer: self.oauth.assume_bearer,
+        })
+    }
+
+    fn granted(
+        &self,
+        result: Result<TokenGrant, ExchangeError>,
+        spends: Spends,
+    ) -> Result<Grant, Failure> {
+        let grant = result.map_err(|error| failure(&self.errors, &error, spends))?;
+        let claim = &self.oauth.account_claim;
+        let account = grant.id_token.as_ref().and_then(|token| oauth::claim_at(token, claim));
+        Ok(Grant {
+            access_token: grant.access_token,
+            refresh_token: grant.refresh_token,
+            lifetime: grant.lifetime,
+            requested_at: grant.requested_at,
+            server_date: grant.server_date,
+            scopes: grant.scopes,
+            account,
+        })
+    }
+}
