@@ -8,6 +8,7 @@ mod exchange;
 mod jwt;
 mod pkce;
 mod profile;
+pub mod redirect;
 mod refresh;
 mod response;
 mod revoke;
