@@ -1,1 +1,3 @@
-//! The login room.
+//! Pending sign-ins: each is a supervised actor that any front end can complete.
+
+mod flow;

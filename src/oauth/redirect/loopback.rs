@@ -2,7 +2,6 @@
 //! every stray request, and hands each plausible authorization response to the sign-in's owner.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -28,7 +27,7 @@ const CONNECTIONS: usize = 16;
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an answer may take. It waits for the exchange of the code, so it is generous.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 
 /// The longest head of a request, in bytes, and the most header fields in it.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -169,12 +168,6 @@ struct Site {
     port: u16,
     path: String,
     sink: Sink,
-}
-
-impl fmt::Debug for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("port", &self.port).field("path", &self.path).finish()
-    }
 }
 
 /// Takes connections until it is aborted. Connections are tasks of their own: they outlive the

@@ -1,6 +1,7 @@
 //! The loopback listener over real sockets.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::clock::Sources;
 use crate::secret::Secret;
+use crate::testing::ManualClock;
 
 const PATH: &str = "/auth/callback";
 
@@ -20,6 +22,10 @@ struct Site {
 }
 
 async fn site(host: &str) -> Site {
+    site_with(host, &Sources::system()).await
+}
+
+async fn site_with(host: &str, sources: &Sources) -> Site {
     let loopback = Loopback::bind(host, PATH, &[]).await.expect("a free port");
     let uri = url::Url::parse(&loopback.redirect_uri()).expect("a url");
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -31,14 +37,14 @@ async fn site(host: &str) -> Site {
             async move { if known { Page::SignedIn } else { Page::WrongState } }.boxed()
         })
     };
-    let listening = loopback.serve(&Sources::system(), sink);
+    let listening = loopback.serve(sources, sink);
     Site { port: uri.port().expect("a port"), seen, listening }
 }
 
 impl Site {
-    /// Sends `request`, in which `HOST` stands for the listener, and returns the whole answer.
+    /// Sends `request`, in which `LISTENER` stands for the listener, and returns the whole answer.
     async fn send(&self, request: &str) -> String {
-        let request = request.replace("HOST", &format!("localhost:{}", self.port));
+        let request = request.replace("LISTENER", &format!("localhost:{}", self.port));
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("written");
         let mut answer = Vec::new();
@@ -48,7 +54,7 @@ impl Site {
     }
 
     async fn get(&self, target: &str) -> String {
-        self.send(&format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n\r\n")).await
+        self.send(&format!("GET {target} HTTP/1.1\r\nHost: LISTENER\r\n\r\n")).await
     }
 
     fn responses(&self) -> usize {
@@ -109,7 +115,9 @@ async fn only_get_is_answered() {
     for method in ["POST", "PUT", "HEAD", "OPTIONS", "TRACE"] {
         let target = "/auth/callback?code=abc&state=xyz";
         let answer = site
-            .send(&format!("{method} {target} HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0\r\n\r\n"))
+            .send(&format!(
+                "{method} {target} HTTP/1.1\r\nHost: LISTENER\r\nContent-Length: 0\r\n\r\n"
+            ))
             .await;
         assert_eq!(status(&answer), "405", "{method}");
         assert!(answer.contains("allow: GET"), "{method}");
@@ -144,23 +152,26 @@ async fn a_request_for_another_host_is_refused() {
 async fn bytes_that_are_no_request_are_answered_and_forgotten() {
     let site = site("127.0.0.1").await;
     assert_eq!(status(&site.send("hello\r\n\r\n").await), "400");
-    let long = format!("GET / HTTP/1.1\r\nHost: HOST\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let long = format!("GET / HTTP/1.1\r\nHost: LISTENER\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     let answer = site.send(&long).await;
     assert!(answer.is_empty() || status(&answer) == "431", "{answer}");
-    let many = format!("GET / HTTP/1.1\r\nHost: HOST\r\n{}\r\n", "X: 1\r\n".repeat(100));
+    let many = format!("GET / HTTP/1.1\r\nHost: LISTENER\r\n{}\r\n", "X: 1\r\n".repeat(100));
     assert_eq!(status(&site.send(&many).await), "431");
     assert_eq!(status(&site.get("/auth/callback?code=abc&state=xyz").await), "200");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn connections_that_send_nothing_do_not_keep_others_out() {
-    let site = site("127.0.0.1").await;
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let site = site_with("127.0.0.1", &clock.sources()).await;
     let mut idle = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..20 {
         idle.push(TcpStream::connect(("127.0.0.1", site.port)).await.expect("a connection"));
     }
+    clock.until_waits(16).await;
+    clock.advance(Duration::from_secs(10));
     assert_eq!(status(&site.get("/auth/callback?code=abc&state=xyz").await), "200");
-    for mut connection in idle {
+    for connection in &mut idle[..16] {
         assert_eq!(connection.read(&mut [0; 16]).await.unwrap_or(0), 0, "closed by the listener");
     }
 }

@@ -1,0 +1,353 @@
+//! One test for each promise of a sign-in, and one that tries everything in any order.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const STATE: &str = "the-state";
+const REDIRECT: &str = "http://localhost:1455/auth/callback";
+
+fn at(seconds: u64) -> Moment {
+    let start = Moment { wall: SystemTime::UNIX_EPOCH, monotonic: Duration::ZERO };
+    start.after(Duration::from_secs(seconds))
+}
+
+fn flow() -> Flow<u32> {
+    Flow::new(Terms {
+        state: Secret::new(STATE),
+        redirect_uri: REDIRECT.to_owned(),
+        issuer: None,
+        expires_at: at(0).after(EXPIRES_AFTER),
+    })
+}
+
+fn response(query: &str) -> AuthorizationResponse {
+    AuthorizationResponse::from_query(query).expect("a response")
+}
+
+fn redirected(query: &str, by: u32) -> Event<u32> {
+    Event::Submitted { answer: Submission::Redirected(response(query)), by }
+}
+
+fn pasted(text: &str, by: u32) -> Event<u32> {
+    Event::Submitted { answer: Submission::Pasted(text.parse().expect("readable")), by }
+}
+
+fn grant() -> Grant {
+    Grant {
+        access_token: Secret::new("access"),
+        refresh_token: None,
+        lifetime: None,
+        requested_at: at(0),
+        server_date: None,
+        scopes: None,
+        account: None,
+    }
+}
+
+fn failed(class: FailureClass) -> Result<Grant, Failure> {
+    Err(Failure::new(class, "it did not work"))
+}
+
+const NOT_SENT: FailureClass = FailureClass::Transient { retry_after: None };
+
+/// Effects as short words, for whole comparisons.
+fn words(effects: &[Effect<u32>]) -> Vec<String> {
+    let word = |effect: &Effect<u32>| match effect {
+        Effect::Exchange { attempt, code } => format!("exchange {attempt} {}", code.expose()),
+        Effect::Store { after, .. } => format!("store after {}ms", after.as_millis()),
+        Effect::Tell(by, verdict) => {
+            let verdict = format!("{verdict:?}");
+            let name = verdict.split(|c: char| !c.is_alphanumeric()).next();
+            format!("tell {by} {}", name.unwrap_or_default())
+        }
+        Effect::Finish(Ok(())) => "finish signed in".to_owned(),
+        Effect::Finish(Err(error)) => format!("finish {:?}", error.kind()),
+    };
+    effects.iter().map(word).collect()
+}
+
+fn step(flow: &mut Flow<u32>, event: Event<u32>) -> Vec<String> {
+    words(&flow.step(event, at(1)))
+}
+
+#[test]
+fn the_browser_comes_back_and_the_user_is_signed_in() {
+    let mut flow = flow();
+    let query = format!("code=abc&state={STATE}");
+    assert_eq!(step(&mut flow, redirected(&query, 1)), ["exchange 1 abc"]);
+    let exchanged = Event::Exchanged { attempt: 1, result: Ok(grant()) };
+    assert_eq!(step(&mut flow, exchanged), ["store after 0ms"]);
+    let stored = step(&mut flow, Event::Stored(Ok(())));
+    assert_eq!(stored, ["finish signed in", "tell 1 SignedIn"]);
+    assert_eq!(step(&mut flow, redirected(&query, 2)), ["tell 2 Over"]);
+}
+
+#[test]
+fn a_code_is_taken_from_a_paste_with_or_without_its_state() {
+    for text in
+        ["abc", "abc#the-state", "http://localhost:1455/auth/callback?code=abc&state=the-state"]
+    {
+        assert_eq!(step(&mut flow(), pasted(text, 1)), ["exchange 1 abc"], "{text}");
+    }
+}
+
+#[test]
+fn an_answer_to_another_sign_in_is_refused_and_this_one_goes_on_waiting() {
+    let mut flow = flow();
+    assert_eq!(step(&mut flow, redirected("code=abc&state=other", 1)), ["tell 1 WrongState"]);
+    assert_eq!(step(&mut flow, redirected("code=abc", 2)), ["tell 2 WrongState"]);
+    assert_eq!(step(&mut flow, redirected("error=access_denied", 3)), ["tell 3 WrongState"]);
+    assert_eq!(step(&mut flow, pasted("abc#other", 4)), ["tell 4 WrongState"]);
+    assert_eq!(step(&mut flow, pasted("?code=abc&state=other", 5)), ["tell 5 WrongState"]);
+    assert_eq!(step(&mut flow, pasted("?code=abc", 6)), ["tell 6 WrongState"]);
+    let elsewhere = format!("http://localhost:1455/other?code=abc&state={STATE}");
+    assert_eq!(step(&mut flow, pasted(&elsewhere, 7)), ["tell 7 WrongAddress"]);
+    assert_eq!(step(&mut flow, pasted("abc#the-state", 8)), ["exchange 1 abc"]);
+}
+
+#[test]
+fn a_second_answer_is_told_that_the_first_is_being_worked_on() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    assert_eq!(step(&mut flow, pasted("abc", 2)), ["tell 2 InProgress"]);
+    assert_eq!(step(&mut flow, pasted("abc#other", 3)), ["tell 3 WrongState"]);
+    step(&mut flow, Event::Exchanged { attempt: 1, result: Ok(grant()) });
+    let query = format!("error=access_denied&state={STATE}");
+    assert_eq!(step(&mut flow, redirected(&query, 4)), ["tell 4 InProgress"]);
+}
+
+#[test]
+fn a_refusal_with_the_right_state_ends_the_sign_in() {
+    for (code, kind) in [
+        ("access_denied", "ReauthorizationRequired"),
+        ("temporarily_unavailable", "Transient"),
+        ("invalid_scope", "Configuration"),
+    ] {
+        let effects = step(&mut flow(), redirected(&format!("error={code}&state={STATE}"), 1));
+        assert_eq!(effects, [format!("finish {kind}"), "tell 1 Refused".to_owned()]);
+    }
+}
+
+#[test]
+fn an_answer_from_another_issuer_ends_the_sign_in_and_its_code_goes_nowhere() {
+    for iss in ["", "&iss=https://evil.example"] {
+        let mut flow = flow();
+        flow.terms.issuer = Some("https://idp.example".to_owned());
+        let effects = step(&mut flow, redirected(&format!("code=abc&state={STATE}{iss}"), 1));
+        assert_eq!(effects, ["finish Protocol", "tell 1 Failed"]);
+    }
+    let mut flow = flow();
+    flow.terms.issuer = Some("https://idp.example".to_owned());
+    let query = format!("code=abc&state={STATE}&iss=https://idp.example");
+    assert_eq!(step(&mut flow, redirected(&query, 1)), ["exchange 1 abc"]);
+}
+
+#[test]
+fn a_code_that_was_not_sent_may_be_tried_again() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    let effects = step(&mut flow, Event::Exchanged { attempt: 1, result: failed(NOT_SENT) });
+    assert_eq!(effects, ["tell 1 TryAgain"]);
+    assert_eq!(step(&mut flow, pasted("abc", 2)), ["exchange 2 abc"]);
+    let late = Event::Exchanged { attempt: 1, result: Ok(grant()) };
+    assert!(step(&mut flow, late).is_empty(), "the result of an earlier attempt changes nothing");
+}
+
+#[test]
+fn a_code_that_may_be_spent_ends_the_sign_in() {
+    for (class, kind) in [
+        (FailureClass::ReauthorizationRequired, "ReauthorizationRequired"),
+        (FailureClass::Misconfigured, "Configuration"),
+        (FailureClass::Protocol, "Protocol"),
+        (FailureClass::Uncertain, "Uncertain"),
+    ] {
+        let mut flow = flow();
+        step(&mut flow, pasted("abc", 1));
+        let effects = step(&mut flow, Event::Exchanged { attempt: 1, result: failed(class) });
+        assert_eq!(effects, [format!("finish {kind}"), "tell 1 Failed".to_owned()]);
+    }
+}
+
+#[test]
+fn a_sign_in_expires_while_it_waits_for_the_user_only() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    assert!(step(&mut flow, Event::DeadlineReached).is_empty(), "the provider is being asked");
+    let result = failed(NOT_SENT);
+    let effects = flow.step(Event::Exchanged { attempt: 1, result }, at(600));
+    assert_eq!(words(&effects), ["finish Expired", "tell 1 Failed"]);
+
+    assert_eq!(step(&mut self::flow(), Event::DeadlineReached), ["finish Expired"]);
+    let effects = self::flow().step(pasted("abc", 1), at(600));
+    assert_eq!(words(&effects), ["finish Expired", "tell 1 Over"], "before the alarm rang");
+}
+
+#[test]
+fn a_grant_is_handed_over_again_when_that_may_help_and_never_for_ever() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    step(&mut flow, Event::Exchanged { attempt: 1, result: Ok(grant()) });
+    let stored = || Event::Stored(Err(Error::new(ErrorKind::Interrupted, "restarting")));
+    assert_eq!(step(&mut flow, stored()), ["store after 250ms"]);
+    assert_eq!(step(&mut flow, stored()), ["store after 500ms"]);
+    assert_eq!(step(&mut flow, stored()), ["store after 750ms"]);
+    assert_eq!(step(&mut flow, stored()), ["finish Interrupted", "tell 1 Failed"]);
+}
+
+#[test]
+fn cancelling_ends_a_sign_in_until_its_grant_exists() {
+    assert_eq!(step(&mut flow(), Event::Cancelled), ["finish Expired"]);
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    assert_eq!(step(&mut flow, Event::Cancelled), ["finish Expired", "tell 1 Failed"]);
+    let late = Event::Exchanged { attempt: 1, result: Ok(grant()) };
+    assert!(step(&mut flow, late).is_empty());
+
+    let mut flow = self::flow();
+    step(&mut flow, pasted("abc", 1));
+    step(&mut flow, Event::Exchanged { attempt: 1, result: Ok(grant()) });
+    assert!(step(&mut flow, Event::Cancelled).is_empty());
+    assert_eq!(step(&mut flow, Event::Stored(Ok(()))), ["finish signed in", "tell 1 SignedIn"]);
+}
+
+/// What the outside world may do, in any order.
+#[derive(Debug, Clone)]
+enum Act {
+    Redirect { right_state: bool, refuses: bool },
+    Paste(&'static str),
+    ExchangeEnds { late: bool, how: Option<FailureClass> },
+    StoreEnds { how: Option<ErrorKind> },
+    Deadline,
+    Cancel,
+    Wait(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let class = prop::option::of(prop::sample::select(vec![
+        NOT_SENT,
+        FailureClass::RateLimited { retry_after: None },
+        FailureClass::ReauthorizationRequired,
+        FailureClass::Uncertain,
+    ]));
+    let kind = prop::option::of(prop::sample::select(vec![
+        ErrorKind::Interrupted,
+        ErrorKind::VaultLocked,
+    ]));
+    let text = prop::sample::select(vec!["abc", "abc#the-state", "abc#other", "?code=abc"]);
+    prop::collection::vec(
+        prop_oneof![
+            (any::<bool>(), prop::bool::weighted(0.1))
+                .prop_map(|(right_state, refuses)| Act::Redirect { right_state, refuses }),
+            text.prop_map(Act::Paste),
+            (prop::bool::weighted(0.1), class)
+                .prop_map(|(late, how)| Act::ExchangeEnds { late, how }),
+            kind.prop_map(|how| Act::StoreEnds { how }),
+            Just(Act::Deadline),
+            Just(Act::Cancel),
+            (0_u64..400).prop_map(Act::Wait),
+        ],
+        1..40,
+    )
+}
+
+/// What a bystander can see of a sign-in, with the promises it checks at every step.
+#[derive(Default)]
+struct Bystander {
+    told: BTreeMap<u32, usize>,
+    exchanging: Option<u32>,
+    storing: bool,
+    spent: bool,
+    finished: usize,
+}
+
+impl Bystander {
+    fn see(&mut self, effects: &[Effect<u32>]) {
+        for effect in effects {
+            match effect {
+                Effect::Exchange { attempt, .. } => {
+                    assert!(!self.spent, "a code that may be spent is never sent again");
+                    assert_eq!(self.finished, 0, "nothing is sent after the end");
+                    assert!(self.exchanging.replace(*attempt).is_none(), "one exchange at a time");
+                }
+                Effect::Store { .. } => {
+                    assert!(self.spent && !self.storing, "stored once, after an exchange");
+                    self.storing = true;
+                }
+                Effect::Tell(by, _) => *self.told.entry(*by).or_default() += 1,
+                Effect::Finish(_) => self.finished += 1,
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn in_any_order_codes_are_sent_once_and_everyone_is_told(acts in acts()) {
+        let (mut flow, mut seen) = (flow(), Bystander::default());
+        let (mut now, mut submitted) = (at(0), 0);
+        for act in acts {
+            let event = match act {
+                Act::Redirect { right_state, refuses } => {
+                    submitted += 1;
+                    let what = if refuses { "error=access_denied" } else { "code=abc" };
+                    let state = if right_state { STATE } else { "other" };
+                    redirected(&format!("{what}&state={state}"), submitted)
+                }
+                Act::Paste(text) => {
+                    submitted += 1;
+                    pasted(text, submitted)
+                }
+                Act::ExchangeEnds { late, how } => {
+                    let Some(attempt) = seen.exchanging else { continue };
+                    let result = how.map_or_else(|| Ok(grant()), failed);
+                    if late {
+                        Event::Exchanged { attempt: attempt - 1, result }
+                    } else {
+                        seen.exchanging = None;
+                        seen.spent = result.as_ref().err().is_none_or(|error| !may_try_again(error));
+                        Event::Exchanged { attempt, result }
+                    }
+                }
+                Act::StoreEnds { how } => {
+                    if !std::mem::take(&mut seen.storing) { continue }
+                    Event::Stored(how.map_or(Ok(()), |kind| Err(Error::new(kind, "vault"))))
+                }
+                Act::Deadline => Event::DeadlineReached,
+                Act::Cancel => Event::Cancelled,
+                Act::Wait(seconds) => {
+                    now = now.after(Duration::from_secs(seconds));
+                    continue;
+                }
+            };
+            let cancelled = matches!(event, Event::Cancelled);
+            seen.see(&flow.step(event, now));
+            if cancelled && seen.finished > 0 {
+                seen.exchanging = None;
+            }
+        }
+        seen.see(&flow.step(Event::Cancelled, now));
+        for _ in 0..STORE_TRIES {
+            if std::mem::take(&mut seen.storing) {
+                seen.see(&flow.step(Event::Stored(Err(over())), now));
+            }
+        }
+        prop_assert_eq!(seen.finished, 1, "a sign-in ends once");
+        prop_assert_eq!(seen.told.len(), usize::try_from(submitted).expect("small"));
+        prop_assert!(seen.told.values().all(|times| *times == 1), "everyone is told once");
+    }
+
+    #[test]
+    fn no_answer_without_the_state_makes_a_redirect_count(state in "[ -~]{0,43}") {
+        prop_assume!(state != STATE);
+        let mut flow = flow();
+        let query = url::form_urlencoded::Serializer::new("code=abc".to_owned())
+            .append_pair("state", &state)
+            .finish();
+        prop_assert_eq!(step(&mut flow, redirected(&query, 1)), ["tell 1 WrongState"]);
+        prop_assert!(matches!(flow.phase, Phase::Waiting));
+    }
+}
