@@ -1,0 +1,185 @@
+//! Anthropic: JSON token requests with the state in them, `code#state` on a page, and two header
+//! sets that must not be mixed.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::super::Endpoint;
+use super::super::answer::Answer;
+use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+
+#[derive(Debug)]
+pub(in crate::testing) struct Anthropic;
+
+impl Dialect for Anthropic {
+    fn name(&self) -> &'static str {
+        "anthropic"
+    }
+
+    fn paths(&self) -> Paths {
+        Paths {
+            authorization: "/oauth/authorize",
+            token: "/v1/oauth/token",
+            revocation: "",
+            resources: "/v1/",
+        }
+    }
+
+    fn default_client(&self) -> (&'static str, Option<&'static str>) {
+        ("simulated-anthropic-client", None)
+    }
+
+    fn redirects(&self) -> Redirects {
+        Redirects {
+            hosts: &["localhost", "127.0.0.1"],
+            path: "/callback",
+            manual: &[
+                "https://console.anthropic.com/oauth/code/callback",
+                "https://platform.claude.com/oauth/code/callback",
+            ],
+        }
+    }
+
+    fn consent(&self, query: &Fields) -> Result<bool, Refusal> {
+        query.expect("code", "true")?;
+        Ok(true)
+    }
+
+    fn api_key_shape(&self) -> Option<(&'static str, usize)> {
+        Some(("sk-ant-api03-", 95))
+    }
+
+    fn token(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
+        let fields = Fields::of(desk.request, BodyTypes::Json)?;
+        let grant_type = fields.require("grant_type")?;
+        desk.check_client(&fields)?;
+        let grant = match grant_type {
+            "authorization_code" => desk.redeem(&fields, Some(fields.require("state")?))?,
+            "refresh_token" => desk.renew(&fields, true)?,
+            _ => return Err(Refusal::GrantType),
+        };
+        let access_token = desk.mint.token("sk-ant-oat01-", 95);
+        let refresh_token = desk.mint.token("sk-ant-ort01-", 95);
+        let mut answer = desk.issue(&grant, &access_token, Some(&refresh_token));
+        answer["account"] = json!({ "uuid": grant.account });
+        Ok(Answer::json(StatusCode::OK, &answer))
+    }
+
+    fn revoke(&self, _: &mut Desk<'_>) -> Result<Answer, Refusal> {
+        Err(Refusal::Path)
+    }
+
+    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+        check_credential(desk)?;
+        if desk.request.header("anthropic-version").is_none() {
+            return Err(Refusal::Missing("anthropic-version"));
+        }
+        if desk.is(&Method::GET, "/v1/models") {
+            let model = json!({ "type": "model", "id": "claude-simulated",
+                "display_name": "Simulated Claude", "created_at": "2025-01-01T00:00:00Z" });
+            let models = json!({ "data": [model], "has_more": false,
+                "first_id": "claude-simulated", "last_id": "claude-simulated" });
+            return Ok(Answer::json(StatusCode::OK, &models));
+        }
+        if desk.is(&Method::POST, "/v1/messages") {
+            let request = desk.json_with(&["model", "max_tokens", "messages"])?;
+            return Ok(Answer::json(StatusCode::OK, &message(desk, &request)));
+        }
+        Err(if desk.is(&Method::GET, "/v1/messages") { Refusal::Method } else { Refusal::Path })
+    }
+
+    fn refuse(&self, endpoint: Endpoint, refusal: &Refusal) -> Answer {
+        if endpoint == Endpoint::Token { refuse_token(refusal) } else { refuse_resource(refusal) }
+    }
+
+    fn rate_limit(&self, _: Endpoint) -> Answer {
+        let message = "This request would exceed your rate limit. Please try again later.";
+        error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+}
+
+fn check_credential(desk: &Desk<'_>) -> Result<(), Refusal> {
+    let token = desk.authorization("bearer");
+    match (desk.request.header("x-api-key"), token) {
+        (None, None) => Err(Refusal::NoCredential),
+        (Some(_), Some(_)) => Err(Refusal::TwoCredentials),
+        (Some(key), None) => desk.check_api_key(key),
+        (None, Some(token)) => {
+            let betas = desk.request.header("anthropic-beta").unwrap_or_default();
+            if betas.split(',').any(|beta| beta.trim() == "oauth-2025-04-20") {
+                desk.check_access_token(token)
+            } else {
+                Err(Refusal::OAuthNotAllowed)
+            }
+        }
+    }
+}
+
+fn message(desk: &Desk<'_>, request: &Value) -> Value {
+    json!({
+        "id": desk.mint.token("msg_", 20),
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"],
+        "content": [{ "type": "text", "text": "Hello from the simulated provider." }],
+        "stop_reason": "end_turn",
+        "stop_sequence": null,
+        "usage": { "input_tokens": 8, "output_tokens": 6 },
+    })
+}
+
+fn error(status: StatusCode, kind: &str, message: &str) -> Answer {
+    let error = json!({ "type": "error", "error": { "type": kind, "message": message } });
+    Answer::json(status, &error)
+}
+
+fn refuse_token(refusal: &Refusal) -> Answer {
+    let oauth = |status, code: &str, description: &str| {
+        Answer::json(status, &json!({ "error": code, "error_description": description }))
+    };
+    let bad = StatusCode::BAD_REQUEST;
+    match refusal {
+        Refusal::RefreshToken | Refusal::RefreshTokenSpent => {
+            oauth(bad, "invalid_grant", "Refresh token not found or invalid")
+        }
+        Refusal::Code | Refusal::CodeSpent => {
+            oauth(bad, "invalid_grant", "Invalid authorization code")
+        }
+        Refusal::Verifier => oauth(bad, "invalid_grant", "Invalid code verifier"),
+        Refusal::RedirectUri => oauth(bad, "invalid_grant", "Redirect URI does not match"),
+        Refusal::State => oauth(bad, "invalid_grant", "State does not match"),
+        Refusal::Client => oauth(bad, "invalid_client", "Client not found"),
+        Refusal::GrantType => oauth(bad, "unsupported_grant_type", "Grant type is not supported"),
+        Refusal::Method => {
+            error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "Method Not Allowed")
+        }
+        _ => error(bad, "invalid_request_error", "Invalid request format"),
+    }
+}
+
+fn refuse_resource(refusal: &Refusal) -> Answer {
+    let unauthorized =
+        |message: &str| error(StatusCode::UNAUTHORIZED, "authentication_error", message);
+    let invalid = |message: &str| error(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+    match refusal {
+        Refusal::NoCredential => unauthorized("x-api-key header is required"),
+        Refusal::Credential => unauthorized("invalid x-api-key"),
+        Refusal::CredentialExpired => unauthorized(
+            "OAuth token has expired. Please obtain a new token or refresh your existing token.",
+        ),
+        Refusal::TwoCredentials => {
+            unauthorized("x-api-key and authorization must not be sent together")
+        }
+        Refusal::OAuthNotAllowed => {
+            unauthorized("OAuth authentication is currently not supported.")
+        }
+        Refusal::Missing("anthropic-version") => invalid("anthropic-version: header is required"),
+        Refusal::Missing(member) => invalid(&format!("{member}: Field required")),
+        Refusal::MediaType => invalid("content-type: Input should be 'application/json'"),
+        Refusal::Method => {
+            error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "Method Not Allowed")
+        }
+        Refusal::Path => error(StatusCode::NOT_FOUND, "not_found_error", "Not found"),
+        _ => invalid("The request body is not valid JSON"),
+    }
+}

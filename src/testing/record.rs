@@ -1,0 +1,166 @@
+//! What a simulated provider noted: every request as it came, and how often what happened.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+
+use crate::clock::Moment;
+
+/// The parts of a provider that can fail separately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// Where the user consents.
+    Authorization,
+    /// Where codes, refresh tokens and client credentials are exchanged for tokens.
+    Token,
+    /// Where tokens are revoked.
+    Revocation,
+    /// What the tokens are for.
+    Resource,
+    /// Any other path: the provider answers 404.
+    Other,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Authorization => "authorization",
+            Self::Token => "token",
+            Self::Revocation => "revocation",
+            Self::Resource => "resource",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// A text that names no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no endpoint, use authorization, token, revocation or resource")]
+pub struct EndpointError(String);
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        [Self::Authorization, Self::Token, Self::Revocation, Self::Resource]
+            .into_iter()
+            .find(|endpoint| endpoint.to_string() == text)
+            .ok_or_else(|| EndpointError(text.to_owned()))
+    }
+}
+
+/// A request as it came over the wire. `Debug` shows neither header values nor the query nor the
+/// body: they hold secrets.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RecordedRequest {
+    /// The part of the provider that it was for.
+    pub endpoint: Endpoint,
+    /// The HTTP method.
+    pub method: http::Method,
+    /// The path, as sent.
+    pub path: String,
+    /// What stood after the question mark, as sent.
+    pub query: Option<String>,
+    /// The headers; iteration keeps the order in which they came.
+    pub headers: HeaderMap,
+    /// The body, as sent.
+    pub body: Bytes,
+    /// When it came, on the provider's clock.
+    pub at: Moment,
+}
+
+impl RecordedRequest {
+    /// The value of a header; none when it is missing or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The names of the headers in the order in which they came.
+    pub fn header_names(&self) -> Vec<&str> {
+        self.headers.keys().map(http::HeaderName::as_str).collect()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// The body as JSON; `null` when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The body as form fields, in order.
+    pub fn form(&self) -> Vec<(String, String)> {
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
+    /// Whether the body is declared as `media_type`, parameters such as `charset` aside.
+    pub(super) fn is_of(&self, media_type: &str) -> bool {
+        let declared = self.header("content-type").unwrap_or_default();
+        declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+    }
+}
+
+impl fmt::Debug for RecordedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordedRequest")
+            .field("endpoint", &self.endpoint)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("headers", &self.header_names())
+            .field("body_bytes", &self.body.len())
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often what happened at a simulated provider since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests to the token endpoint, whatever became of them.
+    pub token_requests: usize,
+    /// Requests to the revocation endpoint, whatever became of them.
+    pub revocation_requests: usize,
+    /// Requests to resources, whatever became of them.
+    pub resource_requests: usize,
+    /// Authorization codes that were exchanged.
+    pub code_exchanges: usize,
+    /// Renewals by refresh token that were carried out, whether or not the answer arrived.
+    pub refreshes: usize,
+    /// Tokens for client credentials that were issued.
+    pub client_credentials: usize,
+    /// Access tokens issued.
+    pub issued_access_tokens: usize,
+    /// Refresh tokens issued.
+    pub issued_refresh_tokens: usize,
+    /// Refresh tokens that were used up by a renewal.
+    pub spent_refresh_tokens: usize,
+    /// Attempts to use a refresh token that was used up: each is a defect of the client, or the
+    /// consequence of an answer that was lost.
+    pub reused_refresh_tokens: usize,
+    /// Requests that the provider refused by its own rules.
+    pub refusals: usize,
+    /// Requests that a scripted fault befell.
+    pub faults: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_reads_what_it_writes() {
+        for endpoint in [Endpoint::Token, Endpoint::Resource, Endpoint::Revocation] {
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+        }
+        assert!("everything".parse::<Endpoint>().is_err());
+    }
+}

@@ -1,0 +1,412 @@
+//! A provider on loopback that behaves like the real one, is as strict, and breaks on command.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::dialect::{Anthropic, Dialect, Google, OpenAi, Orange, Refusal, Registration};
+use super::server::Server;
+use super::simulation::{Memory, Simulation};
+use super::{Counters, Endpoint, Faults, RecordedRequest};
+use crate::clock::Sources;
+use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
+
+const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// A simulated provider: a real HTTP server on the loopback address. Clones are the same server;
+/// it stops when the last one is dropped.
+#[derive(Clone)]
+pub struct SimulatedProvider(Arc<Inner>);
+
+struct Inner {
+    simulation: Arc<Simulation>,
+    address: SocketAddr,
+    server: Mutex<Option<Server>>,
+}
+
+impl SimulatedProvider {
+    /// Anthropic: API keys, and OAuth with rotating refresh tokens.
+    pub fn anthropic() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(Anthropic))
+    }
+
+    /// `OpenAI`: API keys, and OAuth with rotating refresh tokens.
+    pub fn openai() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(OpenAi))
+    }
+
+    /// Google: API keys, and OAuth with refresh tokens that do not rotate.
+    pub fn google() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(Google))
+    }
+
+    /// Orange: client credentials, and its SMS service.
+    pub fn orange() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(Orange))
+    }
+
+    /// The name of the provider that is simulated, as the catalogue has it.
+    pub fn name(&self) -> &'static str {
+        self.0.simulation.dialect.name()
+    }
+
+    /// Where requests to resources go: `http://127.0.0.1:port/`.
+    pub fn base_url(&self) -> Url {
+        self.url("/")
+    }
+
+    /// The URL of `path` at this server.
+    ///
+    /// # Panics
+    ///
+    /// When `path` does not begin with a slash, or can not stand in a URL.
+    pub fn url(&self, path: &str) -> Url {
+        assert!(path.starts_with('/'), "{path:?} does not begin with a slash");
+        format!("http://{}{path}", self.0.address)
+            .parse()
+            .expect("an address and a path make a url")
+    }
+
+    /// Where the user consents; none when the provider has no users.
+    pub fn authorization_endpoint(&self) -> Option<Url> {
+        self.endpoint(self.0.simulation.dialect.paths().authorization)
+    }
+
+    /// Where tokens are issued.
+    pub fn token_endpoint(&self) -> Url {
+        self.url(self.0.simulation.dialect.paths().token)
+    }
+
+    /// Where tokens are revoked; none when the provider has no such endpoint.
+    pub fn revocation_endpoint(&self) -> Option<Url> {
+        self.endpoint(self.0.simulation.dialect.paths().revocation)
+    }
+
+    /// The client that is registered.
+    pub fn client_id(&self) -> &str {
+        &self.0.simulation.registration.client_id
+    }
+
+    /// The secret of the client; none for a public one.
+    pub fn client_secret(&self) -> Option<&Secret> {
+        self.0.simulation.registration.client_secret.as_ref()
+    }
+
+    /// Acts as the browser of a user who agrees: checks the authorization URL as the provider
+    /// would, and gives the callback URL that the browser is sent to.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not at this provider, or the provider would refuse it.
+    pub fn approve(&self, authorization_url: &str) -> Result<String, Error> {
+        let query = self.query_of(authorization_url)?;
+        self.0.simulation.approve(&query).map(|approval| approval.callback()).map_err(refused)
+    }
+
+    /// Acts as a user who agrees and copies what can be pasted: `code#state` where the provider
+    /// shows it on a page, else the whole callback URL.
+    ///
+    /// # Errors
+    ///
+    /// As [`SimulatedProvider::approve`].
+    pub fn approve_for_paste(&self, authorization_url: &str) -> Result<String, Error> {
+        let query = self.query_of(authorization_url)?;
+        self.0.simulation.approve(&query).map(|approval| approval.pasted()).map_err(refused)
+    }
+
+    /// Acts as the browser of a user who declines, and gives the callback URL that it is sent to.
+    ///
+    /// # Errors
+    ///
+    /// As [`SimulatedProvider::approve`].
+    pub fn deny(&self, authorization_url: &str) -> Result<String, Error> {
+        let query = self.query_of(authorization_url)?;
+        self.0.simulation.deny(&query).map_err(refused)
+    }
+
+    /// Issues an API key that the resources accept from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the provider has no API keys, as Orange.
+    pub fn issue_api_key(&self) -> Secret {
+        let key = self.0.simulation.issue_api_key();
+        key.unwrap_or_else(|| panic!("{} has no API keys", self.name()))
+    }
+
+    /// Lets the resources accept a key that was made elsewhere.
+    pub fn accept_api_key(&self, key: &Secret) {
+        self.0.simulation.memory(|memory| memory.ledger.add_api_key(key.expose()));
+    }
+
+    /// Ends the life of every access token now. Refresh tokens stay good.
+    pub fn expire_access_tokens(&self) {
+        let now = self.0.simulation.sources.now();
+        self.0.simulation.memory(|memory| memory.ledger.expire_access_tokens(now));
+    }
+
+    /// Forgets every code, token and API key: all of them are refused from now on.
+    pub fn revoke_everything(&self) {
+        self.0.simulation.memory(|memory| memory.ledger.revoke_everything());
+    }
+
+    /// Whose account it is that the next users who consent sign in with.
+    pub fn set_account(&self, account: &str) {
+        self.0.simulation.memory(|memory| account.clone_into(&mut memory.account));
+    }
+
+    /// The script of what goes wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.0.simulation.faults
+    }
+
+    /// Begins an outage: connections are cut, and new ones are refused. The port is kept.
+    ///
+    /// # Errors
+    ///
+    /// When another process takes the port in the instant in which it is free.
+    pub async fn stop(&self) -> io::Result<()> {
+        let mut server = self.0.server.lock().await;
+        *server = match server.take() {
+            Some(Server::Running(running)) => {
+                Some(Server::Stopped(running.stop(self.0.address).await?))
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Ends an outage, at the same port and with everything that was issued before.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not let it listen.
+    pub async fn restart(&self) -> io::Result<()> {
+        let mut server = self.0.server.lock().await;
+        *server = match server.take() {
+            Some(Server::Stopped(socket)) => {
+                Some(Server::listen(socket, self.0.simulation.clone())?)
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// How often what happened.
+    pub fn counters(&self) -> Counters {
+        *self.0.simulation.counters().borrow()
+    }
+
+    /// Resolves once the counters are as `reached` wants them: for waiting without sleeping.
+    ///
+    ///     # use tokenward::testing::SimulatedProvider;
+    ///     # async fn example(provider: SimulatedProvider) {
+    ///     provider.until(|counters| counters.token_requests == 1).await;
+    ///     # }
+    pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
+        // The sender lives in `self`, so the channel is open for as long as this waits.
+        let _ = self.0.simulation.counters().wait_for(reached).await;
+    }
+
+    /// How many requests came to the token endpoint, whatever became of them.
+    pub fn token_requests(&self) -> usize {
+        self.counters().token_requests
+    }
+
+    /// How many renewals by refresh token were carried out.
+    pub fn refreshes(&self) -> usize {
+        self.counters().refreshes
+    }
+
+    /// How many times a refresh token came that was used up before.
+    pub fn reused_refresh_tokens(&self) -> usize {
+        self.counters().reused_refresh_tokens
+    }
+
+    /// The requests as they came, the earliest first; the last 20,000 are kept.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.0.simulation.requests()
+    }
+
+    /// The requests that came to `path`.
+    pub fn requests_to(&self, path: &str) -> Vec<RecordedRequest> {
+        self.requests().into_iter().filter(|request| request.path == path).collect()
+    }
+
+    /// The requests that came to `endpoint`.
+    pub fn requests_at(&self, endpoint: Endpoint) -> Vec<RecordedRequest> {
+        self.requests().into_iter().filter(|request| request.endpoint == endpoint).collect()
+    }
+
+    /// What the provider knows of tokens, as JSON without a secret in it, for a simulation that
+    /// goes on in another process: see [`SimulatedProviderBuilder::remember`].
+    ///
+    /// # Errors
+    ///
+    /// When a token ends before 1970, which JSON can not tell.
+    pub fn memory(&self) -> Result<String, Error> {
+        self.0.simulation.memory(|memory| serde_json::to_string(memory)).map_err(|error| {
+            let message =
+                "the memory of the simulated provider can not be written, check its clock";
+            Error::with_source(ErrorKind::InvalidInput, message, error)
+        })
+    }
+
+    fn endpoint(&self, path: &str) -> Option<Url> {
+        (!path.is_empty()).then(|| self.url(path))
+    }
+
+    fn query_of(&self, authorization_url: &str) -> Result<String, Error> {
+        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+        let endpoint = self
+            .authorization_endpoint()
+            .ok_or_else(|| invalid(format!("{} has no users who consent", self.name())))?;
+        authorization_url
+            .strip_prefix(endpoint.as_str())
+            .and_then(|rest| rest.strip_prefix('?'))
+            .map(str::to_owned)
+            .ok_or_else(|| invalid(format!("the authorization url does not begin with {endpoint}")))
+    }
+}
+
+impl fmt::Debug for SimulatedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedProvider")
+            .field("name", &self.name())
+            .field("address", &self.0.address)
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let message = format!("the provider refuses the authorization request: {refusal}");
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// What a simulated provider is started with.
+pub struct SimulatedProviderBuilder {
+    dialect: Box<dyn Dialect>,
+    registration: Registration,
+    sources: Sources,
+    canary: String,
+    memory: Memory,
+}
+
+impl SimulatedProviderBuilder {
+    fn new(dialect: Box<dyn Dialect>) -> Self {
+        let (client_id, client_secret) = dialect.default_client();
+        let registration = Registration {
+            client_id: client_id.to_owned(),
+            client_secret: client_secret.map(Secret::from),
+            redirect_ports: Vec::new(),
+            token_lifetime: TOKEN_LIFETIME,
+        };
+        let memory = Memory { account: "account-1".to_owned(), ..Memory::default() };
+        Self { dialect, registration, sources: Sources::system(), canary: String::new(), memory }
+    }
+
+    /// The clock that decides when tokens expire and what `Date` says, and the randomness that
+    /// tokens are made of. Without it: those of the operating system.
+    ///
+    /// A provider that shares its clock with the code under test shares its clock's faults too;
+    /// for a machine whose clock is wrong, give the provider a clock of its own.
+    #[must_use]
+    pub fn sources(mut self, sources: Sources) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    /// How long access tokens live. Without it: 60 seconds.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.registration.token_lifetime = lifetime;
+        self
+    }
+
+    /// The client that is registered, in place of the simulation's own.
+    #[must_use]
+    pub fn client(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.registration.client_id);
+        self
+    }
+
+    /// The secret of the client that is registered.
+    #[must_use]
+    pub fn client_secret(mut self, secret: impl Into<Secret>) -> Self {
+        self.registration.client_secret = Some(secret.into());
+        self
+    }
+
+    /// The ports of loopback redirects that are registered. Without it any port is, so that tests
+    /// can run in parallel; `OpenAI` itself has 1455 and 1457.
+    #[must_use]
+    pub fn redirect_ports(mut self, ports: &[u16]) -> Self {
+        self.registration.redirect_ports = ports.to_vec();
+        self
+    }
+
+    /// Whose account the users sign in with.
+    #[must_use]
+    pub fn account(mut self, account: &str) -> Self {
+        account.clone_into(&mut self.memory.account);
+        self
+    }
+
+    /// A text that stands readably in every token, code and key that is issued, so that a test can
+    /// search everything that its code has written for it.
+    ///
+    /// # Panics
+    ///
+    /// When it has characters other than letters, digits, `-` and `_`: they could not stand in
+    /// every token.
+    #[must_use]
+    pub fn canary(mut self, canary: &str) -> Self {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        assert!(canary.bytes().all(plain), "a canary has letters, digits, - and _ alone");
+        canary.clone_into(&mut self.canary);
+        self
+    }
+
+    /// Goes on with what [`SimulatedProvider::memory`] gave.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a text.
+    pub fn remember(mut self, memory: &str) -> Result<Self, Error> {
+        self.memory = serde_json::from_str(memory).map_err(|error| {
+            let message = "the memory of the simulated provider can not be read, start without it";
+            Error::with_source(ErrorKind::InvalidInput, message, error)
+        })?;
+        Ok(self)
+    }
+
+    /// Starts it at a free port of the loopback address.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not let it listen.
+    #[allow(clippy::unused_async, reason = "it needs a tokio runtime, and says so this way")]
+    pub async fn start(self) -> io::Result<SimulatedProvider> {
+        let Self { dialect, registration, sources, canary, memory } = self;
+        let simulation = Arc::new(Simulation::new(dialect, registration, sources, canary, memory));
+        let (server, address) = Server::start(simulation.clone())?;
+        let server = Mutex::new(Some(server));
+        Ok(SimulatedProvider(Arc::new(Inner { simulation, address, server })))
+    }
+}
+
+impl fmt::Debug for SimulatedProviderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedProviderBuilder")
+            .field("dialect", &self.dialect)
+            .field("registration", &self.registration)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! A provider that goes away and comes back, and one that goes on in another process.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stopped_provider_refuses_connections_and_comes_back_at_its_port() {
+    let provider = started(SimulatedProvider::openai()).await;
+    let answer = signed_in(&provider).await;
+    let base_url = provider.base_url();
+    provider.stop().await.expect("stopped");
+    let error = resource_request(&provider, "any").send().await.expect_err("nobody listens");
+    assert!(error.is_connect(), "{error:?}");
+    provider.stop().await.expect("stopping twice is stopping once");
+    provider.restart().await.expect("restarted");
+    provider.restart().await.expect("restarting twice is restarting once");
+    assert_eq!(provider.base_url(), base_url);
+    let reply = send(resource_request(&provider, text(&answer, "access_token"))).await;
+    assert_eq!(reply.status, StatusCode::OK, "what was issued before is still good");
+}
+
+#[tokio::test]
+async fn an_outage_cuts_requests_that_are_under_way() {
+    let provider = started(SimulatedProvider::openai()).await;
+    provider.faults().always(Fault::Hang);
+    let request = tokio::spawn(resource_request(&provider, "any").send());
+    provider.until(|counters| counters.resource_requests == 1).await;
+    provider.stop().await.expect("stopped");
+    assert!(request.await.expect("no panic").is_err());
+}
+
+#[tokio::test]
+async fn a_provider_goes_on_until_its_last_clone_is_dropped() {
+    let provider = started(SimulatedProvider::openai()).await;
+    let clone = provider.clone();
+    let models = provider.url("/v1/models");
+    drop(provider);
+    let kept = client();
+    assert_eq!(send(kept.get(models.clone())).await.status, StatusCode::UNAUTHORIZED);
+    clone.faults().always(Fault::Hang);
+    let request = tokio::spawn(kept.get(models).send());
+    clone.until(|counters| counters.faults == 1).await;
+    drop(clone);
+    assert!(request.await.expect("no panic").is_err());
+}
+
+#[tokio::test]
+async fn another_process_goes_on_with_what_a_provider_knew() {
+    let before = started(SimulatedProvider::openai()).await;
+    let key = before.issue_api_key();
+    let answer = signed_in(&before).await;
+    let spent = renewal(&before, text(&answer, "refresh_token"));
+    let renewed = token(&before, &spent).await.json;
+    let memory = before.memory().expect("json");
+    drop(before);
+
+    let builder = SimulatedProvider::openai().remember(&memory).expect("its own memory");
+    let after = started(builder).await;
+    assert_eq!(send(resource_request(&after, key.expose())).await.status, StatusCode::OK);
+    let access_token = text(&renewed, "access_token");
+    assert_eq!(send(resource_request(&after, access_token)).await.status, StatusCode::OK);
+    let reply = token(&after, &renewal(&after, text(&renewed, "refresh_token"))).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(token(&after, &spent).await.json["error"]["code"], "refresh_token_reused");
+    assert!(SimulatedProvider::openai().remember("not a memory").is_err());
+}
+
+#[tokio::test]
+async fn many_requests_at_once_are_all_counted() {
+    let provider = started(SimulatedProvider::openai()).await;
+    let key = provider.issue_api_key();
+    let client = client();
+    let requests: Vec<_> = (0..200)
+        .map(|_| {
+            let request = client.get(provider.url("/v1/models")).bearer_auth(key.expose());
+            tokio::spawn(try_send(request))
+        })
+        .collect();
+    for request in requests {
+        let reply = request.await.expect("no panic").expect("an answer");
+        assert_eq!(reply.status, StatusCode::OK);
+    }
+    assert_eq!(provider.counters().resource_requests, 200);
+    assert_eq!(provider.requests_to("/v1/models").len(), 200);
+}
