@@ -2,6 +2,7 @@
 //! repeats.
 
 mod answer;
+mod builder;
 mod dialect;
 mod fault;
 mod gate;
@@ -17,10 +18,11 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use builder::SimulatedProviderBuilder;
 pub use fault::{Fault, FaultError, FaultKind};
 pub use gate::Gate;
 pub use manual_clock::ManualClock;
 pub use record::{Counters, Endpoint, EndpointError, RecordedRequest};
 pub use script::Faults;
 pub use seeded_entropy::SeededEntropy;
-pub use simulated_provider::{SimulatedProvider, SimulatedProviderBuilder};
+pub use simulated_provider::SimulatedProvider;

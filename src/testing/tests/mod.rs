@@ -41,7 +41,7 @@ fn client() -> reqwest::Client {
 }
 
 fn clock() -> Arc<ManualClock> {
-    ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+    ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000))
 }
 
 async fn started(builder: SimulatedProviderBuilder) -> SimulatedProvider {
