@@ -1,1 +1,32 @@
-//! The vault room.
+//! The vault: sealed records under blinded names, in a store that survives a power cut, behind one
+//! actor. Nothing readable about a user stands in its files.
+
+mod actor;
+mod batch;
+mod error;
+mod handle;
+mod head;
+mod index;
+mod keys;
+mod master;
+mod messages;
+mod names;
+mod opened;
+mod opening;
+mod plan;
+mod record;
+mod seal;
+mod settings;
+mod store;
+mod writer;
+
+pub use batch::{Batch, Expect};
+pub use error::VaultError;
+pub use handle::VaultHandle;
+pub use master::MasterKey;
+pub use messages::{Answer, VaultMessage};
+pub use record::{Entry, Inspection, Query, Record, RecordKey, RecordKind, RecordVersion, Tags};
+pub use settings::Vault;
+
+#[cfg(test)]
+mod tests;

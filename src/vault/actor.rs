@@ -1,0 +1,131 @@
+//! The vault's actor: passes requests on to the vault's thread, and keeps the vault open. It holds
+//! nothing itself, so when it dies nothing is lost: the thread answers what it has, and the next
+//! incarnation finds the vault as it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::task::JoinSet;
+
+use super::error::VaultError;
+use super::messages::VaultMessage;
+use super::writer::{Request, Writer};
+use crate::clock::Sources;
+use crate::event::EventKind;
+use crate::supervision::EventBus;
+
+/// How often in a row an opening may fail before the vault is given up.
+const MOST_FAILURES: u32 = 10;
+
+/// The wait before the second opening; it doubles with each failure.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait between two openings.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What every incarnation of the actor is given.
+#[derive(Clone)]
+pub(super) struct VaultArguments {
+    pub(super) writer: Arc<Writer>,
+    pub(super) sources: Sources,
+    pub(super) events: EventBus,
+}
+
+pub(super) struct VaultActor;
+
+pub(super) struct VaultState {
+    writer: Arc<Writer>,
+    /// Opens the vault again when it was closed; stopped when this is dropped.
+    caretaker: JoinSet<()>,
+}
+
+#[ractor::actor(message = VaultMessage, state = VaultState, arguments = VaultArguments)]
+impl VaultActor {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<VaultMessage>,
+        arguments: VaultArguments,
+    ) -> Result<VaultState, ActorProcessingErr> {
+        let writer = Arc::clone(&arguments.writer);
+        let mut caretaker = JoinSet::new();
+        caretaker.spawn(async move {
+            let reason = keep_open(arguments).await;
+            // Fails only when the actor is gone already.
+            let _gone = myself.send_message(VaultMessage::GiveUp { reason });
+        });
+        Ok(VaultState { writer, caretaker })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<VaultMessage>,
+        message: VaultMessage,
+        state: &mut VaultState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.writer.submit(match message {
+            VaultMessage::Read { key, reply } => Request::Read { key, answer: reply },
+            VaultMessage::Commit { batch, reply } => Request::Commit { batch, answer: reply },
+            VaultMessage::List { query, reply } => Request::List { query, answer: reply },
+            VaultMessage::Inspect { reply } => Request::Inspect { answer: reply },
+            VaultMessage::GiveUp { reason } => return Err(reason.into()),
+        });
+        Ok(())
+    }
+
+    /// An orderly stop closes the vault, so that whoever waited for it can open it again.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<VaultMessage>,
+        state: &mut VaultState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.caretaker.shutdown().await;
+        Ok(state.writer.close().await?)
+    }
+}
+
+/// Opens the vault again each time it was closed by a failure, with back-off. Returns the last
+/// failure when it gives up.
+async fn keep_open(arguments: VaultArguments) -> VaultError {
+    let VaultArguments { writer, sources, events } = arguments;
+    loop {
+        let reason = writer.closed().await;
+        tracing::error!(%reason, "vault closed after a failure");
+        events.emit(EventKind::VaultDegraded { reason: reason.to_string() });
+        while let Err(error) = writer.open().await {
+            tracing::error!(%error, failures = writer.failures(), "vault does not open");
+            // Room on the disk may come back at any time, and stopping would free none.
+            if writer.failures() >= MOST_FAILURES && !error.is_full() {
+                return error;
+            }
+            sources.clock.wait(wait_after(writer.failures(), sources.noise())).await;
+        }
+        tracing::info!("vault open again");
+        events.emit(EventKind::VaultRecovered);
+    }
+}
+
+/// The wait after so many failures: exponential, of which the upper half is left to chance.
+fn wait_after(failures: u32, noise: u64) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let longest = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
+    let half = longest / 2;
+    let spread = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
+    half + Duration::from_millis(noise % spread.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn waits_grow_and_stay_within_bounds(failures in 1..1_000_u32, noise: u64) {
+            let wait = wait_after(failures, noise);
+            prop_assert!(wait >= FIRST_WAIT / 2 && wait <= LONGEST_WAIT);
+            prop_assert!(wait_after(failures, 0) <= wait_after(failures + 1, 0));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A batch: changes that become durable together or not at all, each with what it expects to find.
+
+use zeroize::Zeroizing;
+
+use super::error::VaultError;
+use super::record::{RecordKey, RecordVersion, Tags};
+
+/// The most changes and requirements in one batch.
+pub(crate) const MOST_STEPS: usize = 256;
+
+/// The most payload bytes in one batch.
+pub(crate) const MOST_BYTES: usize = 1024 * 1024;
+
+/// What must stand under a key for a batch to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever stands there, as long as it opens.
+    Anything,
+    /// Nothing.
+    Absent,
+    /// Exactly this version.
+    Version(RecordVersion),
+    /// Whatever stands there, a quarantined record included: the way to replace or to remove one
+    /// that can not be opened, by a fresh sign-in or by the decision of a person.
+    AnythingOrQuarantined,
+}
+
+/// What a batch does to one key.
+pub(crate) enum Change {
+    Put { payload: Zeroizing<Vec<u8>>, tags: Tags },
+    Delete,
+    Nothing,
+}
+
+/// One key of a batch: what is expected there, and what is done to it.
+pub(crate) struct Step {
+    pub(crate) key: RecordKey,
+    pub(crate) expect: Expect,
+    pub(crate) change: Change,
+}
+
+/// Changes that are applied together or not at all.
+///
+/// Every expectation is judged against what stood there before the batch. A key is changed at most
+/// once per batch; all records that are put get the same new version. At most 256 steps and 1 MiB
+/// of payload.
+#[derive(Default)]
+pub struct Batch {
+    steps: Vec<Step>,
+}
+
+impl Batch {
+    /// A batch that does nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `payload` under `key` if `expect` holds.
+    #[must_use]
+    pub fn put(
+        mut self,
+        key: RecordKey,
+        payload: Zeroizing<Vec<u8>>,
+        expect: Expect,
+        tags: Tags,
+    ) -> Self {
+        self.steps.push(Step { key, expect, change: Change::Put { payload, tags } });
+        self
+    }
+
+    /// Removes what stands under `key` if `expect` holds. Removing nothing is no failure, unless
+    /// a version was expected.
+    #[must_use]
+    pub fn delete(mut self, key: RecordKey, expect: Expect) -> Self {
+        self.steps.push(Step { key, expect, change: Change::Delete });
+        self
+    }
+
+    /// Changes nothing under `key`, but lets the whole batch fail unless `expect` holds.
+    #[must_use]
+    pub fn require(mut self, key: RecordKey, expect: Expect) -> Self {
+        self.steps.push(Step { key, expect, change: Change::Nothing });
+        self
+    }
+
+    /// Whether there is nothing to do and nothing to check.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub(crate) fn into_steps(self) -> Vec<Step> {
+        self.steps
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The bytes of payload.
+    pub(crate) fn bytes(&self) -> usize {
+        let payload = |step: &Step| match &step.change {
+            Change::Put { payload, .. } => payload.len(),
+            Change::Delete | Change::Nothing => 0,
+        };
+        self.steps.iter().map(payload).sum()
+    }
+
+    /// Whether the batch can be taken at all.
+    pub(crate) fn check(&self) -> Result<(), VaultError> {
+        if self.len() > MOST_STEPS {
+            return Err(VaultError::too_large("a batch has more than 256 steps, split it"));
+        }
+        if self.bytes() > MOST_BYTES {
+            return Err(VaultError::too_large("a batch has more than 1 MiB of payload, split it"));
+        }
+        let mut changed: Vec<&RecordKey> = self
+            .steps
+            .iter()
+            .filter(|step| !matches!(step.change, Change::Nothing))
+            .map(|step| &step.key)
+            .collect();
+        changed.sort_unstable();
+        if changed.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(VaultError::invalid("a batch changes one key twice, leave one change out"));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.steps.iter().map(|step| (&step.key, step.expect)).collect();
+        f.debug_struct("Batch").field("steps", &keys).finish()
+    }
+}

@@ -1,0 +1,227 @@
+//! Why the vault could not do what it was asked: opaque, cheap to clone, asked by predicates.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::store::StoreError;
+use crate::clock::EntropyError;
+use crate::error::{Error, ErrorKind};
+use crate::supervision::AskError;
+
+/// Why the vault could not do what it was asked.
+///
+/// The kind is private; callers decide by the predicates. The text holds no secret.
+#[derive(Clone)]
+pub struct VaultError(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Conflict,
+    Quarantined,
+    TooLarge,
+    Invalid,
+    WrongKey,
+    MissingKey,
+    UnusableKey,
+    InUse,
+    NewerFormat,
+    Damaged,
+    Absent,
+    Full,
+    Unavailable,
+    Overloaded,
+    Interrupted,
+    Stopped,
+}
+
+impl VaultError {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, message: message.into() }))
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
+    }
+
+    pub(crate) fn quarantined(message: impl Into<String>) -> Self {
+        Self::new(Kind::Quarantined, message)
+    }
+
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(Kind::TooLarge, message)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    pub(crate) fn wrong_key(message: impl Into<String>) -> Self {
+        Self::new(Kind::WrongKey, message)
+    }
+
+    pub(crate) fn missing_key(message: impl Into<String>) -> Self {
+        Self::new(Kind::MissingKey, message)
+    }
+
+    pub(crate) fn unusable_key(message: impl Into<String>) -> Self {
+        Self::new(Kind::UnusableKey, message)
+    }
+
+    pub(crate) fn newer_format(message: impl Into<String>) -> Self {
+        Self::new(Kind::NewerFormat, message)
+    }
+
+    pub(crate) fn damaged(message: impl Into<String>) -> Self {
+        Self::new(Kind::Damaged, message)
+    }
+
+    pub(crate) fn absent(message: impl Into<String>) -> Self {
+        Self::new(Kind::Absent, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// Whether a batch found something else than it expected. Nothing was changed.
+    pub fn is_conflict(&self) -> bool {
+        self.0.kind == Kind::Conflict
+    }
+
+    /// Whether the record can not be opened. It stays as it is until it is replaced on purpose
+    /// (see [`super::Expect::AnythingOrQuarantined`]).
+    pub fn is_quarantined(&self) -> bool {
+        self.0.kind == Kind::Quarantined
+    }
+
+    /// Whether the batch is larger than one batch may be. Nothing was changed.
+    pub fn is_too_large(&self) -> bool {
+        self.0.kind == Kind::TooLarge
+    }
+
+    /// Whether the master key is not the one that the vault was sealed with.
+    pub fn is_wrong_key(&self) -> bool {
+        self.0.kind == Kind::WrongKey
+    }
+
+    /// Whether there is no master key where it was to be found.
+    pub fn is_missing_key(&self) -> bool {
+        self.0.kind == Kind::MissingKey
+    }
+
+    /// Whether what was found as the master key can not be one, or can be read by others.
+    pub fn is_unusable_key(&self) -> bool {
+        self.0.kind == Kind::UnusableKey
+    }
+
+    /// Whether another process, or another runtime of this one, has the vault open.
+    pub fn is_in_use(&self) -> bool {
+        self.0.kind == Kind::InUse
+    }
+
+    /// Whether the vault was written by a newer release than this one.
+    pub fn is_newer_format(&self) -> bool {
+        self.0.kind == Kind::NewerFormat
+    }
+
+    /// Whether the vault's files are damaged, or were changed by something else than the vault.
+    pub fn is_damaged(&self) -> bool {
+        self.0.kind == Kind::Damaged
+    }
+
+    /// Whether there is no vault and none was to be created.
+    pub fn is_absent(&self) -> bool {
+        self.0.kind == Kind::Absent
+    }
+
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        self.0.kind == Kind::Full
+    }
+
+    /// Whether the vault can not be read or written for now.
+    ///
+    /// A batch that fails so may or may not have become durable: read before putting it again.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            Kind::Unavailable | Kind::Full | Kind::Overloaded | Kind::Interrupted | Kind::Stopped
+        )
+    }
+}
+
+impl fmt::Display for VaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for VaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultError")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .finish()
+    }
+}
+
+impl std::error::Error for VaultError {}
+
+impl From<StoreError> for VaultError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error {
+            StoreError::TooLarge => Kind::TooLarge,
+            StoreError::Full => Kind::Full,
+            StoreError::Poisoned(_) | StoreError::Io(_) => Kind::Unavailable,
+            // Nothing but the vault writes, so what it does not know of is damage.
+            StoreError::Conflict | StoreError::Damaged(_) => Kind::Damaged,
+            StoreError::Locked(_) => Kind::InUse,
+            StoreError::Absent(_) => Kind::Absent,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<EntropyError> for VaultError {
+    fn from(error: EntropyError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<AskError> for VaultError {
+    fn from(error: AskError) -> Self {
+        let kind = match error {
+            AskError::Overloaded => Kind::Overloaded,
+            AskError::Interrupted => Kind::Interrupted,
+            AskError::Quarantined { .. } => Kind::Unavailable,
+            AskError::Stopped => Kind::Stopped,
+        };
+        Self::new(kind, format!("the vault did not answer: {error}"))
+    }
+}
+
+impl From<VaultError> for Error {
+    fn from(error: VaultError) -> Self {
+        let kind = match error.0.kind {
+            Kind::WrongKey | Kind::MissingKey | Kind::UnusableKey => ErrorKind::VaultLocked,
+            Kind::InUse => ErrorKind::VaultInUse,
+            Kind::Invalid | Kind::TooLarge => ErrorKind::InvalidInput,
+            Kind::Absent => ErrorKind::Configuration,
+            Kind::Conflict => ErrorKind::Transient,
+            Kind::Overloaded => ErrorKind::Overloaded,
+            Kind::Interrupted => ErrorKind::Interrupted,
+            Kind::Stopped => ErrorKind::ShuttingDown,
+            Kind::NewerFormat
+            | Kind::Damaged
+            | Kind::Full
+            | Kind::Quarantined
+            | Kind::Unavailable => ErrorKind::VaultUnavailable,
+        };
+        Self::with_source(kind, error.to_string(), error)
+    }
+}

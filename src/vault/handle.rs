@@ -1,0 +1,97 @@
+//! The vault as the rest of the crate sees it: a handle that outlives restarts of its actor.
+
+use std::sync::Arc;
+
+use ractor::Actor as _;
+
+use super::actor::{VaultActor, VaultArguments};
+use super::batch::Batch;
+use super::error::VaultError;
+use super::messages::VaultMessage;
+use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::settings::Vault;
+use super::writer::Writer;
+use crate::clock::Sources;
+use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
+
+/// An open vault. Clones are the same vault.
+#[derive(Debug, Clone)]
+pub struct VaultHandle(Handle<VaultMessage>);
+
+impl VaultHandle {
+    /// Opens `vault` and puts its actor beneath `under`.
+    ///
+    /// The actor is permanent; when the vault can not be opened again after a failure, that is
+    /// escalated. An orderly stop of the actor closes the vault.
+    ///
+    /// # Errors
+    ///
+    /// When the vault does not open: see the predicates of [`VaultError`].
+    pub async fn start(
+        vault: Vault,
+        under: &Supervisor,
+        sources: Sources,
+        events: EventBus,
+    ) -> Result<Self, VaultError> {
+        let bus = events.clone();
+        let report = Arc::new(move |kind| bus.emit(kind));
+        let writer = Arc::new(Writer::start(vault, sources.clone(), report)?);
+        writer.open().await?;
+        let arguments = VaultArguments { writer, sources, events };
+        let spec = ChildSpec::new("vault", move |spawning| {
+            let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
+            Box::pin(VaultActor::spawn_linked(None, VaultActor, arguments, supervisor))
+        });
+        let handle = under.start_child(spec.escalates()).await.map_err(|error| {
+            VaultError::unavailable(format!("the vault's actor does not start: {error}"))
+        })?;
+        Ok(Self(handle))
+    }
+
+    /// The record under `key`, or none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_quarantined`] when there is one that does not open, which is never taken
+    /// for none; [`VaultError::is_unavailable`] when the vault can not be read for now.
+    pub async fn read(&self, key: &RecordKey) -> Result<Option<Record>, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::Read { key: key.clone(), reply }).await?
+    }
+
+    /// Applies `batch`, all of it or nothing. Returns once it would survive a power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_conflict`] when something else stands there than was expected,
+    /// [`VaultError::is_quarantined`] when a record that does not open stands in the way,
+    /// [`VaultError::is_too_large`]: nothing was changed. [`VaultError::is_unavailable`]: the
+    /// batch may or may not be there later; read before it is put again.
+    pub async fn commit(&self, batch: Batch) -> Result<(), VaultError> {
+        batch.check()?;
+        self.0.ask(|reply| VaultMessage::Commit { batch, reply }).await?
+    }
+
+    /// The index entries that meet `query`, by due time where the query has one, else by user and
+    /// name. No record is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be read for now.
+    pub async fn list(&self, query: Query) -> Result<Vec<Entry>, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::List { query: query.clone(), reply }).await?
+    }
+
+    /// What the vault says about itself.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be read for now.
+    pub async fn inspect(&self) -> Result<Inspection, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::Inspect { reply }).await?
+    }
+
+    /// The same vault as messages.
+    pub fn messages(&self) -> &Handle<VaultMessage> {
+        &self.0
+    }
+}

@@ -1,0 +1,264 @@
+//! The index: what is known of every record without opening it. It is kept in memory while the
+//! vault is open, and sealed, entry by entry, beside the records.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::names::BlindName;
+use super::record::{Entry, Query, RecordKey, RecordKind, RecordVersion, Tags};
+use crate::identity::{ProviderId, UserId};
+
+/// The format of [`Meta`].
+const FORMAT: u16 = 1;
+
+/// Fields that a newer release wrote: kept when the record is written again.
+pub(crate) type Unknown = BTreeMap<String, serde_json::Value>;
+
+/// What an index entry seals, and what a record seals before its payload, so that the index can
+/// be rebuilt from the records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    format: u16,
+    kind: RecordKind,
+    user: UserId,
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<ProviderId>,
+    /// This and the other times are microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<u64>,
+    created: u64,
+    updated: u64,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+impl Meta {
+    pub(crate) fn new(entry: &Entry, unknown: Unknown) -> Self {
+        Self {
+            format: FORMAT,
+            kind: entry.key.kind,
+            user: entry.key.user.clone(),
+            name: entry.key.name.clone(),
+            provider: entry.tags.provider.clone(),
+            due: entry.tags.due.map(to_micros),
+            created: to_micros(entry.created),
+            updated: to_micros(entry.updated),
+            unknown,
+        }
+    }
+
+    /// The slot that this describes, at `version`.
+    pub(crate) fn into_slot(self, version: RecordVersion) -> Slot {
+        let entry = Entry {
+            key: RecordKey { kind: self.kind, user: self.user, name: self.name },
+            version,
+            tags: Tags { provider: self.provider, due: self.due.map(from_micros) },
+            created: from_micros(self.created),
+            updated: from_micros(self.updated),
+        };
+        Slot { entry, unknown: self.unknown, proven: false }
+    }
+}
+
+/// What the index holds of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Slot {
+    pub(crate) entry: Entry,
+    pub(crate) unknown: Unknown,
+    /// Whether the record itself was opened, or written, since the vault was opened.
+    pub(crate) proven: bool,
+}
+
+/// Every record's slot, found by name, user, provider and due time.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    slots: BTreeMap<BlindName, Slot>,
+    by_provider: HashMap<ProviderId, BTreeSet<BlindName>>,
+    by_due: BTreeSet<(SystemTime, BlindName)>,
+}
+
+impl Index {
+    pub(crate) fn insert(&mut self, name: BlindName, mut slot: Slot) {
+        self.remove(&name);
+        if let Some(provider) = &mut slot.entry.tags.provider {
+            // One copy of the text for all entries that have it.
+            if let Some((shared, _)) = self.by_provider.get_key_value(provider) {
+                *provider = shared.clone();
+            }
+            self.by_provider.entry(provider.clone()).or_default().insert(name);
+        }
+        if let Some(due) = slot.entry.tags.due {
+            self.by_due.insert((due, name));
+        }
+        self.slots.insert(name, slot);
+    }
+
+    pub(crate) fn remove(&mut self, name: &BlindName) -> Option<Slot> {
+        let slot = self.slots.remove(name)?;
+        if let Some(provider) = &slot.entry.tags.provider
+            && let Some(names) = self.by_provider.get_mut(provider)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_provider.remove(provider);
+            }
+        }
+        if let Some(due) = slot.entry.tags.due {
+            self.by_due.remove(&(due, *name));
+        }
+        Some(slot)
+    }
+
+    pub(crate) fn get(&self, name: &BlindName) -> Option<&Slot> {
+        self.slots.get(name)
+    }
+
+    /// Notes that the record under `name` was opened.
+    pub(crate) fn prove(&mut self, name: &BlindName) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.proven = true;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BlindName, &Slot)> {
+        self.slots.iter()
+    }
+
+    /// The entries that meet `query`: by due time where the query has one, else by key.
+    /// `names_of` gives the range in which a user's names lie.
+    pub(crate) fn list(
+        &self,
+        query: &Query,
+        names_of: impl Fn(&UserId) -> (BlindName, BlindName),
+    ) -> Vec<Entry> {
+        let wanted = |entry: &&Entry| meets(entry, query);
+        let find = |name: &BlindName| self.slots.get(name).map(|slot| &slot.entry);
+        // The narrowest way in; whatever it does not decide is filtered.
+        let mut found: Vec<Entry> = if let Some(user) = &query.user {
+            let (first, last) = names_of(user);
+            let slots = self.slots.range(first..=last);
+            slots.map(|(_, slot)| &slot.entry).filter(wanted).cloned().collect()
+        } else if let Some(time) = query.due_before {
+            let due = self.by_due.iter().take_while(|(due, _)| *due <= time);
+            due.filter_map(|(_, name)| find(name)).filter(wanted).cloned().collect()
+        } else if let Some(provider) = &query.provider {
+            let names = self.by_provider.get(provider).into_iter().flatten();
+            names.filter_map(find).filter(wanted).cloned().collect()
+        } else {
+            self.slots.values().map(|slot| &slot.entry).filter(wanted).cloned().collect()
+        };
+        match query.due_before {
+            Some(_) => found.sort_by(|a, b| (a.tags.due, &a.key).cmp(&(b.tags.due, &b.key))),
+            None => found.sort_by(|a, b| a.key.cmp(&b.key)),
+        }
+        found
+    }
+}
+
+fn meets(entry: &Entry, query: &Query) -> bool {
+    entry.key.kind == query.kind
+        && query.user.as_ref().is_none_or(|user| *user == entry.key.user)
+        && query.provider.as_ref().is_none_or(|wanted| entry.tags.provider.as_ref() == Some(wanted))
+        && query.due_before.is_none_or(|time| entry.tags.due.is_some_and(|due| due <= time))
+}
+
+/// `time` without what is finer than a microsecond, as it will come back.
+pub(crate) fn whole_micros(time: SystemTime) -> SystemTime {
+    from_micros(to_micros(time))
+}
+
+fn to_micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn from_micros(micros: u64) -> SystemTime {
+    let since = Duration::from_micros(micros);
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn slots() -> impl Strategy<Value = Slot> {
+        let kinds = prop_oneof![Just(RecordKind::Credential), Just(RecordKind::Session)];
+        let providers = prop::option::of("[pq]");
+        (kinds, "[ab]", "[xyz]", providers, prop::option::of(0..5_u64), 1..9_u64).prop_map(
+            |(kind, user, name, provider, due, version)| Slot {
+                entry: Entry {
+                    key: RecordKey::new(kind, UserId::new(&user).expect("a name"), name),
+                    version: RecordVersion(version),
+                    tags: Tags {
+                        provider: provider.map(|p| ProviderId::new(&p).expect("a name")),
+                        due: due.map(at),
+                    },
+                    created: at(1),
+                    updated: at(2),
+                },
+                unknown: Unknown::new(),
+                proven: false,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_lookup_agrees_with_a_filter_over_everything(
+            puts in prop::collection::vec((slots(), any::<bool>()), 0..30),
+            user in prop::option::of("[ab]"),
+            provider in prop::option::of("[pq]"),
+            due in prop::option::of(0..5_u64),
+        ) {
+            let key = Zeroizing::new([1; 32]);
+            let mut index = Index::default();
+            let mut model = BTreeMap::new();
+            for (slot, remove) in puts {
+                let record = slot.entry.key.clone();
+                let name = BlindName::new(&key, &record);
+                if remove {
+                    prop_assert_eq!(index.remove(&name).map(|s| s.entry), model.remove(&record));
+                } else {
+                    model.insert(record, slot.entry.clone());
+                    index.insert(name, slot);
+                }
+            }
+            let query = Query {
+                kind: RecordKind::Credential,
+                user: user.map(|u| UserId::new(&u).expect("a name")),
+                provider: provider.map(|p| ProviderId::new(&p).expect("a name")),
+                due_before: due.map(at),
+            };
+            let mut found = index.list(&query, |user| BlindName::of_user(&key, user));
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+            let expected: Vec<Entry> =
+                model.values().filter(|entry| meets(entry, &query)).cloned().collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn fields_of_a_newer_release_are_kept() {
+        let text = r#"{"format":1,"kind":"session","user":"ada","name":"n","created":1,
+            "updated":2,"mood":"good"}"#;
+        let meta: Meta = serde_json::from_str(text).expect("it reads");
+        let slot = meta.clone().into_slot(RecordVersion(1));
+        let again = Meta::new(&slot.entry, slot.unknown);
+        assert_eq!(again, meta);
+        assert!(serde_json::to_string(&again).expect("text").contains(r#""mood":"good""#));
+    }
+}

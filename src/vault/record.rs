@@ -1,0 +1,188 @@
+//! What the vault keeps and how it is named: kinds, keys, versions, records, index entries.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::identity::{ProviderId, UserId};
+
+/// What a record is about. The kind is part of a record's name, so that one user can have a
+/// credential and a session of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// The material of a credential.
+    Credential,
+    /// The journal of a rotation that was begun.
+    Rotation,
+    /// How long a credential's next attempt has to wait.
+    Backoff,
+    /// A session.
+    Session,
+    /// A pending sign-in.
+    Login,
+}
+
+impl RecordKind {
+    /// The name, as events write it. It is also what stands in a record's name inside the vault,
+    /// so it never changes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::Rotation => "rotation",
+            Self::Backoff => "backoff",
+            Self::Session => "session",
+            Self::Login => "login",
+        }
+    }
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Names one record. There is at most one record under each key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// What it is about.
+    pub kind: RecordKind,
+    /// Whose it is.
+    pub user: UserId,
+    /// Its canonical name among the records of this kind and user.
+    pub name: String,
+}
+
+impl RecordKey {
+    /// The key of the record of `kind` that `user` has under `name`.
+    pub fn new(kind: RecordKind, user: UserId, name: impl Into<String>) -> Self {
+        Self { kind, user, name: name.into() }
+    }
+}
+
+/// Tells one writing of a record from every other, of any record of the same vault: each committed
+/// batch has a higher version than the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordVersion(pub u64);
+
+impl fmt::Display for RecordVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A record as it was opened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which writing of the record this is.
+    pub version: RecordVersion,
+    /// What was put; wiped on drop.
+    pub payload: Zeroizing<Vec<u8>>,
+    /// When a record was first put under this key, in microseconds.
+    pub created: SystemTime,
+    /// When this version was put, in microseconds.
+    pub updated: SystemTime,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("bytes", &self.payload.len())
+            .field("created", &self.created)
+            .field("updated", &self.updated)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a record can be looked up by, besides its key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// The provider it is for.
+    pub provider: Option<ProviderId>,
+    /// When something is to be done about it.
+    pub due: Option<SystemTime>,
+}
+
+/// What the index knows of a record without opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: RecordKey,
+    /// Its version.
+    pub version: RecordVersion,
+    /// What it was tagged with.
+    pub tags: Tags,
+    /// When a record was first put under this key.
+    pub created: SystemTime,
+    /// When this version was put.
+    pub updated: SystemTime,
+}
+
+/// Which entries to list: those that meet every condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Of this kind.
+    pub kind: RecordKind,
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// For this provider.
+    pub provider: Option<ProviderId>,
+    /// Due at this time or earlier.
+    pub due_before: Option<SystemTime>,
+}
+
+impl Query {
+    /// Every record of `kind`.
+    pub const fn all(kind: RecordKind) -> Self {
+        Self { kind, user: None, provider: None, due_before: None }
+    }
+
+    /// Only those of `user`.
+    #[must_use]
+    pub fn of_user(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Only those for `provider`.
+    #[must_use]
+    pub fn for_provider(mut self, provider: ProviderId) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Only those that are due at `time` or earlier.
+    #[must_use]
+    pub fn due_before(mut self, time: SystemTime) -> Self {
+        self.due_before = Some(time);
+        self
+    }
+}
+
+/// What the vault says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The store, in words.
+    pub store: String,
+    /// Where the master key came from, in words.
+    pub master_key: String,
+    /// The version of the format it is written in.
+    pub format: u16,
+    /// How many records there are.
+    pub records: usize,
+    /// How many records can not be opened, as far as known.
+    pub quarantined: usize,
+    /// The version of the last batch.
+    pub version: RecordVersion,
+    /// Bytes on disk; none when it is kept in memory.
+    pub bytes_on_disk: Option<u64>,
+    /// What is wrong with the store although it works; empty when nothing is.
+    pub warnings: Vec<String>,
+}

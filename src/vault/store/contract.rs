@@ -1,0 +1,152 @@
+//! What every store has to do, as one suite that each of them runs.
+
+use super::{LONGEST_VALUE, StoreBatch, StoreError, Stored, VaultStore};
+
+/// Runs the suite. `fresh` makes a new place to keep things and gives what opens it; opening
+/// again, after the former store was dropped, must find what was committed.
+pub(super) fn holds<O>(fresh: impl Fn() -> O)
+where
+    O: Fn() -> Box<dyn VaultStore>,
+{
+    a_commit_can_be_read_and_outlives_the_store(&fresh());
+    versions_are_compared_before_anything_changes(&fresh());
+    a_removal_leaves_nothing(&fresh());
+    a_scan_is_ordered_and_knows_its_prefix(&fresh());
+    values_of_every_length_come_back(&fresh());
+    what_is_too_large_is_refused_whole(&fresh());
+    random_commits_agree_with_a_map(&fresh());
+}
+
+fn stored(version: u64, value: &[u8]) -> Stored {
+    Stored { version, value: value.to_vec() }
+}
+
+fn put(
+    store: &mut dyn VaultStore,
+    key: &[u8],
+    expect: Option<u64>,
+    to: Stored,
+) -> Result<(), StoreError> {
+    let mut batch = StoreBatch::default();
+    batch.write(key.to_vec(), expect, Some(to));
+    store.commit(&batch)
+}
+
+fn everything(store: &dyn VaultStore, prefix: &[u8]) -> Vec<(Vec<u8>, Stored)> {
+    let mut seen = Vec::new();
+    store.scan(prefix, &mut |key, stored| seen.push((key.to_vec(), stored))).expect("a scan");
+    seen
+}
+
+fn a_commit_can_be_read_and_outlives_the_store(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    assert_eq!(store.read(b"k").expect("a read"), None);
+    put(&mut *store, b"k", None, stored(1, b"v")).expect("a commit");
+    assert_eq!(store.read(b"k").expect("a read"), Some(stored(1, b"v")));
+    drop(store);
+    let store = open();
+    assert_eq!(store.read(b"k").expect("a read"), Some(stored(1, b"v")));
+    store.health().expect("health");
+}
+
+fn versions_are_compared_before_anything_changes(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    put(&mut *store, b"a", None, stored(1, b"one")).expect("a commit");
+    for wrong in [None, Some(2)] {
+        let mut batch = StoreBatch::default();
+        batch.write(b"b".to_vec(), None, Some(stored(2, b"new")));
+        batch.write(b"a".to_vec(), wrong, Some(stored(2, b"two")));
+        assert_eq!(store.commit(&batch), Err(StoreError::Conflict));
+    }
+    assert_eq!(everything(&*store, b""), [(b"a".to_vec(), stored(1, b"one"))]);
+    put(&mut *store, b"a", Some(1), stored(2, b"two")).expect("the right version");
+}
+
+fn a_removal_leaves_nothing(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    put(&mut *store, b"k", None, stored(1, &vec![7; 50_000])).expect("a commit");
+    let mut batch = StoreBatch::default();
+    batch.write(b"k".to_vec(), Some(1), None);
+    batch.write(b"never there".to_vec(), None, None);
+    store.commit(&batch).expect("a removal");
+    assert_eq!(store.read(b"k").expect("a read"), None);
+    drop(store);
+    assert_eq!(everything(&*open(), b""), []);
+}
+
+fn a_scan_is_ordered_and_knows_its_prefix(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    let keys: [&[u8]; 7] = [b"b\xff\xff", b"a", b"b", b"c", b"b\0\x01", b"b\0", b"ba"];
+    for key in keys {
+        put(&mut *store, key, None, stored(1, &[3; 9_000])).expect("a commit");
+    }
+    let seen: Vec<Vec<u8>> = everything(&*store, b"b").into_iter().map(|(key, _)| key).collect();
+    let sorted: [&[u8]; 5] = [b"b", b"b\0", b"b\0\x01", b"ba", b"b\xff\xff"];
+    assert_eq!(seen, sorted);
+}
+
+fn values_of_every_length_come_back(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    let lengths = [0, 1, 100, 4_095, 4_096, 4_097, 8_192, 8_193, 100 * 1024, 1024 * 1024];
+    for (version, length) in (1..).zip(lengths) {
+        let value: Vec<u8> = (0..length).map(|at: usize| at.to_le_bytes()[0]).collect();
+        let expect = (version > 1).then_some(version - 1);
+        put(&mut *store, b"k", expect, stored(version, &value)).expect("a commit");
+        assert_eq!(store.read(b"k").expect("a read"), Some(stored(version, &value)), "{length}");
+    }
+    drop(store);
+    let last = open().read(b"k").expect("a read").expect("a value");
+    assert_eq!(last.value.len(), 1024 * 1024);
+}
+
+fn what_is_too_large_is_refused_whole(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    let mut batch = StoreBatch::default();
+    batch.write(b"small".to_vec(), None, Some(stored(1, b"v")));
+    batch.write(b"large".to_vec(), None, Some(stored(1, &vec![0; LONGEST_VALUE + 1])));
+    assert_eq!(store.commit(&batch), Err(StoreError::TooLarge));
+    assert_eq!(everything(&*store, b""), []);
+    put(&mut *store, b"small", None, stored(1, b"v")).expect("it goes on");
+}
+
+/// Three hundred small batches over few keys, some with wrong versions, reopened now and then.
+fn random_commits_agree_with_a_map(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut noise = 0x2545_F491_4F6C_DD1D_u64;
+    let mut draw = move |below: u64| {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        noise % below
+    };
+    let mut store = open();
+    let mut model = std::collections::BTreeMap::<Vec<u8>, Stored>::new();
+    for version in 1..=300 {
+        let mut batch = StoreBatch::default();
+        let mut right = true;
+        for key in 0..5_u8 {
+            if draw(2) == 0 {
+                continue;
+            }
+            let standing = model.get([key].as_slice()).map(|stored| stored.version);
+            let expect = if draw(20) == 0 { Some(version + 1) } else { standing };
+            right &= expect == standing;
+            let length = usize::try_from(draw(10_000)).expect("small");
+            let to = (draw(4) > 0).then(|| stored(version, &vec![key; length]));
+            batch.write(vec![key], expect, to);
+        }
+        let outcome = store.commit(&batch);
+        assert_eq!(outcome.is_ok(), right);
+        for write in batch.writes.iter().filter(|_| right) {
+            match &write.to {
+                Some(to) => model.insert(write.key.clone(), to.clone()),
+                None => model.remove(&write.key),
+            };
+        }
+        if draw(100) == 0 {
+            drop(store);
+            store = open();
+        }
+        let seen: std::collections::BTreeMap<_, _> = everything(&*store, b"").into_iter().collect();
+        assert_eq!(seen, model, "after batch {version}");
+    }
+}

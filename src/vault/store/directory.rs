@@ -1,0 +1,92 @@
+//! The directory that a store on disk lives in: made private, locked against a second opener, and
+//! synced where entries must survive a power cut.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// A directory that is ours alone for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct LockedDirectory {
+    path: PathBuf,
+    /// Held for its lock, which the operating system lifts when the process ends in any way.
+    _lock: File,
+}
+
+impl LockedDirectory {
+    /// Takes the directory at `path`, which is created if `create` says so.
+    pub(super) fn take(path: &Path, create: bool) -> Result<Self, StoreError> {
+        if !path.exists() {
+            if !create {
+                return Err(StoreError::Absent(path.display().to_string()));
+            }
+            create_private(path)?;
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .open(path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the entries of the directory, and its own entry in its parent, durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync_entries(&self.path)?;
+        match self.path.canonicalize()?.parent() {
+            Some(parent) => sync_entries(parent),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Creates a directory, and those above it, that only its owner can enter.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(path)
+}
+
+/// Makes the entries of a directory durable.
+#[cfg(unix)]
+pub(super) fn sync_entries(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Windows can not open a directory as a file; NTFS journals its entries.
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "the other systems can fail here")]
+pub(super) fn sync_entries(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Copies the files of `from` and of the directories in it to `to`.
+pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    create_private(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

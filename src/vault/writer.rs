@@ -1,0 +1,305 @@
+//! The vault's own thread: it owns the opened vault, serves what has queued in groups, and outlives
+//! the actor in front of it, so that a crash of the actor loses no acknowledged write.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+
+use ractor::concurrency::oneshot;
+use tokio::sync::watch;
+
+use super::batch::{Batch, MOST_BYTES, MOST_STEPS};
+use super::error::VaultError;
+use super::messages::Answer;
+use super::opened::{OpenVault, Report};
+use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::settings::Vault;
+use crate::clock::Sources;
+
+/// How many requests are taken in a row before the batches among them are committed.
+const MOST_REQUESTS: usize = 1024;
+
+/// What the thread can be asked. Each is answered exactly once, unless the thread ends first; then
+/// the answer's port closes and nobody waits.
+pub(crate) enum Request {
+    Open { answer: Answer<()> },
+    Close { answer: Answer<()> },
+    Read { key: RecordKey, answer: Answer<Option<Record>> },
+    Commit { batch: Batch, answer: Answer<()> },
+    List { query: Query, answer: Answer<Vec<Entry>> },
+    Inspect { answer: Answer<Inspection> },
+}
+
+/// Whether the thread has the vault open.
+#[derive(Debug, Clone)]
+pub(crate) enum Status {
+    Open,
+    /// It is closed, because of this.
+    Closed(VaultError),
+}
+
+/// The way to the vault's thread. When the last one is dropped, the thread serves what has queued,
+/// closes the vault and ends.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Sender<Request>,
+    status: watch::Receiver<Status>,
+    /// Openings that failed since the last one that succeeded.
+    failures: AtomicU32,
+}
+
+impl Writer {
+    /// Starts the thread, with the vault still closed.
+    pub(crate) fn start(
+        vault: Vault,
+        sources: Sources,
+        report: Report,
+    ) -> Result<Self, VaultError> {
+        let (queue, requests) = channel();
+        let closed = VaultError::unavailable("the vault is not open yet, try again");
+        let (status, watched) = watch::channel(Status::Closed(closed));
+        let mut keeper =
+            Keeper { vault: None, held: None, status, settings: vault, sources, report };
+        std::thread::Builder::new()
+            .name("tokenward-vault".to_owned())
+            .spawn(move || keeper.run(&requests))
+            .map_err(|error| {
+                VaultError::unavailable(format!("the vault's thread can not be started: {error}"))
+            })?;
+        Ok(Self { queue, status: watched, failures: AtomicU32::new(0) })
+    }
+
+    /// Hands `request` to the thread, and never blocks. What may wait here is bounded by the
+    /// admission before the actor, whose permits are held until the answer.
+    pub(crate) fn submit(&self, request: Request) {
+        if let Err(SendError(request)) = self.queue.send(request) {
+            request.refuse(ended());
+        }
+    }
+
+    /// Opens the vault, unless it is open.
+    pub(crate) async fn open(&self) -> Result<(), VaultError> {
+        let outcome = self.ask(|answer| Request::Open { answer }).await;
+        match &outcome {
+            Ok(()) => self.failures.store(0, Ordering::Relaxed),
+            Err(_) => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+        }
+        outcome
+    }
+
+    /// Openings that failed since the last one that succeeded.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Closes the vault after everything that was submitted before.
+    pub(crate) async fn close(&self) -> Result<(), VaultError> {
+        self.ask(|answer| Request::Close { answer }).await
+    }
+
+    /// Resolves with the reason when the vault is closed, at once if it is.
+    pub(crate) async fn closed(&self) -> VaultError {
+        let mut status = self.status.clone();
+        match status.wait_for(|status| matches!(status, Status::Closed(_))).await.as_deref() {
+            Ok(Status::Closed(reason)) => reason.clone(),
+            Ok(Status::Open) | Err(_) => ended(),
+        }
+    }
+
+    /// Asks the thread and waits for its answer.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(Answer<T>) -> Request,
+    ) -> Result<T, VaultError> {
+        let (answer, answered) = oneshot();
+        self.submit(make(answer.into()));
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+fn ended() -> VaultError {
+    VaultError::unavailable("the vault's thread has ended, start the runtime again")
+}
+
+impl Request {
+    fn refuse(self, error: VaultError) {
+        match self {
+            Self::Open { answer } | Self::Close { answer } | Self::Commit { answer, .. } => {
+                reply(answer, Err(error));
+            }
+            Self::Read { answer, .. } => reply(answer, Err(error)),
+            Self::List { answer, .. } => reply(answer, Err(error)),
+            Self::Inspect { answer } => reply(answer, Err(error)),
+        }
+    }
+}
+
+/// Answers. Whoever asked may have given up; that is their right.
+fn reply<T>(answer: Answer<T>, outcome: Result<T, VaultError>) {
+    let _gave_up = answer.send(outcome);
+}
+
+/// What the thread owns.
+struct Keeper {
+    vault: Option<OpenVault>,
+    /// A batch that did not fit into the last group.
+    held: Option<Request>,
+    status: watch::Sender<Status>,
+    settings: Vault,
+    sources: Sources,
+    report: Report,
+}
+
+/// Batches that are committed together, and who waits for each.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    answers: Vec<Answer<()>>,
+    steps: usize,
+    bytes: usize,
+}
+
+impl Group {
+    fn has_room_for(&self, batch: &Batch) -> bool {
+        self.batches.is_empty()
+            || (self.steps + batch.len() <= MOST_STEPS && self.bytes + batch.bytes() <= MOST_BYTES)
+    }
+
+    fn add(&mut self, batch: Batch, answer: Answer<()>) {
+        self.steps += batch.len();
+        self.bytes += batch.bytes();
+        self.batches.push(batch);
+        self.answers.push(answer);
+    }
+}
+
+impl Keeper {
+    fn run(&mut self, requests: &Receiver<Request>) {
+        while let Some(first) = self.held.take().or_else(|| requests.recv().ok()) {
+            self.serve(first, requests);
+        }
+    }
+
+    /// Serves `first` and what has queued behind it: reads at once, from what is durable; batches
+    /// together at the end.
+    fn serve(&mut self, first: Request, requests: &Receiver<Request>) {
+        let mut group = Group::default();
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(request) = next {
+            taken += 1;
+            match request {
+                Request::Commit { batch, answer } if group.has_room_for(&batch) => {
+                    group.add(batch, answer);
+                }
+                Request::Commit { .. } | Request::Open { .. } | Request::Close { .. }
+                    if !group.batches.is_empty() =>
+                {
+                    self.held = Some(request);
+                    break;
+                }
+                request => self.answer(request),
+            }
+            next = if taken < MOST_REQUESTS { requests.try_recv().ok() } else { None };
+        }
+        if !group.batches.is_empty() {
+            self.commit(group);
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Open { answer } => reply(answer, self.open()),
+            Request::Close { answer } => {
+                self.close(VaultError::unavailable("the vault is closed, start the runtime again"));
+                reply(answer, Ok(()));
+            }
+            Request::Read { key, answer } => reply(answer, self.with(|vault| vault.read(&key))),
+            Request::List { query, answer } => {
+                reply(answer, self.with(|vault| Ok(vault.list(&query))));
+            }
+            Request::Inspect { answer } => reply(answer, self.with(|vault| vault.inspect())),
+            Request::Commit { batch, answer } => {
+                let mut group = Group::default();
+                group.add(batch, answer);
+                self.commit(group);
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Group) {
+        let Group { batches, answers, .. } = group;
+        let outcome = self.with(|vault| {
+            let outcome = vault.commit(batches);
+            Ok((outcome.verdicts, outcome.failed))
+        });
+        match outcome {
+            Ok((verdicts, failed)) => {
+                if let Some(error) = failed {
+                    self.close(error);
+                }
+                for (answer, verdict) in answers.into_iter().zip(verdicts) {
+                    reply(answer, verdict);
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    reply(answer, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Runs `work` on the opened vault. A panic, and a failure of the store, close it.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut OpenVault) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let Some(vault) = &mut self.vault else {
+            return Err(match &*self.status.borrow() {
+                Status::Closed(reason) => reason.clone(),
+                Status::Open => ended(),
+            });
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(vault))).unwrap_or_else(|_| {
+            Err(VaultError::unavailable("the vault failed unexpectedly and is opened again"))
+        });
+        if let Err(error) = &outcome
+            && error.is_unavailable()
+        {
+            self.close(error.clone());
+        }
+        outcome
+    }
+
+    fn open(&mut self) -> Result<(), VaultError> {
+        if self.vault.is_some() {
+            return Ok(());
+        }
+        let (settings, sources, report) = (&self.settings, &self.sources, &self.report);
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            OpenVault::open(settings, sources.clone(), report.clone())
+        }));
+        let vault = opened.unwrap_or_else(|_| {
+            Err(VaultError::damaged("the vault does not open, restore a backup"))
+        });
+        match vault {
+            Ok(vault) => {
+                self.vault = Some(vault);
+                self.status.send_replace(Status::Open);
+                Ok(())
+            }
+            Err(error) => {
+                self.status.send_replace(Status::Closed(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&mut self, reason: VaultError) {
+        let vault = self.vault.take();
+        // A store that failed may panic once more on its way out; it is gone either way.
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(vault)));
+        self.status.send_replace(Status::Closed(reason));
+    }
+}
