@@ -260,3 +260,73 @@ fn claimed_lifetime(token: &Secret, now: SystemTime) -> Option<Duration> {
     let lifetime = expires.duration_since(now).unwrap_or_default();
     Some(lifetime.min(response::LONGEST_LIFETIME))
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use http::HeaderMap;
+    use http::header::DATE;
+
+    use super::*;
+
+    fn answer(headers: &[(http::HeaderName, &str)]) -> Answer {
+        let pairs = headers.iter().map(|(name, value)| {
+            (name.clone(), HeaderValue::from_str(value).expect("a header value"))
+        });
+        Answer {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            headers: pairs.collect::<HeaderMap>(),
+            body: Zeroizing::new(Vec::new()),
+            requested_at: Moment {
+                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777),
+                monotonic: Duration::ZERO,
+            },
+        }
+    }
+
+    #[test]
+    fn a_wait_is_a_number_of_seconds_or_a_date_to_come() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (value, wait) in [
+            ("0", seconds(0)),
+            ("120", seconds(120)),
+            (" 7 ", seconds(7)),
+            ("99999999", Some(LONGEST_WAIT)),
+            ("99999999999999999999999", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            // One minute after, and one before, what our clock said at the request.
+            ("Sun, 06 Nov 1994 08:50:37 GMT", seconds(60)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", None),
+        ] {
+            assert_eq!(retry_after(&answer(&[(RETRY_AFTER, value)])), wait, "{value:?}");
+        }
+        assert_eq!(retry_after(&answer(&[])), None);
+    }
+
+    #[test]
+    fn a_date_is_judged_by_the_clock_of_the_server_that_wrote_it() {
+        let headers = [
+            (DATE, "Fri, 01 Jan 2100 00:00:00 GMT"),
+            (RETRY_AFTER, "Fri, 01 Jan 2100 00:00:05 GMT"),
+        ];
+        assert_eq!(retry_after(&answer(&headers)), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_jwt_lives_from_now_to_its_expiry_and_an_opaque_token_says_nothing() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let jwt = |exp: u64| {
+            let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#));
+            Secret::from(format!("e30.{claims}.c2ln"))
+        };
+        assert_eq!(claimed_lifetime(&jwt(1600), now), Some(Duration::from_mins(10)));
+        assert_eq!(claimed_lifetime(&jwt(10), now), Some(Duration::ZERO), "expired");
+        let longest = Some(response::LONGEST_LIFETIME);
+        assert_eq!(claimed_lifetime(&jwt(4_000_000_000_000), now), longest);
+        assert_eq!(claimed_lifetime(&Secret::new("opaque"), now), None);
+    }
+}

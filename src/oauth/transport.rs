@@ -268,6 +268,27 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn without_trusted_roots_https_says_what_is_missing() {
+        let whole = Transport::new(Sources::system()).expect("a transport");
+        let shared = Shared {
+            sources: Sources::system(),
+            plain: whole.shared.plain.clone(),
+            secure: Err("no roots".to_owned()),
+        };
+        let bare = Transport { shared: Arc::new(shared), limits: whole.limits };
+        let mut request = http::Request::new(b"grant_type=x".to_vec());
+        *request.uri_mut() = http::Uri::from_static("https://auth.example/token");
+        let error = bare.send(request).await.err();
+        assert_eq!(
+            error,
+            Some(TransportError::Refused(
+                "the platform has no trusted certificates, install its ca bundle: no roots"
+                    .to_owned()
+            ))
+        );
+    }
+
     #[test]
     fn a_growing_body_keeps_its_bytes() {
         let mut body = Zeroizing::new(Vec::with_capacity(2));
