@@ -3,18 +3,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorRef, Message, SpawnErr};
 
-use super::handle::{Handle, Rebind};
+use super::handle::{Handle, Limits, Rebind};
 use super::restart::{Restart, RestartLedger, RestartPolicy};
 use super::supervisor::Family;
 use crate::clock::Sources;
-
-/// How many requests a child admits at a time when its specification does not say.
-const ADMISSION: usize = 16_384;
 
 /// What a child's starter is given at each start and restart.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ pub struct ChildSpec<M: Message> {
     restart: Restart,
     policy: RestartPolicy,
     escalates: bool,
-    admission: usize,
+    limits: Limits,
 }
 
 type StartFn<M> = dyn Fn(Spawning<M>) -> BoxFuture<'static, Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>>
@@ -64,7 +62,7 @@ impl<M: Message> ChildSpec<M> {
             restart: Restart::default(),
             policy: RestartPolicy::default(),
             escalates: false,
-            admission: ADMISSION,
+            limits: Limits::DEFAULT,
         }
     }
 
@@ -93,13 +91,21 @@ impl<M: Message> ChildSpec<M> {
     /// How many requests may wait for an answer at a time before callers are refused.
     #[must_use]
     pub fn admission(mut self, requests: usize) -> Self {
-        self.admission = requests;
+        self.limits.admission = requests;
+        self
+    }
+
+    /// How long a request waits for the child while it is being restarted, five seconds by
+    /// default. Counted by tokio's timer: it bounds a caller's patience, no one's decision.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.limits.patience = patience;
         self
     }
 
     /// The handle, and what the supervisor keeps, with the message's type erased.
     pub(super) fn into_parts(self, sources: &Sources) -> (Handle<M>, Newcomer) {
-        let handle = Handle::unbound(Arc::clone(&self.name), self.admission, sources.clone());
+        let handle = Handle::unbound(Arc::clone(&self.name), self.limits, sources.clone());
         let (start, spawning_handle) = (self.start, handle.clone());
         let newcomer = Newcomer {
             name: self.name,
@@ -124,7 +130,7 @@ impl<M: Message> fmt::Debug for ChildSpec<M> {
             .field("restart", &self.restart)
             .field("policy", &self.policy)
             .field("escalates", &self.escalates)
-            .field("admission", &self.admission)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

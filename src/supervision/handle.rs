@@ -25,11 +25,9 @@ use arc_swap::ArcSwap;
 use ractor::{ActorCell, ActorRef, Message, MessagingErr, RpcReplyPort};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::nursery::ChildStatus;
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
-
-/// How long a request waits for an actor that is being restarted.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where an actor sends the answer to a request.
 ///
@@ -65,7 +63,8 @@ impl<M: Message> Handle<M> {
     }
 
     /// Sends the request that `make` builds around a reply port, and waits for the answer. Waits
-    /// up to five seconds for an actor that is being restarted.
+    /// for an actor that is being restarted, as long as
+    /// [`ChildSpec::patience`](super::ChildSpec::patience) says.
     ///
     /// # Errors
     ///
@@ -100,14 +99,44 @@ impl<M: Message> Handle<M> {
         &self.0.name
     }
 
+    /// How the child fares.
+    pub fn status(&self) -> ChildStatus {
+        match &**self.0.bound.load() {
+            Bound::Running(_) => ChildStatus::Running,
+            Bound::Restarting => ChildStatus::Restarting,
+            Bound::Quarantined { .. } => ChildStatus::Quarantined,
+            Bound::Stopped => ChildStatus::Stopped,
+        }
+    }
+
+    /// The incarnation that is bound.
+    pub(super) fn running(&self) -> Option<ActorCell> {
+        match &**self.0.bound.load() {
+            Bound::Running(actor) => Some(actor.get_cell()),
+            _ => None,
+        }
+    }
+
+    /// Resolves when the child has stopped for good.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let rebound = self.0.rebound.notified();
+            if self.status() == ChildStatus::Stopped {
+                return;
+            }
+            rebound.await;
+        }
+    }
+
     /// A handle that is bound to nothing yet, and its slot for the supervisor.
-    pub(super) fn unbound(name: Arc<str>, admission: usize, sources: Sources) -> Self {
-        let permits = admission.min(Semaphore::MAX_PERMITS);
+    pub(super) fn unbound(name: Arc<str>, limits: Limits, sources: Sources) -> Self {
+        let permits = limits.admission.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Slot {
             name,
             bound: ArcSwap::from_pointee(Bound::Restarting),
             rebound: Notify::new(),
             permits: Arc::new(Semaphore::new(permits)),
+            patience: limits.patience,
             sources,
         }))
     }
@@ -131,7 +160,7 @@ impl<M: Message> Handle<M> {
             Ok(()) => {}
             Err(Refusal::NotNow(message)) => {
                 // Boxed: the rare long way must not make every request's future bigger.
-                Box::pin(tokio::time::timeout(PATIENCE, self.0.offer_until_taken(message)))
+                Box::pin(tokio::time::timeout(self.0.patience, self.0.offer_until_taken(message)))
                     .await
                     .unwrap_or(Err(AskError::Interrupted))?;
             }
@@ -192,6 +221,23 @@ impl From<AskError> for Error {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
+/// What callers can ask of one child.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How many requests may wait for an answer at a time.
+    pub(super) admission: usize,
+    /// How long a request waits for a restart.
+    pub(super) patience: Duration,
+}
+
+impl Limits {
+    /// For a supervisor's own messages, of which there are as many as there are children.
+    pub(super) const SUPERVISOR: Self = Self { admission: Semaphore::MAX_PERMITS, ..Self::DEFAULT };
+
+    /// For a child that does not say.
+    pub(super) const DEFAULT: Self = Self { admission: 16_384, patience: Duration::from_secs(5) };
+}
+
 /// What a supervisor binds a child's handle to.
 #[derive(Debug, Clone)]
 pub(super) enum Binding {
@@ -219,6 +265,7 @@ struct Slot<M: Message> {
     bound: ArcSwap<Bound<M>>,
     rebound: Notify,
     permits: Arc<Semaphore>,
+    patience: Duration,
     sources: Sources,
 }
 

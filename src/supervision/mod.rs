@@ -2,10 +2,13 @@
 //! outlive restarts, one timer service, and events. Everything here is a value of one runtime.
 
 mod actor;
+mod attendant;
 mod child;
 mod deadlines;
 pub mod events;
+mod failure;
 mod handle;
+mod messages;
 mod nursery;
 mod restart;
 mod supervisor;

@@ -71,6 +71,7 @@ impl Drop for Task {
 }
 
 pub(super) enum Phase {
+    Unstarted,
     Starting {
         _task: Task,
     },
@@ -82,6 +83,10 @@ pub(super) enum Phase {
         _task: Task,
     },
     Quarantined {
+        _task: Task,
+    },
+    /// It is dead, or done, and its last incarnation is about to be gone.
+    Ending {
         _task: Task,
     },
     /// It escalated: the tree is about to be taken down.
@@ -117,9 +122,11 @@ impl Child {
     fn status(&self) -> ChildStatus {
         match self.phase {
             Phase::Running { .. } => ChildStatus::Running,
-            Phase::Starting { .. } | Phase::BackingOff { .. } => ChildStatus::Restarting,
+            Phase::Unstarted | Phase::Starting { .. } | Phase::BackingOff { .. } => {
+                ChildStatus::Restarting
+            }
             Phase::Quarantined { .. } => ChildStatus::Quarantined,
-            Phase::GivenUp => ChildStatus::Stopped,
+            Phase::Ending { .. } | Phase::GivenUp => ChildStatus::Stopped,
         }
     }
 
@@ -158,22 +165,21 @@ impl Nursery {
         self.by_name.contains_key(name)
     }
 
-    /// Takes a child in whose first start is under way.
+    /// Takes a child in, to be started.
     pub(super) fn add(
         &mut self,
         newcomer: Newcomer,
         starter: Reply<Result<(), Error>>,
-        begin: impl FnOnce(ChildId, &mut Child),
-    ) {
+    ) -> (ChildId, &mut Child) {
         self.last_id += 1;
         let id = ChildId(self.last_id);
-        let mut child = Child {
+        let child = Child {
             name: newcomer.name,
             start: newcomer.start,
             slot: newcomer.slot,
             ledger: newcomer.ledger,
             family: newcomer.family,
-            phase: Phase::GivenUp,
+            phase: Phase::Unstarted,
             turn: Turn::default(),
             former: None,
             last_reason: String::new(),
@@ -182,9 +188,8 @@ impl Nursery {
             stoppers: Vec::new(),
             stopping: false,
         };
-        begin(id, &mut child);
         self.by_name.insert(Arc::clone(&child.name), id);
-        self.children.insert(id, child);
+        (id, self.children.entry(id).or_insert(child))
     }
 
     pub(super) fn remove(&mut self, id: ChildId) -> Option<Child> {
@@ -221,6 +226,12 @@ impl Nursery {
         None
     }
 
+    /// The incarnations that were known are dead, since the supervisor died over them.
+    pub(super) fn forget_incarnations(&mut self) {
+        self.by_actor.clear();
+        self.early_deaths.clear();
+    }
+
     /// Drops all children, with their tasks, and takes no more.
     pub(super) fn clear(&mut self) {
         *self = Self { closed: true, last_id: self.last_id, ..Self::default() };
@@ -243,22 +254,28 @@ impl Nursery {
         })
     }
 
-    /// The paths of everything that `name` still consists of: itself, or what is beneath it.
-    pub(super) fn remains_of(&self, name: &str) -> Vec<String> {
+    /// Kills what is left of the child `name`: itself, or what is beneath it. Returns the paths.
+    ///
+    /// One by one, since ractor does not kill a draining child with its parent.
+    pub(super) fn kill(&self, name: &str) -> Vec<String> {
         let Some(child) = self.id_of(name).and_then(|id| self.children.get(&id)) else {
             return Vec::new();
         };
-        let beneath = child.family.as_ref().map(|family| {
-            let nursery = family.nursery();
-            let names = nursery.names_from_the_last();
-            names.iter().flat_map(|beneath| nursery.remains_of(beneath)).collect::<Vec<_>>()
-        });
+        let beneath = child.family.as_ref().map(|family| family.nursery().kill_all());
+        if let Some(cell) = child.cell() {
+            cell.kill();
+        }
         match beneath {
             Some(beneath) if !beneath.is_empty() => {
                 beneath.into_iter().map(|path| format!("{name}/{path}")).collect()
             }
             _ => vec![name.to_owned()],
         }
+    }
+
+    /// Kills what is left of all children, and returns the paths.
+    pub(super) fn kill_all(&self) -> Vec<String> {
+        self.names_from_the_last().iter().flat_map(|name| self.kill(name)).collect()
     }
 
     pub(super) fn tree(&self) -> Vec<TreeNode> {

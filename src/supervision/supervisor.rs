@@ -8,10 +8,12 @@ use std::time::Duration;
 use ractor::{Actor as _, Message};
 use tokio::sync::watch;
 
-use super::actor::{SupervisorActor, SupervisorMessage};
+use super::actor::SupervisorActor;
 use super::child::ChildSpec;
 use super::events::EventBus;
-use super::handle::{Binding, Handle, Reply};
+use super::failure;
+use super::handle::{Binding, Handle, Limits, Reply};
+use super::messages::SupervisorMessage;
 use super::nursery::{ChildStatus, Nursery, TreeNode};
 use super::restart::Restart;
 use crate::clock::Sources;
@@ -51,8 +53,8 @@ impl Supervisor {
         let actor = SupervisorActor::new(Arc::clone(&family));
         let (root, running) = SupervisorActor::spawn(None, actor, ())
             .await
-            .map_err(|error| did_not_start(&name, error))?;
-        let handle = Handle::unbound(name, tokio::sync::Semaphore::MAX_PERMITS, sources);
+            .map_err(|error| failure::of_a_first_start(&name, error))?;
+        let handle = Handle::unbound(name, Limits::SUPERVISOR, sources);
         let slot = handle.slot();
         slot.rebind(Binding::Running(root.get_cell()));
         tokio::spawn({
@@ -89,7 +91,7 @@ impl Supervisor {
             }
         });
         // A drained supervisor stops normally, and is not to come back.
-        let spec = spec.restart(Restart::Transient).admission(tokio::sync::Semaphore::MAX_PERMITS);
+        let spec = spec.restart(Restart::Transient).admission(Limits::SUPERVISOR.admission);
         let handle = self.add(spec, Some(Arc::clone(&family))).await?;
         Ok(Self { handle, family })
     }
@@ -99,7 +101,8 @@ impl Supervisor {
     /// # Errors
     ///
     /// When there is a child of that name, when the first start fails (the starter's own
-    /// [`Error`], where it gave one; there is no second try), and when the supervisor stops.
+    /// [`Error`], where it gave one; there is no second try), and when the supervisor stops. A
+    /// caller that gives up does not stop the child from being started.
     pub async fn start_child<M: Message>(&self, spec: ChildSpec<M>) -> Result<Handle<M>, Error> {
         self.add(spec, None).await
     }
@@ -151,18 +154,32 @@ impl Supervisor {
                 biased;
                 _ = self.stop_child(&name) => {}
                 () = clock.wait(share) => {
-                    unfinished.extend(self.family.nursery().remains_of(&name));
-                    self.crash_child(&name).await;
+                    unfinished.extend(self.family.nursery().kill(&name));
                 }
             }
         }
-        let stop = |reply| SupervisorMessage::Finish { reply };
-        let _: Result<(), _> = self.handle.ask(stop).await;
+        // It has stopped by itself, unless something does not even let itself be killed.
+        if let Some(cell) = self.handle.running() {
+            cell.stop(None);
+        }
+        self.handle.stopped().await;
         for path in &mut unfinished {
             *path = self.family.path_of(path);
             tracing::warn!(actor = %path, "actor did not finish in time and was killed");
         }
         unfinished
+    }
+
+    /// Stops everything at once, in the middle of whatever it does: for a host that goes without
+    /// [draining](Supervisor::drain). Does not wait.
+    pub fn kill(&self) {
+        let mut nursery = self.family.nursery();
+        nursery.kill_all();
+        nursery.clear();
+        // A normal stop, so that a supervisor above does not bring this one back.
+        if let Some(cell) = self.handle.running() {
+            cell.stop(None);
+        }
     }
 
     /// Set once, when a child that [escalates](ChildSpec::escalates) can not come back, wherever
@@ -197,7 +214,7 @@ pub(super) struct Family {
     path: String,
     pub(super) sources: Sources,
     pub(super) events: EventBus,
-    pub(super) escalation: Arc<watch::Sender<Option<Error>>>,
+    escalation: Arc<watch::Sender<Option<Error>>>,
     nursery: Mutex<Nursery>,
 }
 
@@ -229,20 +246,5 @@ impl Family {
             self.escalate(Error::new(ErrorKind::ShuttingDown, message));
         }
         nursery.clear();
-    }
-}
-
-/// The error for whoever asked for the first start.
-pub(super) fn did_not_start(name: &str, error: ractor::SpawnErr) -> Error {
-    let inner = match error {
-        ractor::SpawnErr::StartupFailed(inner) => inner,
-        other => Box::new(other),
-    };
-    match inner.downcast::<Error>() {
-        Ok(own) => *own,
-        Err(other) => {
-            let reason = super::actor::shortened(&other.to_string());
-            Error::new(ErrorKind::Transient, format!("{name} did not start: {reason}"))
-        }
     }
 }
