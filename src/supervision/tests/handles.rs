@@ -136,6 +136,6 @@ async fn an_idle_request_is_small() {
     let handle = stage.root.start_child(sound("baker")).await.expect("a child");
     let request = handle.ask(|reply| Ask::Echo(1, reply));
     let size = size_of_val(&request);
-    assert!(size <= 512, "{size} bytes for each caller that waits");
+    assert!(size <= 256, "{size} bytes for each caller that waits");
     drop(request);
 }
