@@ -108,8 +108,9 @@ pub(super) struct Child {
     pub(super) restarts: u32,
     /// Who waits for the first start.
     pub(super) starter: Option<Reply<Result<(), Error>>>,
-    /// Who waits for the end; there is one as soon as the child is to end.
+    /// Who waits for the end.
     pub(super) stoppers: Vec<Reply<bool>>,
+    /// It is to end, or has ended, and is not restarted.
     pub(super) stopping: bool,
 }
 
