@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind};
+
 /// Why an exchange with a provider did not produce a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -64,3 +66,41 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<Failure> for Error {
+    /// What a caller learns who waited for the exchange.
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.class {
+            FailureClass::Transient { .. } => ErrorKind::Transient,
+            FailureClass::RateLimited { .. } => ErrorKind::RateLimited,
+            FailureClass::ReauthorizationRequired => ErrorKind::ReauthorizationRequired,
+            FailureClass::Misconfigured => ErrorKind::Configuration,
+            FailureClass::Protocol => ErrorKind::Protocol,
+            FailureClass::Uncertain => ErrorKind::Uncertain,
+        };
+        match failure.retry_after() {
+            Some(after) => Self::retry_in(kind, failure.reason, after),
+            None => Self::new(kind, failure.reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_learns_what_to_do_about_a_failure() {
+        let wait = Duration::from_secs(3);
+        let limited = FailureClass::RateLimited { retry_after: Some(wait) };
+        let error = Error::from(Failure::new(limited, "the provider asks for patience"));
+        assert!(error.is_transient());
+        assert_eq!(error.retry_after(), Some(wait));
+        assert_eq!(error.to_string(), "the provider asks for patience");
+
+        let over = Error::from(Failure::new(FailureClass::ReauthorizationRequired, "over"));
+        assert!(over.needs_reauthorization() && !over.is_transient());
+        let wrong = Error::from(Failure::new(FailureClass::Misconfigured, "wrong client"));
+        assert!(wrong.is_configuration() && !wrong.is_transient());
+    }
+}

@@ -15,6 +15,7 @@ mod seeded_entropy;
 mod server;
 mod simulated_provider;
 mod simulation;
+mod spec;
 #[cfg(test)]
 mod tests;
 
