@@ -225,6 +225,12 @@ impl Ledger {
         true
     }
 
+    pub(super) fn reassign_grants(&mut self, account: &str) {
+        for token in self.refresh_tokens.values_mut() {
+            account.clone_into(&mut token.grant.account);
+        }
+    }
+
     pub(super) fn expire_access_tokens(&mut self, now: Moment) {
         for token in self.access_tokens.values_mut() {
             token.end = End::at(now);

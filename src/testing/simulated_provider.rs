@@ -163,6 +163,12 @@ impl SimulatedProvider {
         self.0.simulation.memory(|memory| account.clone_into(&mut memory.account));
     }
 
+    /// Lets every grant that can be renewed belong to `account`, so that the next renewal of each
+    /// answers for somebody else: what no client may put up with.
+    pub fn reassign_grants(&self, account: &str) {
+        self.0.simulation.memory(|memory| memory.ledger.reassign_grants(account));
+    }
+
     /// The script of what goes wrong.
     pub fn faults(&self) -> &Faults {
         &self.0.simulation.faults

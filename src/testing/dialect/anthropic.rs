@@ -53,6 +53,7 @@ impl Dialect for Anthropic {
         let fields = Fields::of(desk.request, BodyTypes::Json)?;
         let grant_type = fields.require("grant_type")?;
         desk.check_client(&fields)?;
+        desk.check_client_secret(fields.get("client_secret"))?;
         let grant = match grant_type {
             "authorization_code" => desk.redeem(&fields, Some(fields.require("state")?))?,
             "refresh_token" => desk.renew(&fields, true)?,
@@ -149,6 +150,9 @@ fn refuse_token(refusal: &Refusal) -> Answer {
         Refusal::RedirectUri => oauth(bad, "invalid_grant", "Redirect URI does not match"),
         Refusal::State => oauth(bad, "invalid_grant", "State does not match"),
         Refusal::Client => oauth(bad, "invalid_client", "Client not found"),
+        Refusal::ClientAuthentication => {
+            oauth(bad, "invalid_client", "Client authentication failed")
+        }
         Refusal::GrantType => oauth(bad, "unsupported_grant_type", "Grant type is not supported"),
         Refusal::Method => {
             error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "Method Not Allowed")

@@ -50,6 +50,7 @@ impl Dialect for OpenAi {
         let fields = Fields::of(desk.request, BodyTypes::Either)?;
         let grant_type = fields.require("grant_type")?;
         desk.check_client(&fields)?;
+        desk.check_client_secret(fields.get("client_secret"))?;
         let grant = match grant_type {
             "authorization_code" if desk.request.is_of("application/json") => {
                 return Err(Refusal::MediaType);
@@ -119,7 +120,9 @@ impl Dialect for OpenAi {
                 Some("invalid_grant"),
                 "The provided authorization grant is invalid, expired, or does not match.",
             ),
-            Refusal::Client => error(unauthorized, Some("invalid_client"), "Unknown client."),
+            Refusal::Client | Refusal::ClientAuthentication => {
+                error(unauthorized, Some("invalid_client"), "Client authentication failed.")
+            }
             Refusal::GrantType => {
                 error(bad, Some("unsupported_grant_type"), "Unsupported grant type.")
             }

@@ -59,6 +59,24 @@ async fn what_was_sent_before_a_reset_arrives() {
     assert!(response.chunk().await.is_err());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_reset_is_a_reset_and_a_lost_answer_an_orderly_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let provider = started(SimulatedProvider::openai()).await;
+    let received = async |fault: Fault| {
+        provider.faults().next(1, fault);
+        let address = provider.base_url().socket_addrs(|| None).expect("an address")[0];
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.map(|_| answer)
+    };
+    let reset = received(Fault::ResetBeforeHeaders).await.expect_err("a reset");
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(received(Fault::LostAnswer).await.expect("an end"), b"");
+}
+
 #[tokio::test]
 async fn a_request_that_hangs_is_not_carried_out() {
     let (provider, renewal) = with_refresh_token().await;

@@ -43,16 +43,28 @@ async fn tokens_look_like_the_real_ones_and_carry_the_canary() {
     }
 }
 
-#[tokio::test]
-async fn the_id_token_of_openai_names_the_account() {
+/// The account that the id token of an answer names.
+fn account_of(answer: &Value) -> String {
     use base64::Engine as _;
-    let provider = started(SimulatedProvider::openai().account("acct-ada")).await;
-    let answer = signed_in(&provider).await;
-    let claims = text(&answer, "id_token").split('.').nth(1).expect("claims");
+    let claims = text(answer, "id_token").split('.').nth(1).expect("claims");
     let claims =
         base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
     let claims: Value = serde_json::from_slice(&claims).expect("json");
-    assert_eq!(claims["https://api.openai.com/auth"]["chatgpt_account_id"], "acct-ada");
+    text(&claims["https://api.openai.com/auth"], "chatgpt_account_id").to_owned()
+}
+
+#[tokio::test]
+async fn the_id_token_of_openai_names_the_account_that_consented() {
+    let provider = started(SimulatedProvider::openai().account("acct-ada")).await;
+    let ada = signed_in(&provider).await;
+    provider.set_account("acct-bob");
+    assert_eq!(account_of(&ada), "acct-ada");
+    assert_eq!(account_of(&signed_in(&provider).await), "acct-bob");
+    let renewed = token(&provider, &renewal(&provider, text(&ada, "refresh_token"))).await.json;
+    assert_eq!(account_of(&renewed), "acct-ada", "a renewal stays with its account");
+    provider.reassign_grants("acct-eve");
+    let renewed = token(&provider, &renewal(&provider, text(&renewed, "refresh_token"))).await.json;
+    assert_eq!(account_of(&renewed), "acct-eve");
 }
 
 #[tokio::test]

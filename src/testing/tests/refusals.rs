@@ -209,12 +209,22 @@ async fn an_unknown_refresh_token_is_no_reuse() {
 }
 
 #[tokio::test]
-async fn google_wants_the_secret_of_the_client() {
-    let provider = started(SimulatedProvider::google().client_secret("right")).await;
-    let fields = with(&exchange(&provider), "client_secret", Some("wrong"));
-    let reply = token(&provider, &fields).await;
-    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(reply.json["error"], "invalid_client");
+async fn a_client_with_a_secret_has_to_send_it_and_one_without_must_not() {
+    for builder in
+        [SimulatedProvider::anthropic(), SimulatedProvider::openai(), SimulatedProvider::google()]
+    {
+        let provider = started(builder.client_secret("right")).await;
+        for wrong in [Some("wrong"), None] {
+            let fields = with(&exchange(&provider), "client_secret", wrong);
+            let reply = token(&provider, &fields).await;
+            assert!(reply.text.contains("invalid_client"), "{}", reply.text);
+        }
+        let fields = with(&exchange(&provider), "client_secret", Some("right"));
+        assert_eq!(token(&provider, &fields).await.status, StatusCode::OK);
+    }
+    let public = started(SimulatedProvider::openai()).await;
+    let fields = with(&exchange(&public), "client_secret", Some("made-up"));
+    assert_eq!(token(&public, &fields).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
