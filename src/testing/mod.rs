@@ -1,5 +1,100 @@
-//! For tests of code that uses this crate: a clock that is moved by hand, and randomness that
-//! repeats.
+//! For tests of code that uses this crate: simulated providers that are as strict as the real ones
+//! and break on command, and a clock that is moved by hand.
+//!
+//! A [`SimulatedProvider`] is a real HTTP server on the loopback address. It issues tokens that
+//! live for a minute, rotates refresh tokens where the real provider does, refuses what the real
+//! one would refuse in its own words, counts, and keeps every request for inspection. Its
+//! [`spec`](SimulatedProvider::spec) is the catalogue's, pointed at the simulation. A [`Fault`] is
+//! one thing that goes wrong with one request, and a [`Gate`] holds a request where a test wants
+//! it. A [`ManualClock`] moves when it is told to, so nothing has to sleep.
+//!
+//! # A sign-in, an expiry, a rate limit, a renewal
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! use tokenward::identity::Method;
+//! use tokenward::oauth::{AuthorizationRequest, CodeExchange, Pkce, Transport};
+//! use tokenward::provider::{Provider, Renewal};
+//! use tokenward::secret::Secret;
+//! use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+//! let openai = SimulatedProvider::openai().sources(clock.sources()).start().await?;
+//! let spec = openai.spec();
+//! let transport = Transport::new(clock.sources())?;
+//!
+//! // A user opens the authorization URL and agrees.
+//! let pkce = Pkce::generate(&*clock.sources().entropy)?;
+//! let state = Secret::new("a random state");
+//! let redirect_uri = "http://localhost:1455/auth/callback";
+//! let url = spec.authorization_url(&AuthorizationRequest {
+//!     redirect_uri,
+//!     code_challenge: &pkce.challenge,
+//!     state: &state,
+//! })?;
+//! let callback = url::Url::parse(&openai.approve(&url)?)?;
+//! let (_, code) = callback.query_pairs().find(|(name, _)| name == "code").expect("a code");
+//! let exchange = CodeExchange {
+//!     code: &Secret::new(&code),
+//!     state: &state,
+//!     redirect_uri,
+//!     code_verifier: &pkce.verifier,
+//! };
+//! let grant = spec.exchange_code(&transport, exchange).await?;
+//! assert_eq!(grant.lifetime, Some(Duration::from_secs(60)));
+//!
+//! // A minute later the token has expired, and the token endpoint is busy.
+//! clock.advance(Duration::from_secs(60));
+//! let retry_after = Some(Duration::from_secs(5));
+//! openai.faults().on(Endpoint::Token).next(1, Fault::RateLimited { retry_after });
+//! let renewal = Renewal {
+//!     method: Method::AuthorizationCode,
+//!     refresh_token: grant.refresh_token.as_ref(),
+//! };
+//! let failure = spec.renew(&transport, renewal).await.expect_err("a rate limit");
+//! assert_eq!(failure.retry_after(), retry_after);
+//!
+//! // The next attempt goes through. Nothing was spent twice.
+//! spec.renew(&transport, renewal).await?;
+//! assert_eq!(openai.token_requests(), 3);
+//! assert_eq!(openai.refreshes(), 1);
+//! assert_eq!(openai.reused_refresh_tokens(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Stopping a request at a point
+//!
+//! [`Fault::Hold`] stops a request before the provider carries it out, [`Fault::HoldAnswer`] after.
+//! In between a test can do what a crash, a sign-out or a second caller would:
+//!
+//! ```
+//! use tokenward::testing::{Endpoint, Fault, Gate, SimulatedProvider};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let orange = SimulatedProvider::orange().start().await?;
+//! let gate = Gate::new();
+//! orange.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
+//! # use tokenward::{identity::Method, oauth::Transport, provider::{Provider, Renewal}};
+//! # let spec = orange.spec();
+//! # let transport = Transport::new(tokenward::clock::Sources::system())?;
+//! let renewal = tokio::spawn(async move {
+//!     // The code under test asks for a token here.
+//! #   let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None };
+//! #   spec.renew(&transport, renewal).await
+//! });
+//! gate.until_arrived(1).await;
+//! assert_eq!(orange.counters().issued_access_tokens, 1);
+//! assert!(!renewal.is_finished(), "the token is issued, and the client does not know yet");
+//! gate.open();
+//! renewal.await??;
+//! # Ok(())
+//! # }
+//! ```
 
 mod answer;
 mod builder;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::dialect::{Anthropic, Google, OpenAi, Orange, Refusal};
+use super::dialect::{Anthropic, Google, OpenAi, Orange, Refusal, Registration};
 use super::server::Server;
 use super::simulation::Simulation;
 use super::{Counters, Endpoint, Faults, RecordedRequest, SimulatedProviderBuilder};
 use crate::error::{Error, ErrorKind};
+use crate::provider::ProviderSpec;
 use crate::secret::Secret;
 
 /// A simulated provider: a real HTTP server on the loopback address. Clones are the same server;
@@ -264,6 +265,14 @@ impl SimulatedProvider {
                 "the memory of the simulated provider can not be written, check its clock";
             Error::with_source(ErrorKind::InvalidInput, message, error)
         })
+    }
+
+    pub(super) fn registration(&self) -> &Registration {
+        &self.0.simulation.registration
+    }
+
+    pub(super) fn catalogue_spec(&self) -> ProviderSpec {
+        self.0.simulation.dialect.spec()
     }
 
     fn endpoint(&self, path: &str) -> Option<Url> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::Endpoint;
 use super::super::answer::Answer;
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+use crate::provider::{ProviderSpec, catalog};
 
 #[derive(Debug)]
 pub(in crate::testing) struct Anthropic;
@@ -14,6 +15,10 @@ pub(in crate::testing) struct Anthropic;
 impl Dialect for Anthropic {
     fn name(&self) -> &'static str {
         "anthropic"
+    }
+
+    fn spec(&self) -> ProviderSpec {
+        catalog::anthropic()
     }
 
     fn paths(&self) -> Paths {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::super::Endpoint;
 use super::super::answer::Answer;
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+use crate::provider::{ProviderSpec, catalog};
 
 #[derive(Debug)]
 pub(in crate::testing) struct Google;
@@ -14,6 +15,10 @@ pub(in crate::testing) struct Google;
 impl Dialect for Google {
     fn name(&self) -> &'static str {
         "google"
+    }
+
+    fn spec(&self) -> ProviderSpec {
+        catalog::google()
     }
 
     fn paths(&self) -> Paths {

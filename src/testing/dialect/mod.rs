@@ -18,11 +18,15 @@ pub(super) use self::openai::OpenAi;
 pub(super) use self::orange::Orange;
 use super::answer::Answer;
 use super::{Endpoint, RecordedRequest};
+use crate::provider::ProviderSpec;
 
 /// One provider's manner.
 pub(super) trait Dialect: fmt::Debug + Send + Sync {
     /// The name of the provider in the catalogue.
     fn name(&self) -> &'static str;
+
+    /// The provider as the catalogue has it.
+    fn spec(&self) -> ProviderSpec;
 
     /// The paths of the endpoints that the provider has.
     fn paths(&self) -> Paths;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::Endpoint;
 use super::super::answer::Answer;
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+use crate::provider::{ProviderSpec, catalog};
 
 #[derive(Debug)]
 pub(in crate::testing) struct OpenAi;
@@ -17,6 +18,10 @@ const AUTH_CLAIM: &str = "https://api.openai.com/auth";
 impl Dialect for OpenAi {
     fn name(&self) -> &'static str {
         "openai"
+    }
+
+    fn spec(&self) -> ProviderSpec {
+        catalog::openai()
     }
 
     fn paths(&self) -> Paths {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::super::Endpoint;
 use super::super::answer::Answer;
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+use crate::provider::{ProviderSpec, catalog};
 
 #[derive(Debug)]
 pub(in crate::testing) struct Orange;
@@ -16,6 +17,10 @@ pub(in crate::testing) struct Orange;
 impl Dialect for Orange {
     fn name(&self) -> &'static str {
         "orange"
+    }
+
+    fn spec(&self) -> ProviderSpec {
+        catalog::orange()
     }
 
     fn paths(&self) -> Paths {

@@ -5,6 +5,7 @@ mod flows;
 mod outages;
 mod refusals;
 mod resources;
+mod specs;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
