@@ -5,6 +5,7 @@ mod actor;
 mod attendant;
 mod child;
 mod deadlines;
+mod errands;
 pub mod events;
 mod failure;
 mod handle;
@@ -17,6 +18,7 @@ mod tests;
 mod timekeeper;
 
 pub use child::{ChildSpec, Spawning};
+pub(crate) use errands::Errands;
 pub use events::{EventBus, Events, Notice};
 pub use handle::{AskError, Handle, Permit, Reply};
 pub use nursery::{ChildStatus, TreeNode};
