@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
+use super::verdict::{
+    Verdict, cancelled, expired, may_try_again, mixed_up, not_exchanged, refused,
+};
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind};
-use crate::oauth::redirect::{AuthorizationResponse, Page, Pasted, Refusal};
-use crate::provider::{Failure, FailureClass, Grant};
+use crate::error::Error;
+use crate::oauth::redirect::{AuthorizationResponse, Pasted};
+use crate::provider::{Failure, Grant};
 use crate::secret::Secret;
 
 /// How long the user has to complete a sign-in.
-pub(crate) const EXPIRES_AFTER: Duration = Duration::from_mins(10);
+pub(super) const EXPIRES_AFTER: Duration = Duration::from_mins(10);
 
 /// How often a grant is handed over before the sign-in gives up, and the pause in between.
 const STORE_TRIES: u32 = 4;
@@ -18,20 +21,20 @@ const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was agreed when the sign-in began.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(super) struct Terms {
     /// Binds the provider's answer to this sign-in (RFC 6749 §10.12). Never the PKCE verifier.
-    pub(crate) state: Secret,
+    pub(super) state: Secret,
     /// Where the browser comes back to.
-    pub(crate) redirect_uri: String,
+    pub(super) redirect_uri: String,
     /// Who has to answer, where the provider says who answers (RFC 9207 §2.4).
-    pub(crate) issuer: Option<String>,
+    pub(super) issuer: Option<String>,
     /// When the sign-in is over if nobody has completed it.
-    pub(crate) expires_at: Moment,
+    pub(super) expires_at: Moment,
 }
 
 /// A pending sign-in. `W` stands for whoever handed in an answer and waits to hear about it.
 #[derive(Debug)]
-pub(crate) struct Flow<W> {
+pub(super) struct Flow<W> {
     terms: Terms,
     phase: Phase<W>,
     attempts: u32,
@@ -51,7 +54,7 @@ enum Phase<W> {
 
 /// What happens to a sign-in.
 #[derive(Debug)]
-pub(crate) enum Event<W> {
+pub(super) enum Event<W> {
     /// The browser came back, or the user pasted something.
     Submitted { answer: Submission, by: W },
     /// An exchange ended.
@@ -66,7 +69,7 @@ pub(crate) enum Event<W> {
 
 /// How an answer came.
 #[derive(Debug)]
-pub(crate) enum Submission {
+pub(super) enum Submission {
     /// The browser came to the redirect URI.
     Redirected(AuthorizationResponse),
     /// The user pasted it.
@@ -75,7 +78,7 @@ pub(crate) enum Submission {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(crate) enum Effect<W> {
+pub(super) enum Effect<W> {
     /// Exchange the code, and report the result with the same attempt number.
     Exchange { attempt: u32, code: Secret },
     /// Wait for `after`, make the grant durable, and report.
@@ -86,34 +89,13 @@ pub(crate) enum Effect<W> {
     Finish(Result<(), Error>),
 }
 
-/// What became of an answer that was handed in.
-#[derive(Debug, Clone)]
-pub(crate) enum Verdict {
-    /// The credential is stored.
-    SignedIn,
-    /// The provider, or the user there, refused. The sign-in is over.
-    Refused(Refusal),
-    /// It led to the end of the sign-in without a credential.
-    Failed(Error),
-    /// It could not be used yet; the same answer may be handed in again.
-    TryAgain(Error),
-    /// It has the state of another sign-in, or none. This one still waits.
-    WrongState,
-    /// It arrived at an address that is not this sign-in's. This one still waits.
-    WrongAddress,
-    /// Another answer was taken, and is being worked on.
-    InProgress,
-    /// The sign-in was over before.
-    Over,
-}
-
 impl<W> Flow<W> {
-    pub(crate) fn new(terms: Terms) -> Self {
+    pub(super) fn new(terms: Terms) -> Self {
         Self { terms, phase: Phase::Waiting, attempts: 0 }
     }
 
     /// Takes `event` in, and says what is to be done, in this order.
-    pub(crate) fn step(&mut self, event: Event<W>, now: Moment) -> Vec<Effect<W>> {
+    pub(super) fn step(&mut self, event: Event<W>, now: Moment) -> Vec<Effect<W>> {
         match event {
             Event::Submitted { answer, by } => self.submitted(answer, by, now),
             Event::Exchanged { attempt, result } => self.exchanged(attempt, result, now),
@@ -126,7 +108,7 @@ impl<W> Flow<W> {
         }
     }
 
-    pub(crate) fn terms(&self) -> &Terms {
+    pub(super) fn terms(&self) -> &Terms {
         &self.terms
     }
 
@@ -266,120 +248,6 @@ impl<W> Flow<W> {
         self.phase = Phase::Over;
         Effect::Finish(result)
     }
-}
-
-impl Verdict {
-    /// What a browser is shown.
-    pub(crate) fn page(&self) -> Page {
-        match self {
-            Self::SignedIn => Page::SignedIn,
-            Self::Refused(refusal) => Page::Refused(refusal.to_string()),
-            Self::Failed(error) => Page::Failed(error.to_string()),
-            Self::TryAgain(error) => Page::TryAgain(error.to_string()),
-            Self::WrongState => Page::WrongState,
-            Self::WrongAddress => Page::Malformed(wrong_address().to_string()),
-            Self::InProgress => Page::InProgress,
-            Self::Over => Page::Over,
-        }
-    }
-
-    /// What a caller gets.
-    pub(crate) fn into_result(self) -> Result<(), Error> {
-        Err(match self {
-            Self::SignedIn => return Ok(()),
-            Self::Refused(refusal) => refused(&refusal),
-            Self::Failed(error) | Self::TryAgain(error) => error,
-            Self::WrongState => Error::new(
-                ErrorKind::InvalidInput,
-                "this is the answer to another sign-in, paste the one to the address opened last",
-            ),
-            Self::WrongAddress => wrong_address(),
-            Self::InProgress => Error::new(
-                ErrorKind::Interrupted,
-                "the sign-in is already in progress, wait for it to finish",
-            ),
-            Self::Over => over(),
-        })
-    }
-}
-
-/// The answer to whatever comes too late.
-pub(crate) fn over() -> Error {
-    Error::new(ErrorKind::Expired, "the sign-in is over, start a new one")
-}
-
-/// How a sign-in ends whose actor died.
-pub(crate) fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "the sign-in was interrupted, start it again")
-}
-
-fn expired() -> Error {
-    Error::new(
-        ErrorKind::Expired,
-        "the sign-in was not completed within 10 minutes, start it again",
-    )
-}
-
-fn cancelled() -> Error {
-    Error::new(ErrorKind::Expired, "the sign-in was cancelled, start a new one when it is wanted")
-}
-
-fn mixed_up() -> Error {
-    Error::new(
-        ErrorKind::Protocol,
-        "the answer came from another server than the one asked, start the sign-in again",
-    )
-}
-
-fn wrong_address() -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        "this is not the address at which this sign-in ends, copy the one the browser shows last",
-    )
-}
-
-/// The provider's refusal, by what can be done about it (RFC 6749 §4.1.2.1).
-fn refused(refusal: &Refusal) -> Error {
-    let (kind, advice) = match refusal.code.as_str() {
-        "server_error" | "temporarily_unavailable" => (ErrorKind::Transient, "try again later"),
-        "invalid_request"
-        | "unauthorized_client"
-        | "unsupported_response_type"
-        | "invalid_scope" => {
-            (ErrorKind::Configuration, "check the client id, the scopes and the redirect address")
-        }
-        _ => (ErrorKind::ReauthorizationRequired, "start it again and allow the access"),
-    };
-    Error::new(kind, format!("the provider refused the sign-in: {refusal}, {advice}"))
-}
-
-/// Whether the code was surely not spent: the request never reached the provider, or the provider
-/// put it off.
-fn may_try_again(failure: &Failure) -> bool {
-    matches!(failure.class, FailureClass::Transient { .. } | FailureClass::RateLimited { .. })
-}
-
-/// A failed exchange, by what can be done about it.
-fn not_exchanged(failure: &Failure) -> Error {
-    let (kind, advice) = match failure.class {
-        FailureClass::Transient { .. } => (ErrorKind::Transient, "try the same code again"),
-        FailureClass::RateLimited { .. } => {
-            (ErrorKind::RateLimited, "try the same code again later")
-        }
-        FailureClass::ReauthorizationRequired => {
-            (ErrorKind::ReauthorizationRequired, "start the sign-in again")
-        }
-        FailureClass::Misconfigured => {
-            (ErrorKind::Configuration, "check the client id, its secret and the endpoints")
-        }
-        FailureClass::Protocol => (ErrorKind::Protocol, "check the token endpoint"),
-        FailureClass::Uncertain => (ErrorKind::Uncertain, "start the sign-in again"),
-    };
-    let text = format!("the code could not be exchanged: {failure}, {advice}");
-    failure.retry_after().map_or_else(
-        || Error::new(kind, text.clone()),
-        |after| Error::retry_in(kind, text.clone(), after),
-    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::time::SystemTime;
 
 use proptest::prelude::*;
 
+use super::super::verdict::over;
 use super::*;
+use crate::error::ErrorKind;
+use crate::provider::FailureClass;
 
 const STATE: &str = "the-state";
 const REDIRECT: &str = "http://localhost:1455/auth/callback";
