@@ -1,0 +1,229 @@
+//! What a session looks like to those who use it: an immutable view that is read without a
+//! message, and the handle that finds the current one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use crate::clock::{Moment, Sources};
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, Label, Method, ProviderId, SessionId, UserId};
+
+/// Which of a user's credentials a session uses at one provider.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct ProviderContext {
+    /// Where.
+    pub provider: ProviderId,
+    /// By which method.
+    pub method: Method,
+    /// As which account.
+    pub label: Label,
+}
+
+impl ProviderContext {
+    /// The credential of `user` that this is about.
+    pub fn credential(&self, user: &UserId) -> CredentialId {
+        CredentialId {
+            user: user.clone(),
+            provider: self.provider.clone(),
+            method: self.method,
+            label: self.label.clone(),
+        }
+    }
+}
+
+/// Whether a session can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It can.
+    Open,
+    /// Its user closed it.
+    Closed,
+    /// It was not used for too long.
+    Expired,
+}
+
+impl Standing {
+    /// Why a session of this standing can not be used.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::Open | Self::Closed => not_found(),
+            Self::Expired => expired(),
+        }
+    }
+}
+
+/// A session as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    pub(super) id: SessionId,
+    pub(super) user: UserId,
+    pub(super) created: SystemTime,
+    pub(super) active: Option<ProviderId>,
+    pub(super) contexts: BTreeMap<ProviderId, ProviderContext>,
+    pub(super) standing: Standing,
+}
+
+impl SessionView {
+    /// Which session it is.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Whose it is.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// When it was opened.
+    pub fn created(&self) -> SystemTime {
+        self.created
+    }
+
+    /// The provider that the next request goes to, and how; none before the first switch.
+    pub fn active(&self) -> Option<&ProviderContext> {
+        self.active.as_ref().and_then(|provider| self.contexts.get(provider))
+    }
+
+    /// How the session uses `provider`; none when it never did.
+    pub fn context(&self, provider: &ProviderId) -> Option<&ProviderContext> {
+        self.contexts.get(provider)
+    }
+
+    /// Every provider that the session has a context for, by name.
+    pub fn contexts(&self) -> impl Iterator<Item = &ProviderContext> {
+        self.contexts.values()
+    }
+
+    /// Whether it can be used.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+}
+
+/// One session, for whoever works in it. Cheap to clone; it outlives restarts of the manager, and
+/// reading through it sends no message and takes no lock.
+#[derive(Clone)]
+pub struct SessionHandle {
+    cell: Arc<Cell>,
+    sources: Sources,
+}
+
+impl SessionHandle {
+    pub(super) fn new(cell: Arc<Cell>, sources: Sources) -> Self {
+        Self { cell, sources }
+    }
+
+    /// The session as it is now, whatever its standing.
+    pub fn view(&self) -> Arc<SessionView> {
+        self.cell.view.load_full()
+    }
+
+    /// The session for a request that is about to be made, which counts as activity.
+    ///
+    /// # Errors
+    ///
+    /// When the session was closed ([`Error::is_not_found`]) or has expired
+    /// ([`Error::is_expired`]).
+    pub fn enter(&self) -> Result<Arc<SessionView>, Error> {
+        let (view, now) = (self.view(), self.sources.now());
+        match view.standing {
+            Standing::Open if now.since(self.cell.activity.last()) < self.cell.timeout => {
+                self.cell.activity.mark(now);
+                Ok(view)
+            }
+            Standing::Open | Standing::Expired => Err(expired()),
+            Standing::Closed => Err(not_found()),
+        }
+    }
+
+    /// When it was used last.
+    pub fn last_activity(&self) -> SystemTime {
+        self.cell.activity.last().wall
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = self.view();
+        f.debug_struct("SessionHandle").field("id", &view.id).field("user", &view.user).finish()
+    }
+}
+
+/// The answer for a session that does not exist, which is also the answer for one of another
+/// user: nobody learns from it that there is one.
+pub(super) fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no such session, open one")
+}
+
+/// The answer for a session that was not used for too long.
+pub(super) fn expired() -> Error {
+    Error::new(ErrorKind::Expired, "the session has expired, open a new one")
+}
+
+/// Where the current view of one session stands. The manager writes it; its incarnations and the
+/// handles share it.
+pub(super) struct Cell {
+    pub(super) view: ArcSwap<SessionView>,
+    pub(super) activity: Activity,
+    pub(super) timeout: Duration,
+}
+
+/// When a session was used last, on both clocks to the millisecond, and whether the manager has
+/// heard of it. Requests mark it by themselves, so that they need no message.
+///
+/// The two clocks are not written in one step: a reader may see them from two uses at the same
+/// time, which are milliseconds apart.
+pub(super) struct Activity {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
+    news: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn at(moment: Moment) -> Self {
+        let activity = Self {
+            wall: AtomicU64::new(0),
+            monotonic: AtomicU64::new(0),
+            news: AtomicBool::new(false),
+        };
+        activity.store(moment);
+        activity
+    }
+
+    /// Marks a use of the session that the manager has not heard of.
+    pub(super) fn mark(&self, moment: Moment) {
+        self.store(moment);
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// The last use.
+    pub(super) fn last(&self) -> Moment {
+        Moment {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_millis(self.wall.load(Ordering::Relaxed)),
+            monotonic: Duration::from_millis(self.monotonic.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The last use, if the manager has not heard of it.
+    pub(super) fn take_news(&self) -> Option<Moment> {
+        self.news.swap(false, Ordering::Acquire).then(|| self.last())
+    }
+
+    fn store(&self, moment: Moment) {
+        let wall = moment.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.wall.store(millis(wall), Ordering::Relaxed);
+        self.monotonic.fetch_max(millis(moment.monotonic), Ordering::Relaxed);
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
