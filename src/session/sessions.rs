@@ -1,0 +1,143 @@
+//! Sessions as the rest of the crate sees them: a method for each message.
+
+use std::sync::Arc;
+
+use ractor::Actor as _;
+
+use super::actor::{ManagerArguments, SessionManager};
+use super::board::Board;
+use super::keeping::Keeper;
+use super::messages::SessionMessage;
+use super::state::SessionPolicy;
+use super::view::{ProviderContext, SessionHandle};
+use crate::clock::Sources;
+use crate::error::Error;
+use crate::identity::{SessionId, UserId};
+use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
+use crate::vault::VaultHandle;
+
+/// All sessions of a runtime. Cheap to clone; it outlives restarts of the manager.
+///
+/// Every method sends the [`SessionMessage`] of the same name, which says what it does and how
+/// sessions of other users are answered.
+#[derive(Debug, Clone)]
+pub struct Sessions(Handle<SessionMessage>);
+
+impl Sessions {
+    /// Starts the manager as a permanent child of `under`. It reads the sessions from `vault` by
+    /// itself; requests wait for that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Supervisor::start_child`].
+    pub async fn start(
+        policy: SessionPolicy,
+        vault: VaultHandle,
+        timekeeper: Timekeeper,
+        under: &Supervisor,
+        sources: Sources,
+        events: EventBus,
+    ) -> Result<Self, Error> {
+        let board = Arc::new(Board::new(sources.clone(), policy.timeout));
+        let keeper = Keeper { vault, timeout: policy.timeout };
+        let arguments = ManagerArguments { policy, keeper, board, timekeeper, sources, events };
+        let spec = ChildSpec::new("sessions", move |spawning| {
+            let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
+            Box::pin(SessionManager::spawn_linked(None, SessionManager, arguments, supervisor))
+        });
+        under.start_child(spec).await.map(Self)
+    }
+
+    /// Opens a session.
+    pub async fn open(&self, user: &UserId) -> Result<SessionHandle, Error> {
+        self.0.ask(|reply| SessionMessage::Open { user: user.clone(), reply }).await?
+    }
+
+    /// Finds a session that is open.
+    pub async fn attach(&self, user: &UserId, session: &SessionId) -> Result<SessionHandle, Error> {
+        let (user, session) = (user.clone(), session.clone());
+        let ask =
+            |reply| SessionMessage::Attach { user: user.clone(), session: session.clone(), reply };
+        self.0.ask_again(ask).await?
+    }
+
+    /// Makes `context` the active one, from the next request on.
+    pub async fn switch(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        context: ProviderContext,
+    ) -> Result<(), Error> {
+        let ask = |reply| SessionMessage::Switch {
+            user: user.clone(),
+            session: session.clone(),
+            context: context.clone(),
+            reply,
+        };
+        self.0.ask_again(ask).await?
+    }
+
+    /// Remembers `context` for its provider. Which provider is active does not change.
+    pub async fn prefer(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        context: ProviderContext,
+    ) -> Result<(), Error> {
+        let ask = |reply| SessionMessage::Prefer {
+            user: user.clone(),
+            session: session.clone(),
+            context: context.clone(),
+            reply,
+        };
+        self.0.ask_again(ask).await?
+    }
+
+    /// The active context; none before the first switch.
+    pub async fn active(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<ProviderContext>, Error> {
+        let ask =
+            |reply| SessionMessage::Active { user: user.clone(), session: session.clone(), reply };
+        self.0.ask_again(ask).await?
+    }
+
+    /// The context of every provider of a session, by the provider's name.
+    pub async fn providers(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Vec<ProviderContext>, Error> {
+        let ask = |reply| SessionMessage::Providers {
+            user: user.clone(),
+            session: session.clone(),
+            reply,
+        };
+        self.0.ask_again(ask).await?
+    }
+
+    /// The user's open sessions, oldest first.
+    pub async fn list(&self, user: &UserId) -> Result<Vec<SessionHandle>, Error> {
+        self.0.ask_again(|reply| SessionMessage::List { user: user.clone(), reply }).await?
+    }
+
+    /// Marks a session as used.
+    pub async fn touch(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
+        let ask =
+            |reply| SessionMessage::Touch { user: user.clone(), session: session.clone(), reply };
+        self.0.ask_again(ask).await?
+    }
+
+    /// Closes a session.
+    pub async fn close(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
+        let (user, session) = (user.clone(), session.clone());
+        self.0.ask(|reply| SessionMessage::Close { user, session, reply }).await?
+    }
+
+    /// The same sessions as messages.
+    pub fn messages(&self) -> &Handle<SessionMessage> {
+        &self.0
+    }
+}
