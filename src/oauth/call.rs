@@ -91,8 +91,11 @@ impl From<TransportError> for ExchangeError {
 }
 
 /// The oauth2 crate's client with our own answer type. Its parameters are spelt here and nowhere
-/// else. What it copies of a secret is wiped where it gives the copy back; the copy of a client
-/// secret stays in it until it is dropped.
+/// else.
+///
+/// The crate wipes nothing. What it gives back is wiped here; its own copies of a client secret, a
+/// code, a verifier and the bytes of an answer live until the call is over, and their memory is
+/// then free without having been wiped.
 pub(super) type GrantClient = oauth2::Client<
     BasicErrorResponse,
     TokenBody,
@@ -201,8 +204,8 @@ impl Call {
             }
             Verdict::Success(body) => {
                 let start = answer.body.len() - body.len();
-                let body = std::mem::take(&mut *answer.body).split_off(start);
-                let mut response = HttpResponse::new(body);
+                answer.body.drain(..start);
+                let mut response = HttpResponse::new(std::mem::take(&mut *answer.body));
                 *response.status_mut() = StatusCode::OK;
                 Ok(response)
             }

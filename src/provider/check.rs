@@ -17,6 +17,11 @@ impl ProviderSpec {
         if self.methods.is_empty() {
             found.add("methods", "is empty, name at least one method");
         }
+        for method in [Method::DeviceCode, Method::JwtBearer] {
+            if self.methods.contains(&method) {
+                found.add("methods", &format!("names {method}, which data can not do yet"));
+            }
+        }
         found.endpoint("base_url", Some(&self.base_url));
         found.headers("headers.api_key", &self.headers.api_key);
         found.headers("headers.token", &self.headers.token);
@@ -146,7 +151,7 @@ mod tests {
         let mut spec = ProviderSpec::new(id, Url::parse("http://api.example/").expect("a url"))
             .token_header("bad name", "{secret}")
             .token_header("x-user", "{user}");
-        spec.methods = vec![Method::AuthorizationCode];
+        spec.methods = vec![Method::AuthorizationCode, Method::DeviceCode];
         spec.oauth.authorization = vec![Parameter::new("state", "{state")];
         spec.refresh.threshold = spec.refresh.unusable_before_expiry;
         let problems = spec.problems();
@@ -154,6 +159,7 @@ mod tests {
         assert_eq!(
             settings,
             [
+                "methods",
                 "base_url",
                 "headers.token",
                 "headers.token",
