@@ -130,6 +130,9 @@ impl VaultHeader {
         let unreadable =
             |_| VaultError::damaged("the vault's header can not be read, restore a backup");
         let JustFormat { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if format == 0 {
+            return Err(VaultError::damaged("the vault's header has no format, restore a backup"));
+        }
         if format > FORMAT {
             return Err(VaultError::newer_format(format!(
                 "the vault has format {format} and this release reads up to {FORMAT}, use the \

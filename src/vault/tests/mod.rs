@@ -1,5 +1,9 @@
 //! The vault as a whole, on disk and through its actor.
 
+mod grouping;
+mod model;
+mod tampering;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
