@@ -49,7 +49,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let (began, begun) = channel();
+        let (began, commits) = channel();
         let (gate, waiting) = channel();
         let (inner, waiting) = (MemoryStore::default(), Arc::new(Mutex::new(waiting)));
         let open: OpenStore = Arc::new(move || {
@@ -60,8 +60,8 @@ impl Stage {
         let writer = Writer::start(vault, Sources::system(), Arc::new(|_| {})).expect("a thread");
         gate.send(()).expect("the header");
         writer.open().await.expect("a vault");
-        begun.recv().expect("the header");
-        Self { writer, began: begun, gate }
+        commits.recv().expect("the header");
+        Self { writer, began: commits, gate }
     }
 
     fn submit(&self, batch: Batch) -> impl Future<Output = Result<(), VaultError>> + use<> {

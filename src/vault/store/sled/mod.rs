@@ -1,0 +1,229 @@
+//! The embedded store: sled 0.34.7, with what it needs to keep its word after a power cut: a
+//! barrier of our own after every flush, no value large enough for its blob files, no second try.
+
+mod parts;
+mod recovery;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use self::parts::{FirstPart, first_part_key, other_part_key, put_parts};
+use self::recovery::open_or_recover;
+use self::tally::Tally;
+use super::directory::{LockedDirectory, sync_entries};
+use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
+
+/// The key under which sled holds the number of the last commit.
+const COMMITS: u8 = 2;
+
+/// Keeps everything in a directory, through sled.
+#[derive(Debug)]
+pub(crate) struct SledStore {
+    // Dropped in this order: sled lets go of its files before the directory's lock is lifted.
+    db: sled::Db,
+    /// Our own handle on sled's data file, for the barrier.
+    barrier: File,
+    /// The number of the last commit, beside sled.
+    tally: Tally,
+    directory: LockedDirectory,
+    /// The number of the last commit.
+    commits: u64,
+    /// Why nothing more can be acknowledged.
+    poisoned: Option<String>,
+}
+
+impl SledStore {
+    /// Opens the store in the directory at `path`; a directory that is not there is created if
+    /// `create` says so.
+    pub(crate) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        let directory = LockedDirectory::take(path, create)?;
+        let data = data_path(&directory);
+        let db = open_or_recover(&directory)?;
+        let barrier = OpenOptions::new().read(true).write(true).open(data.join("db"))?;
+        barrier.sync_all()?;
+        sync_entries(&data)?;
+        let tally = Tally::open(directory.path())?;
+        directory.sync()?;
+        let mut store = Self { db, barrier, tally, directory, commits: 0, poisoned: None };
+        guarded(|| store.count_commits())?;
+        Ok(store)
+    }
+
+    /// Compares the number of the last commit in sled with the one beside it. Where a checksum in
+    /// its log is wrong, sled goes on as if everything after it had never been.
+    fn count_commits(&mut self) -> Result<(), StoreError> {
+        let kept = self.db.get([COMMITS]).map_err(translate)?;
+        let kept = kept.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
+        match (kept, self.tally.acknowledged()) {
+            (Some(kept), Some(acknowledged)) if kept < acknowledged => {
+                let lost = acknowledged - kept;
+                return Err(StoreError::Damaged(format!("its last {lost} commits are gone")));
+            }
+            (None, Some(_)) => return Err(StoreError::Damaged("all of it is gone".to_owned())),
+            // A power cut may leave the number beside it behind, never ahead.
+            (Some(kept), _) => self.commits = kept,
+            (None, None) => {
+                self.db.insert([COMMITS], &self.commits.to_be_bytes()).map_err(translate)?;
+                self.make_durable()?;
+            }
+        }
+        self.tally.acknowledge(self.commits)?;
+        self.tally.sync()?;
+        Ok(())
+    }
+
+    /// The checks, the batch, the flush and the barrier.
+    fn apply(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let mut changes = sled::Batch::default();
+        for write in &batch.writes {
+            let standing = self.first_part(&write.key)?;
+            if standing.as_ref().map(|first| first.version) != write.expect {
+                return Err(StoreError::Conflict);
+            }
+            let old_parts = standing.map_or(0, |first| first.parts);
+            let new_parts = if let Some(to) = &write.to {
+                put_parts(&mut changes, &write.key, to)?
+            } else {
+                changes.remove(first_part_key(&write.key));
+                0
+            };
+            for number in new_parts.max(1)..old_parts {
+                changes.remove(other_part_key(&write.key, number));
+            }
+        }
+        let number = self.commits + 1;
+        changes.insert(&[COMMITS], &number.to_be_bytes());
+        self.db.apply_batch(changes).map_err(translate)?;
+        self.make_durable()?;
+        self.tally.acknowledge(number)?;
+        self.commits = number;
+        Ok(())
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(translate)?;
+        // sled's flush is a write without a barrier. This is the moment of durability; after a
+        // failure the kernel may have dropped the pages, so it is never tried again.
+        self.barrier.sync_data()?;
+        Ok(())
+    }
+
+    fn first_part(&self, key: &[u8]) -> Result<Option<FirstPart>, StoreError> {
+        match self.db.get(first_part_key(key)).map_err(translate)? {
+            Some(bytes) => FirstPart::parse(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The whole value that begins with `first`.
+    fn assemble(&self, key: &[u8], first: FirstPart) -> Result<Stored, StoreError> {
+        let FirstPart { version, parts, mut value } = first;
+        for number in 1..parts {
+            let part = self.db.get(other_part_key(key, number)).map_err(translate)?;
+            let part = part.ok_or_else(|| StoreError::Damaged("a part is missing".to_owned()))?;
+            match part.split_first_chunk() {
+                Some((of, rest)) if u64::from_be_bytes(*of) == version => {
+                    value.extend_from_slice(rest);
+                }
+                _ => return Err(StoreError::Damaged("a part is of another version".to_owned())),
+            }
+        }
+        Ok(Stored { version, value })
+    }
+
+    fn blob_files(&self) -> io::Result<usize> {
+        match fs::read_dir(data_path(&self.directory).join("blobs")) {
+            Ok(files) => Ok(files.count()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for SledStore {
+    /// Makes the number beside sled exact for as long as the store is closed.
+    fn drop(&mut self) {
+        if let Err(error) = self.tally.sync() {
+            tracing::warn!(%error, "the number of the vault's last commit was not synced");
+        }
+    }
+}
+
+impl VaultStore for SledStore {
+    fn commit(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(StoreError::Poisoned(reason.clone()));
+        }
+        check_sizes(batch)?;
+        let outcome = guarded(|| self.apply(batch));
+        match &outcome {
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => self.poisoned = Some(error.to_string()),
+        }
+        outcome
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
+        guarded(|| match self.first_part(key)? {
+            Some(first) => self.assemble(key, first).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        guarded(|| Ok(self.first_part(key)?.map(|first| first.version)))
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        guarded(|| {
+            for item in self.db.scan_prefix(first_part_key(prefix)) {
+                let (key, bytes) = item.map_err(translate)?;
+                let key = key.get(1..).unwrap_or_default();
+                let stored = self.assemble(key, FirstPart::parse(&bytes)?)?;
+                visit(key, stored);
+            }
+            Ok(())
+        })
+    }
+
+    fn health(&self) -> Result<StoreHealth, StoreError> {
+        let mut warnings = Vec::new();
+        let blobs = self.blob_files()?;
+        if blobs > 0 {
+            warnings.push(format!(
+                "the store has {blobs} blob files that a power cut can tear, export and import it"
+            ));
+        }
+        let bytes_on_disk = guarded(|| self.db.size_on_disk().map_err(translate))?;
+        Ok(StoreHealth { bytes_on_disk: Some(bytes_on_disk), warnings })
+    }
+}
+
+fn data_path(directory: &LockedDirectory) -> PathBuf {
+    directory.path().join("store")
+}
+
+/// Runs `work` and turns a panic of sled into a failure that ends the use of this opening.
+fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(StoreError::Poisoned(panic_text(panic.as_ref()))))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+}
+
+fn translate(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => error.into(),
+        sled::Error::Corruption { .. } => StoreError::Damaged("a checksum is wrong".to_owned()),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}
