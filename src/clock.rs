@@ -25,9 +25,11 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The moment that lies `by` later on both clocks.
+    /// The moment that lies `by` later on both clocks; what no clock can count to becomes a
+    /// century.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
+        let by = by.min(Duration::from_hours(100 * 365 * 24));
         Self {
             wall: self.wall.checked_add(by).unwrap_or(self.wall),
             monotonic: self.monotonic.saturating_add(by),
