@@ -68,6 +68,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn wait(&self, duration: Duration) -> Wait;
 }
 
+/// What the monotonic clock says at its origin: enough to also name moments before the process
+/// began, such as when a stored token was obtained.
+const BEFORE_ORIGIN: Duration = Duration::from_hours(20 * 365 * 24);
+
 /// The clocks of the operating system.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
@@ -91,7 +95,10 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the raw clocks")]
     fn now(&self) -> Moment {
-        Moment { wall: SystemTime::now(), monotonic: self.origin.elapsed() }
+        Moment {
+            wall: SystemTime::now(),
+            monotonic: BEFORE_ORIGIN.saturating_add(self.origin.elapsed()),
+        }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the one place that waits in real time")]

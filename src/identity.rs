@@ -1,6 +1,7 @@
 //! The names of things: users, providers, methods, labels, credentials, sessions, generations.
 //! Each is a type of its own, checked where it is made, so that none can be taken for another.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -193,10 +194,52 @@ pub struct CredentialId {
     pub label: Label,
 }
 
+impl CredentialId {
+    /// Provider, method and label as one string that no other credential of the user has.
+    pub(crate) fn name_within_user(&self) -> String {
+        format!(
+            "{}/{}/{}",
+            escaped(self.provider.as_str()),
+            self.method,
+            escaped(self.label.as_str())
+        )
+    }
+
+    /// The id that [`CredentialId::name_within_user`] wrote.
+    pub(crate) fn from_names(user: &UserId, name: &str) -> Option<Self> {
+        let mut parts = name.split('/');
+        let (provider, method, label) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self {
+            user: user.clone(),
+            provider: ProviderId::new(&unescaped(provider)).ok()?,
+            method: method.parse().ok()?,
+            label: Label::new(&unescaped(label)).ok()?,
+        })
+    }
+}
+
+/// Escapes what separates the parts of a written id, so that different ids never read the same.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if text.contains(['/', '%']) {
+        Cow::Owned(text.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn unescaped(text: &str) -> String {
+    text.replace("%2F", "/").replace("%25", "%")
+}
+
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.user, self.provider, self.method)?;
-        if self.label == Label::default() { Ok(()) } else { write!(f, "/{}", self.label) }
+        let (user, provider) = (escaped(self.user.as_str()), escaped(self.provider.as_str()));
+        write!(f, "{user}/{provider}/{}", self.method)?;
+        if self.label == Label::default() {
+            Ok(())
+        } else {
+            write!(f, "/{}", escaped(self.label.as_str()))
+        }
     }
 }
 
@@ -329,6 +372,18 @@ mod tests {
             label: Label::default(),
         };
         assert_eq!(id.to_string(), "ada/openai/authorization-code");
+    }
+
+    #[test]
+    fn a_credential_id_with_odd_names_survives_a_round_trip() {
+        let id = CredentialId {
+            user: UserId::new("a/b").expect("a name"),
+            provider: ProviderId::new("c%2F/d").expect("a name"),
+            method: Method::ApiKey,
+            label: Label::new("x/%/y").expect("a name"),
+        };
+        assert_eq!(CredentialId::from_names(&id.user, &id.name_within_user()), Some(id.clone()));
+        assert_eq!(id.to_string(), "a%2Fb/c%252F%2Fd/api-key/x%2F%25%2Fy");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::material::{Life, Material};
-use super::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
+use super::schedule::{Backoff, Plan, SHORTEST_INTERVAL, Usable};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::event::{CredentialState, EventKind};
@@ -59,6 +59,7 @@ pub(crate) enum Event {
 
 /// What the vault and the memory of this process have of a credential when its actor starts.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "four facts, none of which follows from another")]
 pub(crate) struct Loaded {
     /// The newest material.
     pub(crate) material: Option<Arc<Material>>,
@@ -215,9 +216,11 @@ impl Lifecycle {
             Event::SignedIn { material, unsaved } => {
                 self.signed_in(material, unsaved, evidence, to);
             }
-            Event::Saved { generation, result } => self.saved(generation, result, evidence, to),
+            Event::Saved { generation, result } => {
+                self.saved(generation, result.is_ok(), evidence, to)
+            }
             Event::SignOut => self.sign_out(to),
-            Event::Erased { result, revoked } => self.erased(result, revoked, evidence, to),
+            Event::Erased { result, revoked } => self.erased(result.is_ok(), revoked, evidence, to),
         }
         let state = self.state(evidence.now);
         let from = std::mem::replace(&mut self.shown, state);
@@ -278,10 +281,12 @@ impl Lifecycle {
         self.generation
     }
 
-    /// Until when the token in force may be used: `None` when it may not, `Some(None)` without
-    /// end.
-    pub(crate) fn usable_until(&self, now: Moment) -> Option<Option<Moment>> {
-        self.held.as_ref().filter(|held| held.is_usable(now)).map(|held| held.plan.unusable_at)
+    /// Until when the token in force may be used.
+    pub(crate) fn usable(&self, now: Moment) -> Usable {
+        match self.held.as_ref().filter(|held| held.is_usable(now)) {
+            None => Usable::No,
+            Some(held) => held.plan.unusable_at.map_or(Usable::WithoutEnd, Usable::Until),
+        }
     }
 
     /// Whether the material in force is not durable yet.
@@ -363,11 +368,10 @@ impl Lifecycle {
         if matches!(self.knowledge, Knowledge::Known) {
             return;
         }
-        let attempts = match &self.knowledge {
-            Knowledge::Refused { retry, .. } => retry.attempts.saturating_add(1),
-            _ => 1,
+        let retry = match &self.knowledge {
+            Knowledge::Refused { retry, .. } => retry.again(evidence),
+            _ => Retry::after(Backoff::VAULT, 1, evidence),
         };
-        let retry = Retry::after(Backoff::VAULT, attempts, evidence);
         let error = self.unreadable(&reason);
         self.knowledge = Knowledge::Refused { reason, retry };
         self.answer_all(Err(error), to);
@@ -497,7 +501,7 @@ impl Lifecycle {
     fn saved(
         &mut self,
         generation: Generation,
-        result: Result<(), String>,
+        saved: bool,
         evidence: Evidence,
         to: &mut Vec<Effect>,
     ) {
@@ -505,17 +509,13 @@ impl Lifecycle {
         let Some(retry) = held.unsaved.filter(|_| held.material.generation == generation) else {
             return;
         };
-        match result {
-            Ok(()) => {
-                held.unsaved = None;
-                let credential = self.id.clone();
-                to.push(Effect::Emit(EventKind::HeldMaterialStored { credential, generation }));
-                self.tick(evidence, to);
-            }
-            Err(_) => {
-                let attempts = retry.attempts.saturating_add(1);
-                held.unsaved = Some(Retry::after(Backoff::VAULT, attempts, evidence));
-            }
+        if saved {
+            held.unsaved = None;
+            let credential = self.id.clone();
+            to.push(Effect::Emit(EventKind::HeldMaterialStored { credential, generation }));
+            self.tick(evidence, to);
+        } else {
+            held.unsaved = Some(retry.again(evidence));
         }
     }
 
@@ -532,25 +532,15 @@ impl Lifecycle {
         self.answer_all(Err(error), to);
     }
 
-    fn erased(
-        &mut self,
-        result: Result<(), String>,
-        revoked: bool,
-        evidence: Evidence,
-        to: &mut Vec<Effect>,
-    ) {
+    fn erased(&mut self, erased: bool, revoked: bool, evidence: Evidence, to: &mut Vec<Effect>) {
         let Some(retry) = self.erasing else { return };
-        self.erasing = match result {
-            Ok(()) => {
-                let credential = self.id.clone();
-                to.push(Effect::Emit(EventKind::SignedOut { credential, revoked }));
-                None
-            }
-            Err(_) => {
-                let attempts = retry.attempts.saturating_add(1);
-                Some(Retry::after(Backoff::VAULT, attempts, evidence))
-            }
-        };
+        if erased {
+            self.erasing = None;
+            let credential = self.id.clone();
+            to.push(Effect::Emit(EventKind::SignedOut { credential, revoked }));
+        } else {
+            self.erasing = Some(retry.again(evidence));
+        }
     }
 
     /// Does whatever is due.
@@ -658,12 +648,14 @@ impl Lifecycle {
         }
     }
 
-    fn failed(&mut self, failure: Failure, evidence: Evidence, to: &mut Vec<Effect>) {
+    fn failed(&mut self, mut failure: Failure, evidence: Evidence, to: &mut Vec<Effect>) {
         let attempts = self.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
         let Some(held) = &mut self.held else { return };
-        let mut failure = failure;
         match failure.class {
-            FailureClass::Uncertain if held.material.spends_a_refresh_token(self.id.method) => {
+            class
+                if class.may_have_spent()
+                    && held.material.spends_a_refresh_token(self.id.method) =>
+            {
                 held.in_doubt = true;
             }
             FailureClass::ReauthorizationRequired if held.in_doubt => {
@@ -818,6 +810,11 @@ impl Retry {
     fn after(backoff: Backoff, attempts: u32, evidence: Evidence) -> Self {
         let wait = backoff.wait(attempts, None, evidence.noise);
         Self { attempts, at: evidence.now.after(wait), under_way: false }
+    }
+
+    /// After another attempt failed, with the longer waits that follow.
+    fn again(self, evidence: Evidence) -> Self {
+        Self::after(Backoff::VAULT, self.attempts.saturating_add(1), evidence)
     }
 
     fn first_try() -> Self {

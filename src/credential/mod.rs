@@ -1,9 +1,23 @@
 //! One credential's life: its material, the pure core that decides, and the actor around it.
 
+mod actor;
+mod cell;
+mod credentials;
+mod flight;
+mod handle;
+mod journal;
 mod lifecycle;
 mod material;
+mod messages;
 mod schedule;
+mod snapshot;
+mod stored;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use actor::Shared;
+pub(crate) use credentials::{Credentials, Providers};
+pub use handle::CredentialHandle;
 pub use material::{Life, Material};
+pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};
+pub use snapshot::Snapshot;

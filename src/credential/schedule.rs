@@ -34,12 +34,20 @@ impl Plan {
         let margin = policy.unusable_before_expiry.min(lifetime / 4);
         let widest = threshold.saturating_mul(u32::from(policy.jitter_percent.min(100))) / 100;
         let early = threshold.saturating_add(share(widest, noise)).min(lifetime / 2);
-        let age = (lifetime - early).max(SHORTEST_INTERVAL);
+        let age = lifetime.saturating_sub(early).max(SHORTEST_INTERVAL);
         Self {
             renew_at: Some(material.obtained.after(age)),
-            unusable_at: expires.then(|| material.obtained.after(lifetime - margin)),
+            unusable_at: expires.then(|| material.obtained.after(lifetime.saturating_sub(margin))),
         }
     }
+}
+
+/// Until when a token may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Usable {
+    No,
+    Until(Moment),
+    WithoutEnd,
 }
 
 /// How long failed renewals wait: exponential with full jitter, and a floor that keeps even the
@@ -106,7 +114,7 @@ mod tests {
     }
 
     fn age_of(moment: Option<Moment>) -> Duration {
-        moment.expect("a deadline").monotonic - Duration::from_secs(1_000)
+        moment.expect("a deadline").monotonic.saturating_sub(Duration::from_secs(1_000))
     }
 
     #[test]
@@ -166,7 +174,7 @@ mod tests {
             prop_assert!(renew >= SHORTEST_INTERVAL);
             prop_assert!(renew < lifetime);
             prop_assert!(unusable <= lifetime);
-            prop_assert!(unusable >= lifetime - lifetime / 4);
+            prop_assert!(unusable >= lifetime / 4 * 3);
         }
 
         #[test]

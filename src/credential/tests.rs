@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
 use super::material::{Life, Material};
+use super::schedule::Usable;
 use crate::clock::Moment;
 use crate::event::{CredentialState, EventKind};
 use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, UserId};
@@ -65,6 +66,7 @@ enum Stage {
     Landed(RenewalOutcome),
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "facts of the world")]
 struct World {
     core: Lifecycle,
     now: Moment,
@@ -139,7 +141,7 @@ impl World {
             access: Secret::new(&format!("access-{}", self.minted)),
             refresh: Some(refresh),
             obtained: self.now,
-            life: Life::For(Duration::from_secs(3_600)),
+            life: Life::For(Duration::from_hours(1)),
             scopes: None,
             account: None,
         })
@@ -182,7 +184,6 @@ impl World {
                 assert!(self.waiting > 0, "somebody was waiting");
                 self.waiting = 0;
             }
-            Effect::Answer(Ok(())) => {}
             Effect::Answer(Err(error)) => assert!(!error.to_string().is_empty()),
             Effect::Remember { generation, trouble } => {
                 if self.vault_up {
@@ -190,7 +191,7 @@ impl World {
                 }
             }
             Effect::Emit(EventKind::StateChanged { from, to, .. }) => assert_ne!(from, to),
-            Effect::Emit(_) => {}
+            Effect::Answer(Ok(())) | Effect::Emit(_) => {}
         }
     }
 
@@ -203,10 +204,10 @@ impl World {
                 self.step(Event::Rejected { generation });
             }
             Op::RejectOlder => {
-                let before = self.core.usable_until(self.now);
+                let before = self.core.usable(self.now);
                 let older = self.core.material().map_or(0, |m| m.generation.0.saturating_sub(1));
                 self.step(Event::Rejected { generation: Generation(older) });
-                assert_eq!(before, self.core.usable_until(self.now), "late 401s change nothing");
+                assert_eq!(before, self.core.usable(self.now), "late 401s change nothing");
             }
             Op::Invalidate => self.step(Event::Invalidate),
             Op::Advance(seconds) => {
@@ -473,7 +474,7 @@ impl World {
 
     /// The promises that hold after every step.
     fn check(&self) {
-        if let Some(Some(end)) = self.core.usable_until(self.now) {
+        if let Usable::Until(end) = self.core.usable(self.now) {
             assert!(!self.now.has_passed(end), "an expired token is not served");
         }
         if self.core.state(self.now) == CredentialState::ReauthorizationRequired {

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::Failure;
 use crate::clock::Moment;
+use crate::config::Problem;
 use crate::error::Error;
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{AuthorizationRequest, CodeExchange, Transport};
@@ -29,6 +30,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// The methods it offers, the default one first.
     fn methods(&self) -> &[Method];
+
+    /// Everything that is wrong with how it is set up, told before anything starts.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 
     /// Where requests go.
     fn base_url(&self) -> &Url;

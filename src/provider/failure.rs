@@ -42,6 +42,14 @@ pub enum FailureClass {
     Uncertain,
 }
 
+impl FailureClass {
+    /// Whether a single-use token that was sent may be spent: nobody can tell, because no answer
+    /// came, or none that can be read.
+    pub fn may_have_spent(self) -> bool {
+        matches!(self, Self::Uncertain | Self::Protocol)
+    }
+}
+
 impl Failure {
     /// A failure of `class`, explained by `reason`.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {

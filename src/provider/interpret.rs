@@ -11,6 +11,7 @@ use super::{
     Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules, RefreshPolicy,
     Renewal, Revocation, RevocationOutcome,
 };
+use crate::config::Problem;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{
@@ -32,6 +33,10 @@ impl Provider for ProviderSpec {
 
     fn methods(&self) -> &[Method] {
         &self.methods
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        ProviderSpec::problems(self)
     }
 
     fn base_url(&self) -> &Url {

@@ -51,6 +51,13 @@ impl<M: Message> Handle<M> {
         self.0.offer(message).map_err(Refusal::into_error)
     }
 
+    /// Sends what a task of the actor has to tell it. It needs no admission, so that an overload
+    /// can not lose it; whoever uses it leaves the matter where a restarted actor finds it, since
+    /// a message to one that is just dying is gone.
+    pub(crate) fn post(&self, message: M) {
+        let _ = self.0.offer(message);
+    }
+
     /// Sends a message that carries its permit, without waiting for anything. The permit is given
     /// back when the actor drops the message, so that this one-way message counts.
     ///

@@ -1,0 +1,433 @@
+//! The shell around [`Lifecycle`]: it turns messages into events, carries out the effects as tasks
+//! that post back, publishes the snapshot, answers the callers. It decides nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::HeaderMap;
+use ractor::{Actor as _, ActorProcessingErr, ActorRef};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use super::cell::{Cell, Landed};
+use super::flight::Rotating;
+use super::journal::{Contents, Journal, JournalError};
+use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
+use super::material::Material;
+use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
+use super::schedule::Usable;
+use super::snapshot::Snapshot;
+use crate::clock::Sources;
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, Generation, Method};
+use crate::oauth::Transport;
+use crate::provider::{Provider, Revocation, RevocationOutcome};
+use crate::supervision::{Alarm, ChildSpec, EventBus, Handle, Reply, Timekeeper};
+use crate::vault::VaultHandle;
+
+/// How many callers may wait for one credential at a time.
+const ADMISSION: usize = 1 << 18;
+
+/// What all credentials of a runtime share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) sources: Sources,
+    pub(crate) events: EventBus,
+    pub(crate) vault: VaultHandle,
+    pub(crate) transport: Transport,
+    pub(crate) timekeeper: Timekeeper,
+    /// Renewals, sign-ins and sign-outs under way; a shutdown waits for them.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What one credential's actor works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) id: CredentialId,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) shared: Shared,
+}
+
+/// The specification of one credential's actor as a child of the credentials' supervisor.
+pub(crate) fn child(context: Arc<Context>, cell: Arc<Cell>) -> ChildSpec<ProviderMessage> {
+    ChildSpec::new(context.id.to_string(), move |spawning| {
+        let arguments =
+            Arguments { context: context.clone(), cell: cell.clone(), handle: spawning.handle };
+        ProviderActor::spawn_linked(None, ProviderActor, arguments, spawning.supervisor).boxed()
+    })
+    .admission(ADMISSION)
+}
+
+/// One credential's actor.
+struct ProviderActor;
+
+struct Arguments {
+    context: Arc<Context>,
+    cell: Arc<Cell>,
+    handle: Handle<ProviderMessage>,
+}
+
+struct State {
+    context: Arc<Context>,
+    cell: Arc<Cell>,
+    handle: Handle<ProviderMessage>,
+    core: Lifecycle,
+    alarm: Alarm,
+    waiting: Vec<Reply<Answer>>,
+    signing_out: Option<Reply<Result<SignedOut, Error>>>,
+}
+
+#[ractor::actor(message = ProviderMessage, state = State, arguments = Arguments)]
+impl ProviderActor {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ProviderMessage>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let Arguments { context, cell, handle } = arguments;
+        let _ = myself.cast(ProviderMessage::inner(Inner::Load));
+        let alarm = context.shared.timekeeper.alarm(move || {
+            let _ = myself.cast(ProviderMessage::inner(Inner::Deadline));
+        });
+        let core = Lifecycle::new(context.id.clone(), context.provider.refresh_policy());
+        let waiting = Vec::new();
+        Ok(State { context, cell, handle, core, alarm, waiting, signing_out: None })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<ProviderMessage>,
+        message: ProviderMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ProviderMessage::Acquire { reply } => state.step(Event::Acquire, Some(reply)),
+            ProviderMessage::Rejected { generation, reply } => {
+                state.step(Event::Rejected { generation }, Some(reply));
+            }
+            ProviderMessage::Refresh { reply } => state.step(Event::Refresh, Some(reply)),
+            ProviderMessage::Invalidate { reply } => state.step(Event::Invalidate, Some(reply)),
+            ProviderMessage::SignIn { with, reply } => state.sign_in(with, reply),
+            ProviderMessage::SignOut { reply } => {
+                state.signing_out = Some(reply);
+                state.step(Event::SignOut, None);
+            }
+            ProviderMessage::Internal(internal) => state.internal(internal.0),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn internal(&mut self, inner: Inner) {
+        match inner {
+            Inner::Load => self.load(),
+            Inner::Loaded(contents) => self.loaded(contents),
+            Inner::Deadline => self.step(Event::Deadline, None),
+            Inner::LookAtTheDesk => self.look_at_the_desk(),
+            Inner::Stored { material, unsaved, reply } => {
+                let generation = material.generation;
+                self.step(Event::SignedIn { material, unsaved }, None);
+                let in_force = self.core.material().map(|material| material.generation);
+                let answer = if in_force == Some(generation) {
+                    Ok(generation)
+                } else {
+                    Err(Error::new(
+                        ErrorKind::Interrupted,
+                        "a later sign-in or sign-out overtook this one",
+                    ))
+                };
+                let _ = reply.send(answer);
+            }
+            Inner::NotStored { error, reply } => {
+                let _ = reply.send(Err(error));
+            }
+            Inner::Saved { generation, result } => {
+                self.step(Event::Saved { generation, result }, None);
+            }
+            Inner::Erased { result, revoked, reply } => {
+                let stored = result.clone().map_err(|error| error.to_string());
+                self.step(Event::Erased { result: stored, revoked }, None);
+                if let Some(reply) = reply {
+                    let _ = reply.send(result.map(|()| SignedOut { revoked }));
+                }
+            }
+        }
+    }
+
+    /// Steps the core, publishes what became of it, and only then carries out the effects.
+    fn step(&mut self, event: Event, mut caller: Option<Reply<Answer>>) {
+        let sources = &self.context.shared.sources;
+        let evidence = Evidence { now: sources.now(), noise: sources.noise() };
+        let effects = self.core.step(event, evidence);
+        self.publish(evidence);
+        for effect in effects {
+            self.carry_out(effect, &mut caller);
+        }
+        match self.core.next_deadline(evidence.now) {
+            Some(deadline) => self.alarm.set(deadline),
+            None => self.alarm.clear(),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, caller: &mut Option<Reply<Answer>>) {
+        match effect {
+            Effect::Load => self.load(),
+            Effect::Renew { material, in_doubt } => self.renew(material, in_doubt),
+            Effect::Save { material } => self.save(material),
+            Effect::Erase { material } => self.erase(material),
+            Effect::Remember { generation, trouble } => {
+                let journal = self.journal();
+                self.context.shared.tasks.spawn(async move {
+                    if let Err(error) = journal.remember(generation, &trouble).await {
+                        debug!(%error, "a back-off could not be remembered");
+                    }
+                });
+            }
+            Effect::Park => self.waiting.extend(caller.take()),
+            Effect::Answer(answer) => {
+                if let Some(reply) = caller.take() {
+                    let _ = reply.send(answer.map(|()| self.cell.snapshot()));
+                }
+            }
+            Effect::AnswerAll(answer) => {
+                let answer = answer.map(|()| self.cell.snapshot());
+                for reply in std::mem::take(&mut self.waiting) {
+                    let _ = reply.send(answer.clone());
+                }
+            }
+            Effect::Emit(kind) => self.context.shared.events.emit(kind),
+        }
+    }
+
+    fn load(&self) {
+        let (journal, cell) = (self.journal(), self.cell.clone());
+        let (handle, sources) = (self.handle.clone(), self.context.shared.sources.clone());
+        // Not tracked: a shutdown does not wait for a read.
+        tokio::spawn(async move {
+            // A sign-in or sign-out that an earlier incarnation began ends first.
+            let writing = cell.writing.lock().await;
+            let contents = journal.load(sources.now()).await;
+            drop(writing);
+            handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
+        });
+    }
+
+    fn loaded(&mut self, contents: Result<Contents, JournalError>) {
+        let contents = match contents {
+            Ok(contents) => contents,
+            Err(error) => {
+                return self.step(Event::LoadFailed { reason: error.to_string() }, None);
+            }
+        };
+        let desk = self.cell.desk();
+        let material = match (&desk.unsaved, contents.material) {
+            (Some(unsaved), stored)
+                if stored.as_ref().is_none_or(|s| s.generation < unsaved.generation) =>
+            {
+                Some(unsaved.clone())
+            }
+            (_, stored) => stored,
+        };
+        let generation = material.as_ref().map(|material| material.generation);
+        let unsaved = desk.unsaved.as_ref().map(|unsaved| unsaved.generation);
+        // One that has landed is still under way as far as the core knows.
+        let flight = desk
+            .flight
+            .or_else(|| desk.landed.back().map(|landed| landed.flight))
+            .filter(|flight| Some(flight.base) == generation);
+        let loaded = Loaded {
+            in_doubt: match flight {
+                Some(flight) => flight.in_doubt,
+                None => contents.intent.is_some() && contents.intent == generation,
+            },
+            trouble: contents
+                .trouble
+                .filter(|(about, _)| Some(*about) == generation)
+                .map(|(_, trouble)| trouble),
+            under_way: flight.is_some(),
+            unsaved: unsaved.is_some() && unsaved == generation,
+            signed_out: desk.signed_out,
+            material,
+        };
+        drop(desk);
+        self.step(Event::Loaded(loaded), None);
+        self.look_at_the_desk();
+    }
+
+    fn look_at_the_desk(&mut self) {
+        loop {
+            let landed = self.cell.desk().landed.pop_front();
+            let Some(Landed { flight, outcome }) = landed else { return };
+            self.step(Event::Renewed { base: flight.base, outcome }, None);
+        }
+    }
+
+    fn renew(&self, material: Arc<Material>, in_doubt: bool) {
+        let flight = self.cell.desk().take_off(material.generation, in_doubt);
+        Rotating {
+            context: self.context.clone(),
+            cell: self.cell.clone(),
+            handle: self.handle.clone(),
+            journal: self.journal(),
+            material,
+            flight,
+        }
+        .start();
+    }
+
+    fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
+        let (secret, is_key) = match &with {
+            SignInWith::ApiKey(key) => (key, true),
+            SignInWith::Grant(grant) => (&grant.access_token, false),
+        };
+        if is_key != (self.context.id.method == Method::ApiKey) {
+            let text = format!("{} does not take what was given", self.context.id.method);
+            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
+            return;
+        }
+        // What can not stand in a header is refused before it is stored.
+        if let Err(error) = self.context.provider.headers(self.context.id.method, secret) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
+        let sources = self.context.shared.sources.clone();
+        let seen = self.core.generation();
+        self.context.shared.tasks.spawn(async move {
+            let _writing = cell.writing.lock().await;
+            let now = sources.now();
+            let make = |generation| match &with {
+                SignInWith::ApiKey(key) => Material::api_key(key.clone(), generation, now),
+                SignInWith::Grant(grant) => Material::granted(grant.clone(), generation),
+            };
+            let message = match journal.replace(seen, make, now).await {
+                Ok(material) => {
+                    cell.desk().sign_in(None);
+                    Inner::Stored { material: Arc::new(material), unsaved: None, reply }
+                }
+                Err((_, error)) if is_key => {
+                    // The user has the key still; nothing is lost by saying no.
+                    Inner::NotStored { error: unwritable(&error), reply }
+                }
+                Err((material, error)) => {
+                    let material = Arc::new(material);
+                    cell.desk().sign_in(Some(material.clone()));
+                    Inner::Stored { material, unsaved: Some(error.to_string()), reply }
+                }
+            };
+            handle.post(ProviderMessage::inner(message));
+        });
+    }
+
+    fn save(&self, material: Arc<Material>) {
+        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
+        let sources = self.context.shared.sources.clone();
+        self.context.shared.tasks.spawn(async move {
+            let _writing = cell.writing.lock().await;
+            let generation = material.generation;
+            let result = journal.save(&material, sources.now()).await;
+            if result.is_ok() {
+                cell.desk().unsaved.take_if(|unsaved| unsaved.generation == generation);
+            }
+            let result = result.map_err(|error| error.to_string());
+            handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
+        });
+    }
+
+    fn erase(&mut self, material: Option<Arc<Material>>) {
+        self.cell.desk().sign_out();
+        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
+        let context = self.context.clone();
+        let reply = self.signing_out.take();
+        self.context.shared.tasks.spawn(async move {
+            let writing = cell.writing.lock().await;
+            // A sign-in that came in between has resolved the matter.
+            let wanted = cell.desk().signed_out;
+            let erased = if wanted { journal.erase().await } else { Ok(()) };
+            if erased.is_ok() {
+                cell.desk().signed_out = false;
+            }
+            let result = erased.map_err(|error| unwritable(&error));
+            drop(writing);
+            let revoked = match material {
+                Some(material) => revoke(&context, &material).await,
+                None => false,
+            };
+            handle.post(ProviderMessage::inner(Inner::Erased { result, revoked, reply }));
+        });
+    }
+
+    /// Publishes a new snapshot, unless nothing changed that anyone could see.
+    fn publish(&self, evidence: Evidence) {
+        let now = evidence.now;
+        let old = self.cell.peek();
+        let material = self.core.material();
+        let (headers, refused) = match material.map(|material| self.headers(&old, material)) {
+            None => (Arc::default(), None),
+            Some(Ok(headers)) => (headers, None),
+            Some(Err(error)) => {
+                error!(credential = %self.context.id, %error, "a token can not stand in a header");
+                (Arc::default(), Some(error.to_string()))
+            }
+        };
+        let usable = if refused.is_some() { Usable::No } else { self.core.usable(now) };
+        let new = Snapshot {
+            id: self.context.id.clone(),
+            state: self.core.state(now),
+            generation: self.core.generation(),
+            usable,
+            expires_at: material.and_then(|material| material.expires_at()),
+            retry_at: self.core.retry_at(),
+            reason: refused.or_else(|| self.core.reason()),
+            durable: !self.core.is_unsaved(),
+            scopes: material.and_then(|material| material.scopes.clone()),
+            account: material.and_then(|material| material.account.clone()),
+            headers,
+        };
+        if !new.looks_like(&old) {
+            self.cell.publish(Arc::new(new));
+        }
+    }
+
+    /// The headers, built once for each generation.
+    fn headers(&self, old: &Snapshot, material: &Material) -> Result<Arc<HeaderMap>, Error> {
+        if old.generation == material.generation && !old.headers.is_empty() {
+            return Ok(old.headers.clone());
+        }
+        self.context.provider.headers(self.context.id.method, &material.access).map(Arc::new)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::new(self.context.shared.vault.clone(), self.context.id.clone())
+    }
+}
+
+async fn revoke(context: &Context, material: &Material) -> bool {
+    let revocation = Revocation {
+        method: context.id.method,
+        access_token: &material.access,
+        refresh_token: material.refresh.as_ref(),
+    };
+    match context.provider.revoke(&context.shared.transport, revocation).await {
+        Ok(outcome) => outcome == RevocationOutcome::Revoked,
+        Err(failure) => {
+            debug!(credential = %context.id, %failure, "the provider did not confirm a revocation");
+            false
+        }
+    }
+}
+
+fn unwritable(error: &JournalError) -> Error {
+    match error {
+        JournalError::Vault(error) => Error::from(error.clone()),
+        other => Error::new(ErrorKind::VaultUnavailable, other.to_string()),
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("id", &self.context.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! What outlives the actor of a credential: the published snapshot, and the desk with all that is
+//! under way. An actor that dies leaves both to the one that takes its place, so nothing that was
+//! granted is lost and no refresh token is spent a second time because of a crash.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::lifecycle::RenewalOutcome;
+use super::material::Material;
+use super::snapshot::Snapshot;
+use crate::identity::{CredentialId, Generation};
+
+/// The shared memory of one credential.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    snapshot: ArcSwap<Snapshot>,
+    desk: Mutex<Desk>,
+    /// Held by whoever writes the credential's records outside a rotation, so that sign-ins and
+    /// sign-outs reach the vault in the order in which they were asked for.
+    pub(crate) writing: tokio::sync::Mutex<()>,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    tickets: u64,
+    /// The renewal under way.
+    pub(crate) flight: Option<Flight>,
+    /// What ended and has not been taken in yet.
+    pub(crate) landed: VecDeque<Landed>,
+    /// Granted material that the vault could not take yet.
+    pub(crate) unsaved: Option<Arc<Material>>,
+    /// The user has signed out, and the vault has not confirmed the erasure yet.
+    pub(crate) signed_out: bool,
+}
+
+/// A renewal under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flight {
+    pub(crate) ticket: u64,
+    pub(crate) base: Generation,
+    pub(crate) in_doubt: bool,
+}
+
+/// A renewal that ended.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    pub(crate) flight: Flight,
+    pub(crate) outcome: RenewalOutcome,
+}
+
+impl Cell {
+    pub(crate) fn new(id: CredentialId) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::loading(id)),
+            desk: Mutex::default(),
+            writing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The snapshot, without a lock or a message.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The snapshot for as long as a read lasts, without touching its reference count.
+    pub(crate) fn peek(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
+    }
+
+    /// The desk. No holder panics, so a poisoned lock holds nothing half-written.
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// Books a renewal.
+    pub(crate) fn take_off(&mut self, base: Generation, in_doubt: bool) -> Flight {
+        self.tickets += 1;
+        let flight = Flight { ticket: self.tickets, base, in_doubt };
+        self.flight = Some(flight);
+        flight
+    }
+
+    /// Notes how a renewal ended. A renewal that nobody waits for any more, because of a sign-in
+    /// or a sign-out, leaves nothing behind.
+    pub(crate) fn land(&mut self, flight: Flight, outcome: RenewalOutcome) {
+        if self.flight.is_some_and(|current| current.ticket == flight.ticket) {
+            self.flight = None;
+            if let RenewalOutcome::Granted { material, unsaved: Some(_) } = &outcome {
+                self.unsaved = Some(material.clone());
+            }
+            self.landed.push_back(Landed { flight, outcome });
+        }
+    }
+
+    /// A sign-in took the place of whatever was there; `unsaved` when the vault could not take it.
+    pub(crate) fn sign_in(&mut self, unsaved: Option<Arc<Material>>) {
+        self.forget();
+        self.unsaved = unsaved;
+        self.signed_out = false;
+    }
+
+    /// The user has signed out.
+    pub(crate) fn sign_out(&mut self) {
+        self.forget();
+        self.signed_out = true;
+    }
+
+    fn forget(&mut self) {
+        self.flight = None;
+        self.landed.clear();
+        self.unsaved = None;
+    }
+}

@@ -1,0 +1,211 @@
+//! All credentials of a runtime. Actors are started when first used, or when a stored credential
+//! becomes due; until then a credential is an entry of the vault's index and one alarm.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use dashmap::DashMap;
+use tokio::sync::OnceCell;
+use tracing::warn;
+
+use super::actor::{Context, Shared, child};
+use super::cell::Cell;
+use super::handle::CredentialHandle;
+use super::messages::ProviderMessage;
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, ProviderId, UserId};
+use crate::provider::Provider;
+use crate::supervision::{Alarm, Handle, Supervisor};
+use crate::vault::{Entry, Query, RecordKind};
+
+/// The providers of a runtime, by name.
+pub(crate) type Providers = Arc<HashMap<ProviderId, Arc<dyn Provider>>>;
+
+/// The credentials of a runtime. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Credentials(Arc<Inside>);
+
+struct Inside {
+    shared: Shared,
+    supervisor: Supervisor,
+    providers: Providers,
+    running: DashMap<CredentialId, Arc<Running>>,
+    /// One alarm for each stored credential that is not running, at its next due time.
+    due: DashMap<CredentialId, Alarm>,
+}
+
+struct Running {
+    cell: Arc<Cell>,
+    actor: OnceCell<Handle<ProviderMessage>>,
+}
+
+impl Credentials {
+    /// No credential is running yet.
+    pub(crate) fn new(shared: Shared, supervisor: Supervisor, providers: Providers) -> Self {
+        let (running, due) = (DashMap::new(), DashMap::new());
+        Self(Arc::new(Inside { shared, supervisor, providers, running, due }))
+    }
+
+    /// Sets an alarm for each stored credential that expires, and starts at once those whose last
+    /// rotation was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// When the vault's index can not be read.
+    pub(crate) async fn wake_stored(&self) -> Result<(), Error> {
+        let vault = &self.0.shared.vault;
+        let interrupted = vault.list(Query::all(RecordKind::Rotation)).await?;
+        for id in interrupted.iter().filter_map(id_of) {
+            if self.0.providers.contains_key(&id.provider) {
+                self.open(&id).await?;
+            }
+        }
+        for entry in vault.list(Query::all(RecordKind::Credential)).await? {
+            let (Some(id), Some(due)) = (id_of(&entry), entry.tags.due) else { continue };
+            let Some(provider) = self.0.providers.get(&id.provider) else { continue };
+            if self.0.running.contains_key(&id) {
+                continue;
+            }
+            let early = provider.refresh_policy().threshold * 2;
+            self.wake_at(id, due.checked_sub(early).unwrap_or(due));
+        }
+        Ok(())
+    }
+
+    /// The address of a credential; its actor is started when it is not running.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, it does not offer the method, or the runtime is stopping.
+    pub(crate) async fn open(&self, id: &CredentialId) -> Result<CredentialHandle, Error> {
+        if let Some(running) = self.0.running.get(id)
+            && let Some(actor) = running.actor.get()
+        {
+            return Ok(self.handle(id, running.cell.clone(), actor.clone()));
+        }
+        let provider = self.provider(&id.provider)?.clone();
+        if !provider.methods().contains(&id.method) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{} does not offer {}, it offers: {}",
+                    id.provider,
+                    id.method,
+                    list(provider.methods())
+                ),
+            ));
+        }
+        let running = self
+            .0
+            .running
+            .entry(id.clone())
+            .or_insert_with(|| {
+                let cell = Arc::new(Cell::new(id.clone()));
+                Arc::new(Running { cell, actor: OnceCell::new() })
+            })
+            .clone();
+        let actor = running
+            .actor
+            .get_or_try_init(|| {
+                let context = Context { id: id.clone(), provider, shared: self.0.shared.clone() };
+                self.0.supervisor.start_child(child(Arc::new(context), running.cell.clone()))
+            })
+            .await?;
+        self.0.due.remove(id);
+        Ok(self.handle(id, running.cell.clone(), actor.clone()))
+    }
+
+    /// The stored credentials of a user, in a stable order, without starting their actors.
+    ///
+    /// # Errors
+    ///
+    /// When the vault's index can not be read.
+    pub(crate) async fn of_user(&self, user: &UserId) -> Result<Vec<CredentialId>, Error> {
+        let query = Query::all(RecordKind::Credential).of_user(user.clone());
+        let entries = self.0.shared.vault.list(query).await?;
+        let mut ids: Vec<_> = entries.iter().filter_map(id_of).collect();
+        // What the vault could not take yet is a credential all the same.
+        let unsaved = self.0.running.iter().filter(|running| {
+            running.key().user == *user && !running.value().cell.peek().is_durable()
+        });
+        ids.extend(unsaved.map(|running| running.key().clone()));
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// A provider by name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none; the text names those that there are.
+    pub(crate) fn provider(&self, id: &ProviderId) -> Result<&Arc<dyn Provider>, Error> {
+        self.0.providers.get(id).ok_or_else(|| {
+            let mut known: Vec<_> = self.0.providers.keys().collect();
+            known.sort();
+            let text = format!("there is no provider {id}, there are: {}", list(&known));
+            Error::new(ErrorKind::NotFound, text)
+        })
+    }
+
+    /// The providers, in order of their names.
+    pub(crate) fn providers(&self) -> Vec<Arc<dyn Provider>> {
+        let mut all: Vec<_> = self.0.providers.values().cloned().collect();
+        all.sort_by(|a, b| a.id().cmp(b.id()));
+        all
+    }
+
+    /// What all credentials share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    fn handle(
+        &self,
+        id: &CredentialId,
+        cell: Arc<Cell>,
+        actor: Handle<ProviderMessage>,
+    ) -> CredentialHandle {
+        CredentialHandle::new(id.clone(), cell, actor, self.0.shared.sources.clone())
+    }
+
+    fn wake_at(&self, id: CredentialId, wall: std::time::SystemTime) {
+        let now = self.0.shared.sources.now();
+        let wait = wall.duration_since(now.wall).unwrap_or_default();
+        let inside = Arc::downgrade(&self.0);
+        let sleeper = id.clone();
+        let alarm = self.0.shared.timekeeper.alarm(move || wake(&inside, &sleeper));
+        alarm.set(Moment { wall, ..now.after(wait) });
+        self.0.due.insert(id, alarm);
+    }
+}
+
+/// Starts the actor of a credential that became due. Runs on the timekeeper's task, so the start
+/// itself is a task of its own.
+fn wake(inside: &Weak<Inside>, id: &CredentialId) {
+    let Some(inside) = inside.upgrade() else { return };
+    let (credentials, id) = (Credentials(inside), id.clone());
+    tokio::spawn(async move {
+        if let Err(error) = credentials.open(&id).await {
+            warn!(credential = %id, %error, "a credential that is due could not be started");
+        }
+    });
+}
+
+fn id_of(entry: &Entry) -> Option<CredentialId> {
+    CredentialId::from_names(&entry.key.user, &entry.key.name)
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("running", &self.0.running.len())
+            .finish_non_exhaustive()
+    }
+}

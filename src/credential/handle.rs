@@ -1,0 +1,141 @@
+//! The address of one credential: reads go to the published snapshot, everything else is a message
+//! to its actor.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::cell::Cell;
+use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
+use super::snapshot::Snapshot;
+use crate::clock::Sources;
+use crate::error::Error;
+use crate::identity::{CredentialId, Generation};
+use crate::supervision::{AskError, Handle};
+
+/// The address of one credential. Cheap to clone, and good for as long as the runtime runs: it
+/// outlives restarts of the credential's actor.
+#[derive(Clone)]
+pub struct CredentialHandle {
+    id: CredentialId,
+    cell: Arc<Cell>,
+    actor: Handle<ProviderMessage>,
+    sources: Sources,
+}
+
+impl CredentialHandle {
+    pub(crate) fn new(
+        id: CredentialId,
+        cell: Arc<Cell>,
+        actor: Handle<ProviderMessage>,
+        sources: Sources,
+    ) -> Self {
+        Self { id, cell, actor, sources }
+    }
+
+    /// A usable token. When the published one is, this is a read without a message; otherwise it
+    /// waits for the renewal that everybody else waits for, too.
+    ///
+    /// # Errors
+    ///
+    /// When there is none to be had now. The predicates tell whether to wait, to sign in again, or
+    /// to mend the configuration.
+    pub async fn acquire(&self) -> Answer {
+        let snapshot = self.cell.peek();
+        if snapshot.is_usable(self.sources.now()) {
+            return Ok(arc_swap::Guard::into_inner(snapshot));
+        }
+        drop(snapshot);
+        flat(self.actor.ask_again(|reply| ProviderMessage::Acquire { reply }).await)
+    }
+
+    /// Reports that a resource refused the token of `generation`, and answers with what to use
+    /// instead. The same generation again means that a newer one is not to be had.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialHandle::acquire`].
+    pub async fn rejected(&self, generation: Generation) -> Answer {
+        flat(self.actor.ask_again(|reply| ProviderMessage::Rejected { generation, reply }).await)
+    }
+
+    /// Renews now, due or not. What never expires is answered as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialHandle::acquire`].
+    pub async fn refresh(&self) -> Answer {
+        flat(self.actor.ask_again(|reply| ProviderMessage::Refresh { reply }).await)
+    }
+
+    /// Stops using the access token: it is renewed before the next use. An API key has nothing to
+    /// renew, and stays.
+    ///
+    /// # Errors
+    ///
+    /// When the actor can not be reached.
+    pub async fn invalidate(&self) -> Answer {
+        flat(self.actor.ask_again(|reply| ProviderMessage::Invalidate { reply }).await)
+    }
+
+    /// Stores what a sign-in brought, in place of what there is, and answers with its generation.
+    ///
+    /// # Errors
+    ///
+    /// When it can not be used in a request, or the vault does not take an API key. A grant that
+    /// the vault does not take is held in memory and written as soon as it can be, since it can
+    /// not be had again: that is no error here but an event, and visible in the snapshot.
+    pub async fn sign_in(&self, with: SignInWith) -> Result<Generation, Error> {
+        flat(self.actor.ask(move |reply| ProviderMessage::SignIn { with, reply }).await)
+    }
+
+    /// Stops using the credential at once, erases it, and revokes it at the provider where it can.
+    ///
+    /// # Errors
+    ///
+    /// When the vault could not erase it yet. It is out of use all the same, and erased as soon as
+    /// the vault can.
+    pub async fn sign_out(&self) -> Result<SignedOut, Error> {
+        flat(self.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
+    }
+
+    /// The actor, for hosts that rather send messages.
+    pub fn actor(&self) -> &Handle<ProviderMessage> {
+        &self.actor
+    }
+
+    /// The credential as it was when it last changed.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.cell.snapshot()
+    }
+
+    /// As [`CredentialHandle::snapshot`], once the vault has been heard: never in the state
+    /// `Loading`.
+    ///
+    /// # Errors
+    ///
+    /// When the actor can not be reached.
+    pub async fn inspect(&self) -> Answer {
+        let snapshot = self.snapshot();
+        if snapshot.state() != crate::event::CredentialState::Loading {
+            return Ok(snapshot);
+        }
+        // Whatever is answered, the vault has been heard then.
+        let _ = self.acquire().await;
+        Ok(self.snapshot())
+    }
+
+    /// Which credential it is.
+    pub fn id(&self) -> &CredentialId {
+        &self.id
+    }
+}
+
+impl fmt::Debug for CredentialHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CredentialHandle").field(&self.id).finish()
+    }
+}
+
+fn flat<T>(answer: Result<Result<T, Error>, AskError>) -> Result<T, Error> {
+    answer.unwrap_or_else(|error| Err(error.into()))
+}

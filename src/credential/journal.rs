@@ -1,0 +1,240 @@
+//! What the vault holds of one credential, and the two-phase rotation of its material.
+//!
+//! A rotation is an intent that is durable before the request leaves, and a commit that makes the
+//! new material durable and removes the intent in one batch. Every write names the version of the
+//! record that it is based on, so a renewal that was overtaken by a sign-in or a sign-out can not
+//! bring anything back.
+
+use std::sync::Arc;
+
+use super::lifecycle::Trouble;
+use super::material::Material;
+use super::stored::{self, Unknown};
+use crate::clock::Moment;
+use crate::identity::{CredentialId, Generation, Method};
+use crate::vault::{
+    Batch, Expect, Record, RecordKey, RecordKind, RecordVersion, Tags, VaultError, VaultHandle,
+};
+
+/// How often a write is tried again when another one of the same credential came first.
+const RACES: usize = 8;
+
+/// One credential's records.
+#[derive(Debug, Clone)]
+pub(crate) struct Journal {
+    vault: VaultHandle,
+    id: CredentialId,
+}
+
+/// Everything the vault has of a credential.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) material: Option<Arc<Material>>,
+    /// The generation that an interrupted rotation was spending.
+    pub(crate) intent: Option<Generation>,
+    pub(crate) trouble: Option<(Generation, Trouble)>,
+}
+
+/// A rotation that may go on: what it is based on is still what the vault has.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    based_on: RecordVersion,
+    unknown: Unknown,
+}
+
+/// Why the vault did not take a write.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// The vault holds other material, or none any more.
+    #[error("the credential was changed meanwhile")]
+    Superseded,
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A record was opened and is not what it should be.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl Journal {
+    pub(crate) fn new(vault: VaultHandle, id: CredentialId) -> Self {
+        Self { vault, id }
+    }
+
+    /// Reads all there is. An intent or a trouble of an older generation is left-over.
+    pub(crate) async fn load(&self, now: Moment) -> Result<Contents, JournalError> {
+        let Some((material, ..)) = self.current(now).await? else {
+            return Ok(Contents::default());
+        };
+        let intent = match self.vault.read(&self.key(RecordKind::Rotation)).await? {
+            Some(record) => Some(stored::read_intent(&record.payload)?.generation),
+            None => None,
+        };
+        let trouble = match self.vault.read(&self.key(RecordKind::Backoff)).await? {
+            Some(record) => Some(stored::read_trouble(&record.payload, now)?),
+            None => None,
+        };
+        let generation = material.generation;
+        Ok(Contents {
+            material: Some(Arc::new(material)),
+            intent: intent.filter(|intent| *intent == generation),
+            trouble: trouble.filter(|(about, _)| *about == generation),
+        })
+    }
+
+    /// Makes durable that the refresh token of `material` is about to be spent.
+    pub(crate) async fn begin(
+        &self,
+        material: &Material,
+        method: Method,
+        now: Moment,
+    ) -> Result<Rotation, JournalError> {
+        let (stored, based_on, unknown) =
+            self.current(now).await?.ok_or(JournalError::Superseded)?;
+        if stored.generation != material.generation || stored.access != material.access {
+            return Err(JournalError::Superseded);
+        }
+        if material.spends_a_refresh_token(method) {
+            let intent = stored::write_intent(material, now);
+            let batch = Batch::new()
+                .require(self.key(RecordKind::Credential), Expect::Version(based_on))
+                .put(self.key(RecordKind::Rotation), intent, Expect::Anything, Tags::default());
+            self.commit_batch(batch).await?;
+        }
+        Ok(Rotation { based_on, unknown })
+    }
+
+    /// Makes the new material durable, and ends the rotation.
+    pub(crate) async fn commit(
+        &self,
+        rotation: &Rotation,
+        material: &Material,
+    ) -> Result<(), JournalError> {
+        let expect = Expect::Version(rotation.based_on);
+        self.commit_batch(self.replacement(material, rotation.unknown.clone(), expect)).await
+    }
+
+    /// Ends a rotation in which nothing was spent.
+    pub(crate) async fn abandon(&self, rotation: &Rotation) -> Result<(), JournalError> {
+        let batch = Batch::new()
+            .require(self.key(RecordKind::Credential), Expect::Version(rotation.based_on))
+            .delete(self.key(RecordKind::Rotation), Expect::Anything);
+        self.commit_batch(batch).await
+    }
+
+    /// Ends a rotation that the provider answered with the end of the grant.
+    pub(crate) async fn refuse(
+        &self,
+        rotation: &Rotation,
+        generation: Generation,
+        trouble: &Trouble,
+    ) -> Result<(), JournalError> {
+        let trouble = stored::write_trouble(generation, trouble);
+        let batch = Batch::new()
+            .require(self.key(RecordKind::Credential), Expect::Version(rotation.based_on))
+            .put(self.key(RecordKind::Backoff), trouble, Expect::Anything, Tags::default())
+            .delete(self.key(RecordKind::Rotation), Expect::Anything);
+        self.commit_batch(batch).await
+    }
+
+    /// Remembers why a renewal failed, so that a restart goes on with the same back-off.
+    pub(crate) async fn remember(
+        &self,
+        generation: Generation,
+        trouble: &Trouble,
+    ) -> Result<(), JournalError> {
+        let trouble = stored::write_trouble(generation, trouble);
+        let key = self.key(RecordKind::Backoff);
+        self.commit_batch(Batch::new().put(key, trouble, Expect::Anything, Tags::default())).await
+    }
+
+    /// Stores the material of a sign-in over whatever is there. `make` is given the generation
+    /// that follows the newest one; `seen` is the newest that this process knows.
+    pub(crate) async fn replace(
+        &self,
+        seen: Generation,
+        make: impl Fn(Generation) -> Material + Send,
+        now: Moment,
+    ) -> Result<Material, (Material, JournalError)> {
+        let mut material = make(seen.next());
+        for _ in 0..RACES {
+            let (expect, unknown) = match self.current(now).await {
+                Ok(Some((stored, version, unknown))) => {
+                    material = make(seen.max(stored.generation).next());
+                    (Expect::Version(version), unknown)
+                }
+                Ok(None) => (Expect::Absent, Unknown::new()),
+                // What can not be read is resolved by a fresh sign-in.
+                Err(JournalError::Unreadable(_)) => (Expect::AnythingOrQuarantined, Unknown::new()),
+                Err(JournalError::Vault(error)) if error.is_quarantined() => {
+                    (Expect::AnythingOrQuarantined, Unknown::new())
+                }
+                Err(error) => return Err((material, error)),
+            };
+            match self.commit_batch(self.replacement(&material, unknown, expect)).await {
+                Ok(()) => return Ok(material),
+                Err(JournalError::Superseded) => {}
+                Err(error) => return Err((material, error)),
+            }
+        }
+        Err((material, JournalError::Superseded))
+    }
+
+    /// Tries again to store material that had to be held in memory.
+    pub(crate) async fn save(&self, material: &Material, now: Moment) -> Result<(), JournalError> {
+        let (expect, unknown) = match self.current(now).await? {
+            Some((stored, ..)) if stored.generation > material.generation => {
+                return Err(JournalError::Superseded);
+            }
+            Some((_, version, unknown)) => (Expect::Version(version), unknown),
+            None => (Expect::Absent, Unknown::new()),
+        };
+        self.commit_batch(self.replacement(material, unknown, expect)).await
+    }
+
+    /// Removes everything.
+    pub(crate) async fn erase(&self) -> Result<(), JournalError> {
+        let mut batch = Batch::new();
+        for kind in [RecordKind::Credential, RecordKind::Rotation, RecordKind::Backoff] {
+            batch = batch.delete(self.key(kind), Expect::AnythingOrQuarantined);
+        }
+        self.commit_batch(batch).await
+    }
+
+    fn replacement(&self, material: &Material, unknown: Unknown, expect: Expect) -> Batch {
+        let tags = Tags { provider: Some(self.id.provider.clone()), due: material.expires_at() };
+        let payload = stored::write_material(material, unknown);
+        Batch::new()
+            .put(self.key(RecordKind::Credential), payload, expect, tags)
+            .delete(self.key(RecordKind::Rotation), Expect::AnythingOrQuarantined)
+            .delete(self.key(RecordKind::Backoff), Expect::AnythingOrQuarantined)
+    }
+
+    async fn current(
+        &self,
+        now: Moment,
+    ) -> Result<Option<(Material, RecordVersion, Unknown)>, JournalError> {
+        let Some(record) = self.vault.read(&self.key(RecordKind::Credential)).await? else {
+            return Ok(None);
+        };
+        let Record { version, payload, .. } = record;
+        let (material, unknown) = stored::read_material(&payload, now)?;
+        Ok(Some((material, version, unknown)))
+    }
+
+    async fn commit_batch(&self, batch: Batch) -> Result<(), JournalError> {
+        self.vault.commit(batch).await.map_err(|error| {
+            if error.is_conflict() { JournalError::Superseded } else { JournalError::Vault(error) }
+        })
+    }
+
+    fn key(&self, kind: RecordKind) -> RecordKey {
+        RecordKey { kind, user: self.id.user.clone(), name: self.id.name_within_user() }
+    }
+}
+
+impl From<stored::StoredError> for JournalError {
+    fn from(error: stored::StoredError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}

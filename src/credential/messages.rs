@@ -1,0 +1,113 @@
+//! What can be said to a credential's actor.
+
+use std::sync::Arc;
+
+use super::journal::{Contents, JournalError};
+use super::material::Material;
+use super::snapshot::Snapshot;
+use crate::error::Error;
+use crate::identity::Generation;
+use crate::provider::Grant;
+use crate::secret::Secret;
+use crate::supervision::Reply;
+
+/// What a request for a token is answered with.
+pub type Answer = Result<Arc<Snapshot>, Error>;
+
+/// A message to the actor of one credential.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProviderMessage {
+    /// Answer with a usable token; renew it first if need be. Everybody who asks while a renewal
+    /// is under way shares its outcome.
+    Acquire {
+        /// Where the answer goes.
+        reply: Reply<Answer>,
+    },
+    /// A resource refused the token of this generation. Answered with a newer one, or with the
+    /// same when a newer one is not to be had. Late refusals of older generations change nothing.
+    Rejected {
+        /// The generation that was refused.
+        generation: Generation,
+        /// Where the answer goes.
+        reply: Reply<Answer>,
+    },
+    /// Renew now, due or not, and answer with the result.
+    Refresh {
+        /// Where the answer goes.
+        reply: Reply<Answer>,
+    },
+    /// Do not use the access token any more; it is renewed before the next use.
+    Invalidate {
+        /// Where the answer goes.
+        reply: Reply<Answer>,
+    },
+    /// Store what a sign-in brought, in place of what there is.
+    SignIn {
+        /// What it brought.
+        with: SignInWith,
+        /// Where the new generation, or the failure, goes.
+        reply: Reply<Result<Generation, Error>>,
+    },
+    /// Stop using the credential at once, erase it, and revoke it at the provider where it can
+    /// be. Erasure does not depend on the provider's answer.
+    SignOut {
+        /// Where the outcome goes.
+        reply: Reply<Result<SignedOut, Error>>,
+    },
+    /// What the actor tells itself.
+    Internal(Internal),
+}
+
+/// What a sign-in brought.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SignInWith {
+    /// An API key.
+    ApiKey(Secret),
+    /// A grant of an OAuth flow.
+    Grant(Grant),
+}
+
+/// What became of a sign-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedOut {
+    /// Whether the provider confirmed a revocation.
+    pub revoked: bool,
+}
+
+/// What the actor tells itself; made only inside the crate.
+#[derive(Debug)]
+pub struct Internal(pub(super) Inner);
+
+#[derive(Debug)]
+pub(super) enum Inner {
+    Load,
+    Loaded(Result<Contents, JournalError>),
+    Deadline,
+    LookAtTheDesk,
+    Stored {
+        material: Arc<Material>,
+        unsaved: Option<String>,
+        reply: Reply<Result<Generation, Error>>,
+    },
+    NotStored {
+        error: Error,
+        reply: Reply<Result<Generation, Error>>,
+    },
+    Saved {
+        generation: Generation,
+        result: Result<(), String>,
+    },
+    Erased {
+        result: Result<(), Error>,
+        revoked: bool,
+        reply: Option<Reply<Result<SignedOut, Error>>>,
+    },
+}
+
+impl ProviderMessage {
+    pub(super) fn inner(inner: Inner) -> Self {
+        Self::Internal(Internal(inner))
+    }
+}

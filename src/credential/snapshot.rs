@@ -1,0 +1,134 @@
+//! What anyone may read of a credential without asking its actor: an immutable snapshot, replaced
+//! as a whole.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+
+use super::schedule::Usable;
+use crate::clock::Moment;
+use crate::event::CredentialState;
+use crate::identity::{CredentialId, Generation};
+
+/// A credential as it was when it last changed.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(crate) id: CredentialId,
+    pub(crate) state: CredentialState,
+    pub(crate) generation: Generation,
+    pub(crate) usable: Usable,
+    pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) retry_at: Option<Moment>,
+    pub(crate) reason: Option<String>,
+    pub(crate) durable: bool,
+    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) account: Option<String>,
+    pub(crate) headers: Arc<HeaderMap>,
+}
+
+impl Snapshot {
+    pub(crate) fn loading(id: CredentialId) -> Self {
+        Self {
+            id,
+            state: CredentialState::Loading,
+            generation: Generation::default(),
+            usable: Usable::No,
+            expires_at: None,
+            retry_at: None,
+            reason: None,
+            durable: true,
+            scopes: None,
+            account: None,
+            headers: Arc::default(),
+        }
+    }
+
+    /// Which credential it is.
+    pub fn id(&self) -> &CredentialId {
+        &self.id
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> CredentialState {
+        self.state
+    }
+
+    /// Why, where there is more to say.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The generation of its material.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When the access token expires, by the wall clock; none when it does not, or the provider
+    /// did not say.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    /// When a failed renewal is tried again, by the wall clock.
+    pub fn retry_at(&self) -> Option<SystemTime> {
+        self.retry_at.map(|moment| moment.wall)
+    }
+
+    /// Whether the vault has this material. False only while the vault can not be written.
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// What was granted, when the provider said so.
+    pub fn scopes(&self) -> Option<&[String]> {
+        self.scopes.as_deref()
+    }
+
+    /// Whose account it is at the provider, when it said so.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// Whether it may authenticate a request that is sent now.
+    pub fn is_usable(&self, now: Moment) -> bool {
+        match self.usable {
+            Usable::No => false,
+            Usable::Until(end) => !now.has_passed(end),
+            Usable::WithoutEnd => true,
+        }
+    }
+
+    /// The headers that authenticate a request, in the order in which they are sent; none when it
+    /// may not be used any more. They hold the secret: values that do are marked sensitive.
+    pub fn headers(&self, now: Moment) -> Option<&HeaderMap> {
+        self.is_usable(now).then_some(&*self.headers)
+    }
+
+    /// Whether nobody could tell it from `other`. Material never changes within a generation.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        self.generation == other.generation
+            && self.state == other.state
+            && self.usable == other.usable
+            && self.expires_at == other.expires_at
+            && self.retry_at == other.retry_at
+            && self.durable == other.durable
+            && self.reason == other.reason
+            && Arc::ptr_eq(&self.headers, &other.headers)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("generation", &self.generation)
+            .field("usable", &self.usable)
+            .field("expires_at", &self.expires_at)
+            .field("reason", &self.reason)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
+    }
+}
