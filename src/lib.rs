@@ -5,7 +5,7 @@ pub mod config;
 pub mod credential;
 mod error;
 pub mod event;
-pub mod http;
+//pub mod http;
 pub mod identity;
 pub mod login;
 pub mod oauth;
@@ -19,3 +19,4 @@ pub mod testing;
 pub mod vault;
 
 pub use error::Error;
+pub use runtime::Runtime;

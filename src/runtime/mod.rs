@@ -1,1 +1,143 @@
-//! The runtime room.
+//! The runtime as a host sees it: a builder, the tree put together, and the faces of users and
+//! sessions. Every method here is a message or two; both ways do the same.
+
+mod builder;
+mod sign_in;
+mod user;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Sources;
+use crate::credential::{CredentialHandle, Credentials};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
+use crate::identity::{CredentialId, UserId};
+use crate::provider::Provider;
+use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
+use crate::vault::{Inspection, VaultHandle};
+
+pub use builder::RuntimeBuilder;
+pub use sign_in::SignIn;
+pub use user::User;
+
+/// A supervised credential runtime. A value: several can live in one process. Cheap to clone.
+///
+/// Call [`Runtime::shutdown`] before the process ends, so that renewals under way finish and are
+/// durable. Nothing that was acknowledged is lost without it, but a renewal that is cut off may
+/// cost its user a new sign-in.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inside>);
+
+pub(crate) struct Inside {
+    pub(crate) root: Supervisor,
+    pub(crate) sources: Sources,
+    pub(crate) events: EventBus,
+    pub(crate) vault: VaultHandle,
+    pub(crate) credentials: Credentials,
+}
+
+impl Runtime {
+    /// What a runtime is made of, to be filled in.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// The face of one user. A name that can not be used is told by the first call that uses it.
+    pub fn user(&self, name: &str) -> User {
+        User::new(self.clone(), UserId::new(name))
+    }
+
+    /// Everything that happens from now on. A subscriber that is too slow is told what it missed.
+    pub fn events(&self) -> Events {
+        self.0.events.subscribe()
+    }
+
+    /// The address of any credential, its actor started: for hosts that rather send messages.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, it does not offer the method, or the runtime is stopping.
+    pub async fn credential(&self, id: &CredentialId) -> Result<CredentialHandle, Error> {
+        self.0.credentials.open(id).await
+    }
+
+    /// The providers, in order of their names.
+    pub fn providers(&self) -> Vec<Arc<dyn Provider>> {
+        self.0.credentials.providers()
+    }
+
+    /// The vault's address, for hosts that keep records of their own beside the credentials.
+    pub fn vault(&self) -> &VaultHandle {
+        &self.0.vault
+    }
+
+    /// What the vault says about itself.
+    ///
+    /// # Errors
+    ///
+    /// When the vault can not be reached.
+    pub async fn inspect_vault(&self) -> Result<Inspection, Error> {
+        Ok(self.0.vault.inspect().await?)
+    }
+
+    /// The supervision tree as it is now.
+    pub async fn tree(&self) -> TreeNode {
+        self.0.root.tree().await
+    }
+
+    /// Kills an actor in the middle of whatever it does, as a fault would. `path` is as in
+    /// [`Runtime::tree`] beneath the root, such as `credentials/ada/openai/api-key`. Answers
+    /// whether there was one. For drills and tests.
+    pub async fn crash_actor(&self, path: &str) -> bool {
+        self.0.root.crash_child(path).await
+    }
+
+    /// Resolves when the runtime can not go on: its vault is gone for good. The runtime has
+    /// stopped by then.
+    pub async fn failed(&self) -> Error {
+        let mut escalation = self.0.root.escalation();
+        let failure = escalation.wait_for(Option::is_some).await;
+        failure
+            .ok()
+            .and_then(|failure| failure.clone())
+            .unwrap_or_else(|| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped"))
+    }
+
+    /// Stops: no new work is taken, renewals under way finish and are durable, then every actor
+    /// ends, the vault last. Returns what did not finish within the time.
+    pub async fn shutdown(&self, within: Duration) -> Vec<String> {
+        let inside = &self.0;
+        inside.events.emit(EventKind::ShuttingDown);
+        let clock = &inside.sources.clock;
+        let deadline = clock.now().monotonic.saturating_add(within);
+        let tasks = &inside.credentials.shared().tasks;
+        tasks.close();
+        let mut unfinished = Vec::new();
+        tokio::select! {
+            biased;
+            () = tasks.wait() => {}
+            // The rest of the time belongs to the actors and to the vault.
+            () = clock.wait(within.mul_f32(0.8)) => {
+                unfinished.push(format!("{} renewals, sign-ins or sign-outs", tasks.len()));
+            }
+        }
+        let left = deadline.saturating_sub(clock.now().monotonic);
+        unfinished.extend(inside.root.drain(left).await);
+        unfinished
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("credentials", &self.0.credentials).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inside {
+    /// A host that forgot to shut down leaves no actors behind.
+    fn drop(&mut self) {
+        self.root.kill();
+    }
+}

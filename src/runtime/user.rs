@@ -1,0 +1,121 @@
+//! One user of the host: signs in and out, and opens sessions.
+
+use std::sync::Arc;
+
+use super::{Runtime, SignIn};
+use crate::credential::{CredentialHandle, SignedOut, Snapshot};
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, Label, Method, NameError, ProviderId, UserId};
+
+/// The face of one user. Cheap to make and to clone.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub(super) runtime: Runtime,
+    pub(super) id: Result<UserId, NameError>,
+}
+
+impl User {
+    pub(super) fn new(runtime: Runtime, id: Result<UserId, NameError>) -> Self {
+        Self { runtime, id }
+    }
+
+    /// The user's name.
+    ///
+    /// # Errors
+    ///
+    /// When the name can not be used.
+    pub fn id(&self) -> Result<&UserId, Error> {
+        self.id.as_ref().map_err(|error| error.clone().into())
+    }
+
+    /// Begins a sign-in to a provider; the methods of [`SignIn`] say how.
+    pub fn sign_in(&self, provider: &str) -> SignIn {
+        SignIn::new(self.clone(), provider)
+    }
+
+    /// Signs out of a provider: every credential of this user there is out of use at once, erased,
+    /// and revoked where the provider can. Answers with what was signed out, and is content when
+    /// there was nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, or the vault could not erase yet; it will as soon as it
+    /// can.
+    pub async fn sign_out(&self, provider: &str) -> Result<Vec<(CredentialId, SignedOut)>, Error> {
+        let provider = self.provider(provider)?;
+        let mut done = Vec::new();
+        for id in self.credential_ids().await?.into_iter().filter(|id| id.provider == provider) {
+            let outcome = self.runtime.credential(&id).await?.sign_out().await?;
+            done.push((id, outcome));
+        }
+        Ok(done)
+    }
+
+    /// All credentials of this user as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When the vault can not be read.
+    pub async fn credentials(&self) -> Result<Vec<Arc<Snapshot>>, Error> {
+        let mut snapshots = Vec::new();
+        for id in self.credential_ids().await? {
+            // One whose provider is not configured any more is kept, and not shown.
+            if self.runtime.0.credentials.provider(&id.provider).is_ok() {
+                snapshots.push(self.runtime.credential(&id).await?.inspect().await?);
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// One credential of this user, by provider, method and label.
+    ///
+    /// # Errors
+    ///
+    /// When a name can not be used, or there is no such provider or method.
+    pub async fn credential(
+        &self,
+        provider: &str,
+        method: Method,
+        label: &Label,
+    ) -> Result<CredentialHandle, Error> {
+        let (user, provider) = (self.id()?.clone(), self.provider(provider)?);
+        let id = CredentialId { user, provider, method, label: label.clone() };
+        self.runtime.credential(&id).await
+    }
+
+    /// The credential that this user would use at a provider: of the methods in the provider's
+    /// order, the first that the user has signed in by, the default label before others.
+    ///
+    /// # Errors
+    ///
+    /// When the user is not signed in there, or there is no such provider.
+    pub async fn preferred_credential(&self, provider: &str) -> Result<CredentialHandle, Error> {
+        let provider = self.provider(provider)?;
+        let methods = self.runtime.0.credentials.provider(&provider)?.methods().to_vec();
+        let rank = |id: &CredentialId| {
+            let method = methods.iter().position(|method| *method == id.method);
+            (method, id.label != Label::default(), id.label.clone())
+        };
+        let ids = self.credential_ids().await?;
+        let best = ids.into_iter().filter(|id| id.provider == provider).min_by_key(rank);
+        let Some(best) = best else {
+            let user = self.id()?;
+            return Err(Error::new(
+                ErrorKind::ReauthorizationRequired,
+                format!("{user} is not signed in to {provider}, sign in first"),
+            ));
+        };
+        self.runtime.credential(&best).await
+    }
+
+    async fn credential_ids(&self) -> Result<Vec<CredentialId>, Error> {
+        self.runtime.0.credentials.of_user(self.id()?).await
+    }
+
+    /// Checks that there is such a provider.
+    pub(super) fn provider(&self, name: &str) -> Result<ProviderId, Error> {
+        let id = ProviderId::new(name)?;
+        self.runtime.0.credentials.provider(&id)?;
+        Ok(id)
+    }
+}

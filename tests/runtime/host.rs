@@ -1,0 +1,140 @@
+//! An agent host for tests: a runtime over a vault in a folder of its own, simulated providers, and
+//! one clock for all of them that moves only when a test says so.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokenward::Runtime;
+use tokenward::clock::Sources;
+use tokenward::credential::{CredentialHandle, SignInWith};
+use tokenward::event::{CredentialState, EventKind};
+use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
+use tokenward::oauth::{Limits, Pkce, Transport};
+use tokenward::provider::{AuthorizationRequest, CodeExchange, Provider as _};
+use tokenward::secret::Secret;
+use tokenward::supervision::{Events, Notice};
+use tokenward::testing::{ManualClock, SimulatedProvider};
+use tokenward::vault::{MasterKey, Vault};
+
+pub(crate) struct Host {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) openai: SimulatedProvider,
+    pub(crate) anthropic: SimulatedProvider,
+    pub(crate) google: SimulatedProvider,
+    pub(crate) orange: SimulatedProvider,
+    pub(crate) runtime: Runtime,
+    pub(crate) folder: TempDir,
+}
+
+impl Host {
+    /// A host whose tokens live an hour.
+    pub(crate) async fn start() -> Self {
+        Self::with_lifetime(Duration::from_hours(1)).await
+    }
+
+    pub(crate) async fn with_lifetime(lifetime: Duration) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let sources = clock.sources();
+        let on = |builder: tokenward::testing::SimulatedProviderBuilder| {
+            builder.sources(sources.clone()).token_lifetime(lifetime).start()
+        };
+        let openai = on(SimulatedProvider::openai()).await.expect("a port");
+        let anthropic = on(SimulatedProvider::anthropic()).await.expect("a port");
+        let google = on(SimulatedProvider::google()).await.expect("a port");
+        let orange = on(SimulatedProvider::orange()).await.expect("a port");
+        let folder = TempDir::new().expect("a folder");
+        let providers = [&openai, &anthropic, &google, &orange];
+        let runtime = start(&sources, &folder, providers).await;
+        Self { clock, openai, anthropic, google, orange, runtime, folder }
+    }
+
+    /// Stops the runtime in good order and starts another one on the same vault.
+    pub(crate) async fn restart(&mut self) {
+        let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
+        assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
+        let providers = [&self.openai, &self.anthropic, &self.google, &self.orange];
+        self.runtime = start(&self.clock.sources(), &self.folder, providers).await;
+    }
+
+    /// Signs a user in at the simulated OpenAI by authorization code, and gives the credential.
+    pub(crate) async fn sign_in_openai(&self, user: &str) -> CredentialHandle {
+        self.sign_in_by_code(user, &self.openai).await
+    }
+
+    /// Signs a user in by authorization code, acting as browser and redirect receiver at once.
+    pub(crate) async fn sign_in_by_code(
+        &self,
+        user: &str,
+        provider: &SimulatedProvider,
+    ) -> CredentialHandle {
+        let id = CredentialId {
+            user: UserId::new(user).expect("a name"),
+            provider: ProviderId::new(provider.name()).expect("a name"),
+            method: Method::AuthorizationCode,
+            label: Label::default(),
+        };
+        let credential = self.runtime.credential(&id).await.expect("a credential");
+        let spec = provider.spec();
+        let pkce = Pkce::of(Secret::new("a-code-verifier-that-is-43-characters-long.."));
+        let state = Secret::new("a-state-of-a-sign-in-in-a-test");
+        let rules = spec.redirect().expect("a browser sign-in").clone();
+        let redirect_uri = format!("http://{}:1455{}", rules.host, rules.path);
+        let url = spec
+            .authorization_url(&AuthorizationRequest {
+                redirect_uri: &redirect_uri,
+                code_challenge: &pkce.challenge,
+                state: &state,
+            })
+            .expect("a url");
+        let callback = provider.approve(&url).expect("consent");
+        let callback = url::Url::parse(&callback).expect("a url");
+        let code = callback
+            .query_pairs()
+            .find_map(|(name, value)| (name == "code").then(|| Secret::new(&value)))
+            .expect("a code");
+        let transport = Transport::new(self.clock.sources()).expect("a transport");
+        let grant = spec
+            .exchange_code(
+                &transport,
+                CodeExchange {
+                    code: &code,
+                    state: &state,
+                    redirect_uri: &redirect_uri,
+                    code_verifier: &pkce.verifier,
+                },
+            )
+            .await
+            .expect("a grant");
+        credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
+        credential
+    }
+}
+
+async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvider; 4]) -> Runtime {
+    let key = MasterKey::from_bytes([7; 32]);
+    let mut builder = Runtime::builder()
+        .sources(sources.clone())
+        .vault(Vault::open(folder.path().join("vault")).master_key(key))
+        .token_request_limits(Limits { deadline: Duration::from_secs(20), ..Limits::default() });
+    for provider in providers {
+        builder = builder.provider(provider.spec());
+    }
+    builder.start().await.expect("a runtime")
+}
+
+/// Waits for an event that `wanted` recognizes.
+pub(crate) async fn until(events: &mut Events, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
+    loop {
+        match events.next().await.expect("the runtime goes on") {
+            Notice::Event(event) if wanted(&event.kind) => return event.kind.clone(),
+            Notice::Event(_) => {}
+            Notice::Missed(count) => panic!("missed {count} events"),
+        }
+    }
+}
+
+/// Waits until a credential is in `state`.
+pub(crate) async fn until_state(events: &mut Events, state: CredentialState) {
+    until(events, |kind| matches!(kind, EventKind::StateChanged { to, .. } if *to == state)).await;
+}
