@@ -5,7 +5,7 @@ pub mod config;
 pub mod credential;
 mod error;
 pub mod event;
-//pub mod http;
+pub mod http;
 pub mod identity;
 pub mod login;
 pub mod oauth;

@@ -20,6 +20,8 @@ pub struct CredentialHandle {
     cell: Arc<Cell>,
     actor: Handle<ProviderMessage>,
     sources: Sources,
+    /// Whether a token is used again, or asked for anew each time.
+    caches_tokens: bool,
 }
 
 impl CredentialHandle {
@@ -28,18 +30,23 @@ impl CredentialHandle {
         cell: Arc<Cell>,
         actor: Handle<ProviderMessage>,
         sources: Sources,
+        caches_tokens: bool,
     ) -> Self {
-        Self { id, cell, actor, sources }
+        Self { id, cell, actor, sources, caches_tokens }
     }
 
     /// A usable token. When the published one is, this is a read without a message; otherwise it
-    /// waits for the renewal that everybody else waits for, too.
+    /// waits for the renewal that everybody else waits for, too. Where the provider's tokens are
+    /// not to be cached, each call asks for a new one, though no more than one a second.
     ///
     /// # Errors
     ///
     /// When there is none to be had now. The predicates tell whether to wait, to sign in again, or
     /// to mend the configuration.
     pub async fn acquire(&self) -> Answer {
+        if !self.caches_tokens {
+            return self.refresh().await;
+        }
         let snapshot = self.cell.peek();
         if snapshot.is_usable(self.sources.now()) {
             return Ok(arc_swap::Guard::into_inner(snapshot));

@@ -302,6 +302,28 @@ async fn orange_is_renewed_ten_minutes_before_its_end_by_one_request() {
 }
 
 #[tokio::test]
+async fn with_caching_off_each_call_asks_for_a_token() {
+    let host = Host::start().await;
+    let runtime = tokenward::Runtime::builder()
+        .sources(host.clock.sources())
+        .vault(tokenward::vault::Vault::in_memory())
+        .provider(host.orange.spec().cache_tokens(false))
+        .start()
+        .await
+        .expect("a runtime");
+    let sign_in = runtime.user("ada").sign_in("orange").with_client_credentials();
+    let credential = runtime.credential(&sign_in.await.expect("signed in")).await.expect("there");
+
+    for _ in 0..3 {
+        host.clock.advance(Duration::from_secs(2));
+        credential.acquire().await.expect("usable");
+    }
+
+    assert_eq!(host.orange.token_requests(), 4);
+    runtime.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn an_unknown_provider_is_told_with_those_that_there_are() {
     let host = Host::start().await;
     let error = host.runtime.user("ada").sign_in("openia").with_api_key("sk-x").await;

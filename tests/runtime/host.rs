@@ -34,7 +34,7 @@ impl Host {
     }
 
     pub(crate) async fn with_lifetime(lifetime: Duration) -> Self {
-        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let sources = clock.sources();
         let on = |builder: tokenward::testing::SimulatedProviderBuilder| {
             builder.sources(sources.clone()).token_lifetime(lifetime).start()
