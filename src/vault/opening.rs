@@ -45,6 +45,7 @@ impl OpenVault {
                 )));
             }
             (None, master) => {
+                check_new(&*store, settings)?;
                 let master = master.map_or_else(|| source.create(&*sources.entropy), Ok)?;
                 create(&mut *store, settings, &master, &sources)?
             }
@@ -111,9 +112,8 @@ impl OpenVault {
                 Err(_) => drop(unknown.insert(name)),
             }
         }
-        self.write_entries(&rebuilt)?;
-        for (name, slot) in rebuilt {
-            self.index.insert(name, slot);
+        for (name, slot) in &rebuilt {
+            self.index.insert(*name, slot.clone());
         }
         if self.live() != self.digest && unknown.is_empty() {
             return Err(VaultError::damaged(
@@ -121,6 +121,7 @@ impl OpenVault {
                  backup",
             ));
         }
+        self.write_entries(&rebuilt)?;
         for name in unknown {
             let reason = "neither it nor its index entry opens".to_owned();
             self.set_quarantined(name, None, reason);
@@ -145,13 +146,8 @@ impl OpenVault {
     }
 }
 
-/// Makes a new vault in a store that is empty.
-fn create(
-    store: &mut dyn VaultStore,
-    settings: &Vault,
-    master: &KeyBytes,
-    sources: &Sources,
-) -> Result<(VaultHeader, KeyRing), VaultError> {
+/// Checks that a store without a header may become a new vault.
+fn check_new(store: &dyn VaultStore, settings: &Vault) -> Result<(), VaultError> {
     if !settings.create_if_missing {
         return Err(VaultError::absent(format!(
             "there is no vault in {}, allow it to be created or correct the path",
@@ -160,9 +156,20 @@ fn create(
     }
     let mut empty = true;
     store.scan(b"", &mut |_, _| empty = false)?;
-    if !empty {
-        return Err(VaultError::damaged("the vault's header is missing, restore a backup"));
+    if empty {
+        Ok(())
+    } else {
+        Err(VaultError::damaged("the vault's header is missing, restore a backup"))
     }
+}
+
+/// Makes a new vault in a store that is empty.
+fn create(
+    store: &mut dyn VaultStore,
+    settings: &Vault,
+    master: &KeyBytes,
+    sources: &Sources,
+) -> Result<(VaultHeader, KeyRing), VaultError> {
     let (header, keys) = VaultHeader::create(master, &*sources.entropy, sources.now().wall)?;
     let mut batch = StoreBatch::default();
     let stored = Stored { version: 1, value: header.to_bytes()? };

@@ -38,7 +38,8 @@ impl Vault {
         Self { place, master_key: None, create_if_missing: true }
     }
 
-    /// A vault that is gone when it is closed, sealed all the same, with a fixed master key.
+    /// A vault in memory, for tests and for hosts that keep nothing; it is sealed all the same.
+    /// Clones of this value open the same memory one after the other, as paths do with a disk.
     pub fn in_memory() -> Self {
         let store = MemoryStore::default();
         let open: OpenStore = Arc::new(move || Ok(Box::new(store.clone())));

@@ -16,14 +16,9 @@ pub(super) struct LockedDirectory {
 }
 
 impl LockedDirectory {
-    /// Takes the directory at `path`, which is created if `create` says so.
-    pub(super) fn take(path: &Path, create: bool) -> Result<Self, StoreError> {
-        if !path.exists() {
-            if !create {
-                return Err(StoreError::Absent(path.display().to_string()));
-            }
-            create_private(path)?;
-        }
+    /// Takes the directory at `path`, which is created if it is not there.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        create_private(path)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)

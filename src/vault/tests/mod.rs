@@ -199,11 +199,28 @@ async fn a_vault_that_is_open_can_not_be_opened_again() {
 }
 
 #[tokio::test]
-async fn a_vault_is_not_created_when_that_is_forbidden() {
+async fn neither_a_vault_nor_its_key_is_created_when_that_is_forbidden() {
     let directory = tempfile::tempdir().expect("a directory");
-    let vault = on_disk(directory.path()).create_if_missing(false);
-    assert!(Running::start(vault).await.is_err_and(|error| error.is_absent()));
-    assert!(!directory.path().join("agent.vault").exists());
+    let file = directory.path().join("master");
+    let key = MasterKey::from_file(&file).create_if_missing();
+    let on_disk = on_disk(directory.path()).master_key(key.clone());
+    let in_memory = Vault::in_memory().master_key(key);
+    for vault in [on_disk, in_memory] {
+        let opened = Running::start(vault.create_if_missing(false)).await;
+        assert!(opened.is_err_and(|error| error.is_absent()));
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn the_same_memory_can_be_opened_again() {
+    let vault = Vault::in_memory();
+    let running = Running::start(vault.clone()).await.expect("a vault");
+    running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await.expect("kept");
+    running.stop().await;
+    let running = Running::start(vault).await.expect("the same vault");
+    assert_eq!(payload(&running.vault, &key("ada", "one")).await, Some(b"1".to_vec()));
+    running.stop().await;
 }
 
 #[tokio::test]

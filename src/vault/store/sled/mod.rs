@@ -8,6 +8,7 @@ mod tally;
 mod tests;
 
 use std::any::Any;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,11 +20,13 @@ use self::tally::Tally;
 use super::directory::{LockedDirectory, sync_entries};
 use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
 
+/// The directory within the vault's that is sled's own.
+const DATA: &str = "store";
+
 /// The key under which sled holds the number of the last commit.
 const COMMITS: u8 = 2;
 
 /// Keeps everything in a directory, through sled.
-#[derive(Debug)]
 pub(crate) struct SledStore {
     // Dropped in this order: sled lets go of its files before the directory's lock is lifted.
     db: sled::Db,
@@ -39,10 +42,13 @@ pub(crate) struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in the directory at `path`; a directory that is not there is created if
-    /// `create` says so.
+    /// Opens the store in the directory at `path`; one that is not there is created if `create`
+    /// says so.
     pub(crate) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
-        let directory = LockedDirectory::take(path, create)?;
+        if !create && !path.join(DATA).exists() {
+            return Err(StoreError::Absent(path.display().to_string()));
+        }
+        let directory = LockedDirectory::take(path)?;
         let data = data_path(&directory);
         let db = open_or_recover(&directory)?;
         let barrier = OpenOptions::new().read(true).write(true).open(data.join("db"))?;
@@ -146,6 +152,17 @@ impl SledStore {
     }
 }
 
+impl fmt::Debug for SledStore {
+    /// sled's own would print the whole tree.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore")
+            .field("directory", &self.directory.path())
+            .field("commits", &self.commits)
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for SledStore {
     /// Makes the number beside sled exact for as long as the store is closed.
     fn drop(&mut self) {
@@ -206,7 +223,7 @@ impl VaultStore for SledStore {
 }
 
 fn data_path(directory: &LockedDirectory) -> PathBuf {
-    directory.path().join("store")
+    directory.path().join(DATA)
 }
 
 /// Runs `work` and turns a panic of sled into a failure that ends the use of this opening.

@@ -149,3 +149,17 @@ fn a_changed_byte_in_the_data_file_is_found_or_does_not_matter() {
     }
     assert!(found > 0, "some bytes matter");
 }
+
+#[test]
+fn a_damaged_snapshot_does_not_matter_and_the_damage_is_set_aside() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    write(&mut store, b"k", None, Some(Stored { version: 1, value: b"v".to_vec() }));
+    drop(store);
+    let snapshot = "snap.0000000000000001";
+    fs::write(directory.path().join("store").join(snapshot), [7; 100]).expect("written");
+    let store = SledStore::open(directory.path(), true).expect("it opens");
+    assert!(store.read(b"k").expect("a read").is_some());
+    let aside = directory.path().join("store.damaged");
+    assert_eq!(fs::read(aside.join(snapshot)).expect("a copy"), [7; 100]);
+}
