@@ -11,6 +11,9 @@ pub(crate) const MOST_STEPS: usize = 256;
 /// The most payload bytes in one batch.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 
+/// The longest name of a record, in bytes.
+const LONGEST_NAME: usize = 1024;
+
 /// What must stand under a key for a batch to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -42,8 +45,8 @@ pub(crate) struct Step {
 /// Changes that are applied together or not at all.
 ///
 /// Every expectation is judged against what stood there before the batch. A key is changed at most
-/// once per batch; all records that are put get the same new version. At most 256 steps and 1 MiB
-/// of payload.
+/// once per batch; all records that are put get the same new version. At most 256 steps, 1 MiB
+/// of payload, and 1 KiB for a name.
 #[derive(Default)]
 pub struct Batch {
     steps: Vec<Step>,
@@ -112,6 +115,9 @@ impl Batch {
         }
         if self.bytes() > MOST_BYTES {
             return Err(VaultError::too_large("a batch has more than 1 MiB of payload, split it"));
+        }
+        if self.steps.iter().any(|step| step.key.name.len() > LONGEST_NAME) {
+            return Err(VaultError::too_large("a record's name has more than 1 KiB, shorten it"));
         }
         let mut changed: Vec<&RecordKey> = self
             .steps

@@ -3,6 +3,7 @@
 
 mod actor;
 mod batch;
+mod commit;
 mod error;
 mod handle;
 mod head;

@@ -126,6 +126,8 @@ async fn a_batch_that_makes_no_sense_is_refused() {
     assert!(crate::Error::from(error).is_invalid_input());
     let large = put(&record, &vec![0; 1024 * 1024 + 1], Expect::Anything);
     assert!(running.vault.commit(large).await.is_err_and(|error| error.is_too_large()));
+    let long = put(&key("ada", &"x".repeat(1025)), b"1", Expect::Anything);
+    assert!(running.vault.commit(long).await.is_err_and(|error| error.is_too_large()));
     assert_eq!(payload(&running.vault, &record).await, None);
     running.stop().await;
 }
