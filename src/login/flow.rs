@@ -100,16 +100,13 @@ impl<W> Flow<W> {
             Event::Submitted { answer, by } => self.submitted(answer, by, now),
             Event::Exchanged { attempt, result } => self.exchanged(attempt, result, now),
             Event::Stored(result) => self.stored(result),
-            Event::DeadlineReached if matches!(self.phase, Phase::Waiting) => {
-                vec![self.finish(Err(expired()))]
-            }
+            Event::DeadlineReached => self.deadline_reached(now),
             Event::Cancelled => self.cancelled(),
-            Event::DeadlineReached => Vec::new(),
         }
     }
 
-    pub(super) fn terms(&self) -> &Terms {
-        &self.terms
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     fn submitted(&mut self, answer: Submission, by: W, now: Moment) -> Vec<Effect<W>> {
@@ -227,6 +224,16 @@ impl<W> Flow<W> {
                 self.phase = other;
                 Vec::new()
             }
+        }
+    }
+
+    /// Only the user's time is limited here; the provider and the vault have their own deadlines.
+    fn deadline_reached(&mut self, now: Moment) -> Vec<Effect<W>> {
+        match self.phase {
+            Phase::Waiting if now.has_passed(self.terms.expires_at) => {
+                vec![self.finish(Err(expired()))]
+            }
+            _ => Vec::new(),
         }
     }
 

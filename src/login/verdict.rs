@@ -70,6 +70,14 @@ pub(super) fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "the sign-in was interrupted, start it again")
 }
 
+/// How a sign-in ends that the runtime did not wait for.
+pub(super) fn stopping() -> Error {
+    Error::new(
+        ErrorKind::ShuttingDown,
+        "the runtime stopped before the sign-in was completed, start it again",
+    )
+}
+
 pub(super) fn expired() -> Error {
     Error::new(
         ErrorKind::Expired,

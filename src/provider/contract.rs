@@ -67,6 +67,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// When the provider has no browser sign-in, or no client id is configured.
     fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error>;
 
+    /// The issuer that has to stand in the provider's authorization responses (RFC 9207 §2.4);
+    /// none when the provider does not announce that it names itself.
+    fn issuer(&self) -> Option<&str> {
+        None
+    }
+
     /// Exchanges an authorization code for a grant. The code is sent once.
     fn exchange_code<'a>(
         &'a self,

@@ -99,8 +99,8 @@ mod tests {
         let held = Arc::clone(&alive);
         errands.send(
             async move {
-                let _held = held;
                 std::future::pending::<()>().await;
+                drop(held);
             },
             || (),
         );

@@ -166,16 +166,13 @@ impl World {
         }
         self.versions += 1;
         let version = RecordVersion(self.versions);
-        Some(match effect {
-            Effect::Put { session, last_activity, .. } => {
-                let (session, last_activity) = (Session::clone(session), *last_activity);
-                self.vault.insert(id, Stored { session, last_activity, version });
-                Written::Put(version)
-            }
-            _ => {
-                self.vault.remove(&id);
-                Written::Removed
-            }
+        Some(if let Effect::Put { session, last_activity, .. } = effect {
+            let (session, last_activity) = (Session::clone(session), *last_activity);
+            self.vault.insert(id, Stored { session, last_activity, version });
+            Written::Put(version)
+        } else {
+            self.vault.remove(&id);
+            Written::Removed
         })
     }
 
@@ -456,8 +453,8 @@ impl World {
         (!opened.is_empty()).then(|| which.get(&opened).clone())
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
+    fn act(&mut self, act: &Act) {
+        match *act {
             Act::Open(by) => {
                 self.open(by);
             }
@@ -521,7 +518,7 @@ proptest! {
     fn what_was_confirmed_is_seen_and_durable_and_nothing_else_is(acts in acts(false)) {
         let mut world = World::new();
         for act in acts {
-            world.act(act);
+            world.act(&act);
             for (id, session) in &world.model {
                 let seen = &world.seen[id];
                 prop_assert_eq!(&session.contexts, &seen.contexts);
@@ -547,7 +544,7 @@ proptest! {
     fn after_crashes_and_lost_answers_what_is_seen_is_what_is_durable(acts in acts(true)) {
         let mut world = World::new();
         for act in acts {
-            world.act(act);
+            world.act(&act);
             world.check_isolation();
         }
         world.settle();

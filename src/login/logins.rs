@@ -1,0 +1,340 @@
+//! Pending sign-ins as the rest of the crate sees them: how one begins, and how any front end
+//! finds it and completes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use ractor::Actor as _;
+use tokio::sync::watch;
+
+use super::actor::{GrantSink, LoginActor, LoginArguments, Outcome};
+use super::flow::{EXPIRES_AFTER, Terms};
+use super::messages::LoginMessage;
+use super::verdict::{interrupted, over};
+use crate::clock::Sources;
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, Label, LoginId, Method, ProviderId, UserId};
+use crate::oauth::redirect::Loopback;
+use crate::oauth::{AuthorizationRequest, Pkce, Transport};
+use crate::provider::{Provider, RedirectRules};
+use crate::secret::Secret;
+use crate::supervision::{AskError, ChildSpec, EventBus, Handle, Restart, Supervisor, Timekeeper};
+
+/// How many sign-ins one user may have pending. Each may hold a port.
+const MOST_PENDING: usize = 16;
+
+/// How many requests one sign-in admits at a time.
+const ADMISSION: usize = 64;
+
+/// How a provider's answer is to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Receiver {
+    /// With the browser, to a listener on this machine. Pasting works as well, and is what is
+    /// left when no listener can be had.
+    #[default]
+    Loopback,
+    /// By paste, from the page on which the provider shows the code. Where it has no such page,
+    /// from the address at which the browser ends.
+    Paste,
+}
+
+/// What a sign-in is to be.
+#[derive(Clone)]
+pub struct LoginRequest {
+    /// Who signs in.
+    pub user: UserId,
+    /// Where.
+    pub provider: Arc<dyn Provider>,
+    /// As which of several accounts.
+    pub label: Label,
+    /// How the answer is to come back.
+    pub receiver: Receiver,
+    /// Stores the grant.
+    pub sink: GrantSink,
+}
+
+/// The pending sign-ins of a runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct Logins(Arc<Shared>);
+
+struct Shared {
+    supervisor: Supervisor,
+    transport: Transport,
+    timekeeper: Timekeeper,
+    sources: Sources,
+    events: EventBus,
+    /// Those that are over are removed when the next one begins.
+    pending: Mutex<BTreeMap<LoginId, Login>>,
+}
+
+impl Logins {
+    /// Starts the supervisor of all sign-ins beneath `under`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Supervisor::start_supervisor`].
+    pub async fn start(
+        under: &Supervisor,
+        transport: Transport,
+        timekeeper: Timekeeper,
+        sources: Sources,
+        events: EventBus,
+    ) -> Result<Self, Error> {
+        let supervisor = under.start_supervisor("logins").await?;
+        let pending = Mutex::default();
+        Ok(Self(Arc::new(Shared { supervisor, transport, timekeeper, sources, events, pending })))
+    }
+
+    /// Begins a sign-in by authorization code. It is over after ten minutes.
+    ///
+    /// # Errors
+    ///
+    /// When the provider has no such sign-in or is not configured for it
+    /// ([`Error::is_configuration`]), when the user has too many pending
+    /// ([`Error::is_overloaded`]), and when there is neither a port to listen on nor another
+    /// address at which the browser could end.
+    pub async fn begin(&self, request: LoginRequest) -> Result<Login, Error> {
+        let LoginRequest { user, provider, label, receiver, sink } = request;
+        if self.pending(&user).len() >= MOST_PENDING {
+            return Err(too_many());
+        }
+        let (method, name) = (Method::AuthorizationCode, provider.id().clone());
+        let rules = provider.redirect().ok_or_else(|| no_browser_sign_in(&name))?;
+        let credential = CredentialId { user, provider: name, method, label };
+        let (redirect_uri, loopback, no_listener) = redirect(rules, receiver).await?;
+        let Shared { supervisor, transport, timekeeper, sources, events, .. } = &*self.0;
+        let pkce = Pkce::generate(&*sources.entropy)?;
+        let state = Secret::from(sources.entropy.token()?);
+        let url = provider.authorization_url(&AuthorizationRequest {
+            redirect_uri: &redirect_uri,
+            code_challenge: &pkce.challenge,
+            state: &state,
+        })?;
+        let id = LoginId::random(&*sources.entropy)?;
+        let issuer = provider.issuer().map(str::to_owned);
+        let expires_at = sources.now().after(EXPIRES_AFTER);
+        let (sender, outcome) = watch::channel(None);
+        let arguments = Arc::new(Mutex::new(Some(LoginArguments {
+            id: id.clone(),
+            credential: credential.clone(),
+            provider,
+            transport: transport.clone(),
+            sink,
+            terms: Terms { state, redirect_uri, issuer, expires_at },
+            verifier: pkce.verifier,
+            loopback,
+            outcome: sender,
+            timekeeper: timekeeper.clone(),
+            sources: sources.clone(),
+            events: events.clone(),
+        })));
+        let spec = ChildSpec::new(name_of(&id), move |spawning| {
+            let (arguments, supervisor) = (Arc::clone(&arguments), spawning.supervisor);
+            Box::pin(LoginActor::spawn_linked(None, LoginActor, arguments, supervisor))
+        });
+        let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
+        let messages = supervisor.start_child(spec).await?;
+        let expires_at = expires_at.wall;
+        let login = Login(Arc::new(Face {
+            id,
+            credential,
+            url,
+            expires_at,
+            no_listener,
+            messages,
+            outcome,
+        }));
+        self.remember(login.clone());
+        Ok(login)
+    }
+
+    /// The pending sign-in of this user with this id, for a front end that did not begin it.
+    pub fn find(&self, user: &UserId, id: &LoginId) -> Option<Login> {
+        let found = self.table().get(id).cloned();
+        found.filter(|login| login.credential().user == *user && !login.is_over())
+    }
+
+    /// The pending sign-ins of a user.
+    pub fn pending(&self, user: &UserId) -> Vec<Login> {
+        let pending = |login: &&Login| login.credential().user == *user && !login.is_over();
+        self.table().values().filter(pending).cloned().collect()
+    }
+
+    fn remember(&self, login: Login) {
+        let mut table = self.table();
+        table.retain(|_, login| !login.is_over());
+        table.insert(login.id().clone(), login);
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<LoginId, Login>> {
+        // Nothing between two changes of the map can panic, so a poisoned one is whole.
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logins").field("known", &self.table().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRequest")
+            .field("user", &self.user)
+            .field("provider", self.provider.id())
+            .field("label", &self.label)
+            .field("receiver", &self.receiver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A pending sign-in. Clones are the same one, and any of them can complete it; so can the
+/// browser that comes back to the listener. Dropping it ends nothing.
+#[derive(Clone)]
+pub struct Login(Arc<Face>);
+
+struct Face {
+    id: LoginId,
+    credential: CredentialId,
+    url: String,
+    expires_at: SystemTime,
+    no_listener: Option<Error>,
+    messages: Handle<LoginMessage>,
+    outcome: watch::Receiver<Outcome>,
+}
+
+impl Login {
+    /// Its name.
+    pub fn id(&self) -> &LoginId {
+        &self.0.id
+    }
+
+    /// The credential that is to result.
+    pub fn credential(&self) -> &CredentialId {
+        &self.0.credential
+    }
+
+    /// The address that the user opens, in a browser of their own (RFC 8252 §8.12).
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// When it is over if nobody has completed it.
+    pub fn expires_at(&self) -> SystemTime {
+        self.0.expires_at
+    }
+
+    /// Why there is no listener for the browser to come back to, where one was wanted: the user
+    /// has to paste.
+    pub fn no_listener(&self) -> Option<&Error> {
+        self.0.no_listener.as_ref()
+    }
+
+    /// Hands in what the user pasted: the code, `code#state`, or the whole address at which the
+    /// browser ended. Returns when the credential is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_input`] when the text is no such thing or belongs to another sign-in;
+    /// this one still waits then, as it does after a [transient](Error::is_transient) failure.
+    /// Otherwise the sign-in is over, and [`Login::finished`] says the same.
+    pub async fn paste(&self, text: &str) -> Result<(), Error> {
+        let text = Secret::new(text);
+        let told = self.0.messages.ask(|reply| LoginMessage::Paste { text, reply }).await;
+        told.map_err(|error| self.why_not(error))?
+    }
+
+    /// Waits for the end: the credential is stored, or there will be none.
+    ///
+    /// # Errors
+    ///
+    /// When the provider or the user refused ([`Error::needs_reauthorization`]), the sign-in was
+    /// cancelled or not completed in time ([`Error::is_expired`]), was interrupted
+    /// ([`Error::is_transient`]), or the exchange or the storing failed. The text says what to do.
+    pub async fn finished(&self) -> Result<CredentialId, Error> {
+        let mut outcome = self.0.outcome.clone();
+        let ended = outcome.wait_for(Option::is_some).await.map_err(|_| interrupted())?;
+        match &*ended {
+            Some(Ok(())) => Ok(self.0.credential.clone()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(interrupted()),
+        }
+    }
+
+    /// Ends it, unless its grant is on its way into the vault already.
+    pub async fn cancel(&self) {
+        // One that does not answer is over.
+        let _ = self.0.messages.ask(|reply| LoginMessage::Cancel { reply }).await;
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.outcome.borrow().is_some() || self.0.outcome.has_changed().is_err()
+    }
+
+    /// The same sign-in as messages.
+    pub fn messages(&self) -> &Handle<LoginMessage> {
+        &self.0.messages
+    }
+
+    fn why_not(&self, error: AskError) -> Error {
+        match error {
+            AskError::Stopped | AskError::Interrupted if self.is_over() => over(),
+            AskError::Interrupted => interrupted(),
+            other => other.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("id", &self.0.id)
+            .field("credential", &self.0.credential)
+            .field("over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The redirect URI, the listener at it, and why there is none where one was wanted.
+async fn redirect(
+    rules: &RedirectRules,
+    receiver: Receiver,
+) -> Result<(String, Option<Loopback>, Option<Error>), Error> {
+    if let (Receiver::Paste, Some(page)) = (receiver, &rules.manual) {
+        return Ok((page.clone(), None, None));
+    }
+    let error = match Loopback::bind(&rules.host, &rules.path, &rules.ports).await {
+        Ok(loopback) => return Ok((loopback.redirect_uri(), Some(loopback), None)),
+        Err(error) => Error::from(error),
+    };
+    tracing::warn!(%error, "no loopback listener");
+    // Without a listener the browser ends at an address that answers nothing, and shows it.
+    let first_port =
+        rules.ports.first().map(|port| format!("http://{}:{port}{}", rules.host, rules.path));
+    match rules.manual.clone().or(first_port) {
+        Some(redirect_uri) => Ok((redirect_uri, None, Some(error))),
+        None => Err(error),
+    }
+}
+
+/// The actor's name in the tree: enough of the id to tell sign-ins apart.
+fn name_of(id: &LoginId) -> String {
+    format!("login-{}", id.as_str().get(..8).unwrap_or_default())
+}
+
+fn no_browser_sign_in(provider: &ProviderId) -> Error {
+    let text = format!("{provider} has no sign-in by browser, use another method");
+    Error::new(ErrorKind::Configuration, text)
+}
+
+fn too_many() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        format!("{MOST_PENDING} sign-ins are pending, complete or cancel one first"),
+    )
+}
