@@ -75,6 +75,7 @@ struct State {
     core: Lifecycle,
     alarm: Alarm,
     waiting: Vec<Reply<Answer>>,
+    inspecting: Vec<Reply<Arc<Snapshot>>>,
     signing_out: Option<Reply<Result<SignedOut, Error>>>,
 }
 
@@ -91,8 +92,16 @@ impl ProviderActor {
             let _ = myself.cast(ProviderMessage::inner(Inner::Deadline));
         });
         let core = Lifecycle::new(context.id.clone(), context.provider.refresh_policy());
-        let waiting = Vec::new();
-        Ok(State { context, cell, handle, core, alarm, waiting, signing_out: None })
+        Ok(State {
+            context,
+            cell,
+            handle,
+            core,
+            alarm,
+            waiting: Vec::new(),
+            inspecting: Vec::new(),
+            signing_out: None,
+        })
     }
 
     async fn handle(
@@ -103,6 +112,10 @@ impl ProviderActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ProviderMessage::Acquire { reply } => state.step(Event::Acquire, Some(reply)),
+            ProviderMessage::Inspect { reply } => {
+                state.inspecting.push(reply);
+                state.answer_inspections();
+            }
             ProviderMessage::Rejected { generation, reply } => {
                 state.step(Event::Rejected { generation }, Some(reply));
             }
@@ -165,9 +178,20 @@ impl State {
         for effect in effects {
             self.carry_out(effect, &mut caller);
         }
+        self.answer_inspections();
         match self.core.next_deadline(evidence.now) {
             Some(deadline) => self.alarm.set(deadline),
             None => self.alarm.clear(),
+        }
+    }
+
+    fn answer_inspections(&mut self) {
+        let snapshot = self.cell.peek();
+        if self.inspecting.is_empty() || self.core.is_loading() {
+            return;
+        }
+        for reply in std::mem::take(&mut self.inspecting) {
+            let _ = reply.send(Arc::clone(&snapshot));
         }
     }
 

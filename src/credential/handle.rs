@@ -9,6 +9,7 @@ use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
 use super::snapshot::Snapshot;
 use crate::clock::Sources;
 use crate::error::Error;
+use crate::event::CredentialState;
 use crate::identity::{CredentialId, Generation};
 use crate::supervision::{AskError, Handle};
 
@@ -116,19 +117,17 @@ impl CredentialHandle {
     }
 
     /// As [`CredentialHandle::snapshot`], once the vault has been heard: never in the state
-    /// `Loading`.
+    /// `Loading`. Renews nothing.
     ///
     /// # Errors
     ///
     /// When the actor can not be reached.
     pub async fn inspect(&self) -> Answer {
         let snapshot = self.snapshot();
-        if snapshot.state() != crate::event::CredentialState::Loading {
+        if snapshot.state() != CredentialState::Loading {
             return Ok(snapshot);
         }
-        // Whatever is answered, the vault has been heard then.
-        let _ = self.acquire().await;
-        Ok(self.snapshot())
+        Ok(self.actor.ask_again(|reply| ProviderMessage::Inspect { reply }).await?)
     }
 
     /// Which credential it is.

@@ -263,6 +263,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether the vault has not been heard yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.held.is_none() && matches!(self.knowledge, Knowledge::Asked)
+    }
+
     /// Why it is in that state, where there is more to say.
     pub(crate) fn reason(&self) -> Option<String> {
         match &self.knowledge {

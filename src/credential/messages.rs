@@ -24,6 +24,11 @@ pub enum ProviderMessage {
         /// Where the answer goes.
         reply: Reply<Answer>,
     },
+    /// Answer with the snapshot as soon as the vault has been heard. Renews nothing.
+    Inspect {
+        /// Where the snapshot goes.
+        reply: Reply<Arc<Snapshot>>,
+    },
     /// A resource refused the token of this generation. Answered with a newer one, or with the
     /// same when a newer one is not to be had. Late refusals of older generations change nothing.
     Rejected {
