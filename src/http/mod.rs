@@ -1,1 +1,10 @@
-//! The http room.
+//! For callers: a client whose requests carry the session's active credential, renewed when need
+//! be, and the same credential as plain headers.
+
+mod client;
+mod outbound;
+mod request;
+
+pub use client::Client;
+pub(crate) use outbound::Outbound;
+pub use request::RequestBuilder;

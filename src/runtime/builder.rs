@@ -10,8 +10,11 @@ use crate::clock::Sources;
 use crate::config::{Problem, Problems};
 use crate::credential::{Credentials, Providers, Shared};
 use crate::error::Error;
+use crate::http::Outbound;
+use crate::login::Logins;
 use crate::oauth::{Limits, Transport};
 use crate::provider::Provider;
+use crate::session::{SessionPolicy, Sessions};
 use crate::supervision::{EventBus, Supervisor, Timekeeper};
 use crate::vault::{Vault, VaultHandle};
 
@@ -23,6 +26,7 @@ pub struct RuntimeBuilder {
     providers: Vec<Arc<dyn Provider>>,
     sources: Option<Sources>,
     limits: Limits,
+    sessions: SessionPolicy,
 }
 
 impl RuntimeBuilder {
@@ -54,6 +58,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// When sessions expire: after 24 hours of inactivity, unless set otherwise.
+    #[must_use]
+    pub fn sessions(mut self, policy: SessionPolicy) -> Self {
+        self.sessions = policy;
+        self
+    }
+
     /// Puts the tree together and starts it.
     ///
     /// # Errors
@@ -64,6 +75,7 @@ impl RuntimeBuilder {
         let (vault, providers) = self.checked()?;
         let sources = self.sources.unwrap_or_else(Sources::system);
         let transport = Transport::with_limits(sources.clone(), self.limits)?;
+        let outbound = Outbound::new()?;
         let events = EventBus::new(sources.clone());
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
 
@@ -74,15 +86,35 @@ impl RuntimeBuilder {
             sources: sources.clone(),
             events: events.clone(),
             vault: vault.clone(),
-            transport,
-            timekeeper,
+            transport: transport.clone(),
+            timekeeper: timekeeper.clone(),
             tasks: TaskTracker::new(),
         };
+        let sessions = Sessions::start(
+            self.sessions,
+            vault.clone(),
+            timekeeper.clone(),
+            &root,
+            sources.clone(),
+            events.clone(),
+        )
+        .await?;
         let supervisor = root.start_supervisor("credentials").await?;
         let credentials = Credentials::new(shared, supervisor, providers);
         credentials.wake_stored().await?;
 
-        Ok(Runtime(Arc::new(Inside { root, sources, events, vault, credentials })))
+        let logins =
+            Logins::start(&root, transport, timekeeper, sources.clone(), events.clone()).await?;
+        Ok(Runtime(Arc::new(Inside {
+            root,
+            sources,
+            events,
+            vault,
+            credentials,
+            sessions,
+            logins,
+            outbound,
+        })))
     }
 
     fn checked(&self) -> Result<(Vault, Providers), Problems> {

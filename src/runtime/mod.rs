@@ -2,6 +2,7 @@
 //! sessions. Every method here is a message or two; both ways do the same.
 
 mod builder;
+mod session;
 mod sign_in;
 mod user;
 
@@ -13,12 +14,17 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
+use crate::http::Outbound;
 use crate::identity::{CredentialId, UserId};
+use crate::login::Logins;
 use crate::provider::Provider;
+use crate::session::Sessions;
 use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
+pub(crate) use session::Active;
+pub use session::{Authentication, Session};
 pub use sign_in::SignIn;
 pub use user::User;
 
@@ -36,6 +42,9 @@ pub(crate) struct Inside {
     pub(crate) events: EventBus,
     pub(crate) vault: VaultHandle,
     pub(crate) credentials: Credentials,
+    pub(crate) sessions: Sessions,
+    pub(crate) logins: Logins,
+    pub(crate) outbound: Outbound,
 }
 
 impl Runtime {
@@ -66,6 +75,17 @@ impl Runtime {
     /// The providers, in order of their names.
     pub fn providers(&self) -> Vec<Arc<dyn Provider>> {
         self.0.credentials.providers()
+    }
+
+    /// The session manager, for hosts that rather send messages: a method or a
+    /// [`SessionMessage`](crate::session::SessionMessage), as they like.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// The pending sign-ins, so that any front end can find and complete one that another began.
+    pub fn logins(&self) -> &Logins {
+        &self.0.logins
     }
 
     /// The vault's address, for hosts that keep records of their own beside the credentials.

@@ -1,9 +1,12 @@
 //! A sign-in that is being described: to which provider, under which label, by which method.
 
+use std::sync::Arc;
+
 use super::User;
 use crate::credential::SignInWith;
 use crate::error::Error;
 use crate::identity::{CredentialId, Label, Method, NameError};
+use crate::login::{GrantSink, Login, LoginRequest, Receiver};
 use crate::provider::Renewal;
 use crate::secret::Secret;
 
@@ -57,6 +60,41 @@ impl SignIn {
         let grant = provider.renew(transport, renewal).await?;
         credential.sign_in(SignInWith::Grant(grant)).await?;
         Ok(id)
+    }
+
+    /// Begins a sign-in in a browser (RFC 6749 §4.1 with PKCE, RFC 7636): open
+    /// [`Login::url`], and wait for [`Login::finished`]. The browser comes back to a listener on
+    /// the loopback address; where that can not be, [`Login::paste`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the provider has no browser sign-in or no client configured, or the user has too many
+    /// sign-ins pending.
+    pub async fn in_browser(self) -> Result<Login, Error> {
+        self.begin(Receiver::Loopback).await
+    }
+
+    /// As [`SignIn::in_browser`] on another machine's browser: no listener is opened, and the user
+    /// pastes what the provider shows into [`Login::paste`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SignIn::in_browser`].
+    pub async fn by_paste(self) -> Result<Login, Error> {
+        self.begin(Receiver::Paste).await
+    }
+
+    async fn begin(self, receiver: Receiver) -> Result<Login, Error> {
+        let id = self.id(Method::AuthorizationCode)?;
+        let runtime = &self.user.runtime;
+        let credential = runtime.credential(&id).await?;
+        let provider = runtime.0.credentials.provider(&id.provider)?.clone();
+        let CredentialId { user, label, .. } = id;
+        let sink: GrantSink = Arc::new(move |grant| {
+            let credential = credential.clone();
+            Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
+        });
+        runtime.0.logins.begin(LoginRequest { user, provider, label, receiver, sink }).await
     }
 
     fn id(&self, method: Method) -> Result<CredentialId, Error> {

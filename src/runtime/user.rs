@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Runtime, SignIn};
+use super::{Runtime, Session, SignIn};
 use crate::credential::{CredentialHandle, SignedOut, Snapshot};
 use crate::error::{Error, ErrorKind};
-use crate::identity::{CredentialId, Label, Method, NameError, ProviderId, UserId};
+use crate::identity::{CredentialId, Label, Method, NameError, ProviderId, SessionId, UserId};
 
 /// The face of one user. Cheap to make and to clone.
 #[derive(Debug, Clone)]
@@ -106,6 +106,38 @@ impl User {
             ));
         };
         self.runtime.credential(&best).await
+    }
+
+    /// Opens a session. No provider is active in it yet.
+    ///
+    /// # Errors
+    ///
+    /// When the user's name can not be used, or the vault can not be written.
+    pub async fn open_session(&self) -> Result<Session, Error> {
+        let handle = self.runtime.0.sessions.open(self.id()?).await?;
+        Ok(Session::new(self.runtime.clone(), self.id()?.clone(), handle))
+    }
+
+    /// The session of this user with this id, for instance after a restart of the process.
+    ///
+    /// # Errors
+    ///
+    /// When this user has no such session ([`Error::is_not_found`]), or it has expired.
+    pub async fn session(&self, id: &SessionId) -> Result<Session, Error> {
+        let handle = self.runtime.0.sessions.attach(self.id()?, id).await?;
+        Ok(Session::new(self.runtime.clone(), self.id()?.clone(), handle))
+    }
+
+    /// The open sessions of this user, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the user's name can not be used, or the session manager can not be reached.
+    pub async fn sessions(&self) -> Result<Vec<Session>, Error> {
+        let user = self.id()?;
+        let handles = self.runtime.0.sessions.list(user).await?;
+        let session = |handle| Session::new(self.runtime.clone(), user.clone(), handle);
+        Ok(handles.into_iter().map(session).collect())
     }
 
     async fn credential_ids(&self) -> Result<Vec<CredentialId>, Error> {

@@ -1,6 +1,9 @@
 //! The runtime as its host sees it: a real vault on disk, real HTTP on loopback, time by hand.
 
+mod client;
 mod clocks;
 mod credentials;
 mod faults;
 mod host;
+mod sessions;
+mod sign_in;

@@ -1,0 +1,203 @@
+//! One session of one user: which provider is active, and requests that go to it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use url::Url;
+
+use super::{Runtime, User};
+use crate::clock::Sources;
+use crate::credential::{CredentialHandle, Snapshot};
+use crate::error::{Error, ErrorKind};
+use crate::event::CredentialState;
+use crate::http::Outbound;
+use crate::identity::{CredentialId, Label, Method, SessionId, UserId};
+use crate::provider::Provider;
+use crate::session::{ProviderContext, SessionHandle, SessionView};
+
+/// One session of one user. Cheap to clone; it outlives restarts of the session manager, and of
+/// the process: [`User::session`] finds it again by its id.
+#[derive(Debug, Clone)]
+pub struct Session {
+    runtime: Runtime,
+    user: UserId,
+    handle: SessionHandle,
+}
+
+/// What the session's next request uses.
+pub(crate) struct Active {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) credential: CredentialHandle,
+}
+
+/// What authenticates one request of a host with an HTTP client of its own.
+///
+/// Send it to `base_url` only. When the answer is 401, tell the credential by
+/// [`CredentialHandle::rejected`] with this generation, and send once more what it gives.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Authentication {
+    /// Where the provider's requests go.
+    pub base_url: Url,
+    /// The headers, in the order in which they are sent. They hold the secret.
+    pub headers: HeaderMap,
+    /// The credential, for what its answer says about it.
+    pub credential: CredentialHandle,
+    /// The generation of the token in the headers.
+    pub generation: crate::identity::Generation,
+}
+
+impl Session {
+    pub(super) fn new(runtime: Runtime, user: UserId, handle: SessionHandle) -> Self {
+        Self { runtime, user, handle }
+    }
+
+    /// Its id, by which [`User::session`] finds it again.
+    pub fn id(&self) -> SessionId {
+        self.handle.view().id().clone()
+    }
+
+    /// The session as it is now, without a message.
+    pub fn view(&self) -> Arc<SessionView> {
+        self.handle.view()
+    }
+
+    /// When it was used last.
+    pub fn last_activity(&self) -> SystemTime {
+        self.handle.last_activity()
+    }
+
+    /// Makes `provider` the active one, from the next request on: as this session used it last,
+    /// else by [the credential that the user prefers](User::preferred_credential) there. Nothing
+    /// is signed out.
+    ///
+    /// # Errors
+    ///
+    /// When the user is not signed in there, there is no such provider, or the session is gone.
+    pub async fn use_provider(&self, provider: &str) -> Result<CredentialId, Error> {
+        let id = self.credential_at(provider).await?;
+        self.switch(&id).await?;
+        Ok(id)
+    }
+
+    /// Makes one certain credential of the user the active one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::use_provider`].
+    pub async fn use_credential(
+        &self,
+        provider: &str,
+        method: Method,
+        label: &Label,
+    ) -> Result<CredentialId, Error> {
+        let credential = self.user().credential(provider, method, label).await?;
+        if credential.inspect().await?.state() == CredentialState::Absent {
+            return Err(Error::new(
+                ErrorKind::ReauthorizationRequired,
+                format!("{} is not signed in to {provider} by {method}, sign in first", self.user),
+            ));
+        }
+        self.switch(credential.id()).await?;
+        Ok(credential.id().clone())
+    }
+
+    /// The active provider, and how it is used; none before the first switch.
+    ///
+    /// # Errors
+    ///
+    /// When the session was closed or has expired.
+    pub fn active(&self) -> Result<Option<ProviderContext>, Error> {
+        Ok(self.handle.enter()?.active().cloned())
+    }
+
+    /// A usable token of the active provider; the snapshot has its headers.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialHandle::acquire`], and when the session is gone or has no active provider.
+    pub async fn acquire(&self) -> Result<Arc<Snapshot>, Error> {
+        self.active_credential().await?.credential.acquire().await
+    }
+
+    /// What authenticates one request, for hosts with an HTTP client of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::acquire`].
+    pub async fn authentication(&self) -> Result<Authentication, Error> {
+        let Active { provider, credential } = self.active_credential().await?;
+        let snapshot = credential.acquire().await?;
+        let headers = snapshot.headers(self.sources().now()).cloned().unwrap_or_default();
+        let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
+        Ok(Authentication { base_url, headers, credential, generation })
+    }
+
+    /// Counts as activity, without a request.
+    ///
+    /// # Errors
+    ///
+    /// When the session was closed or has expired.
+    pub async fn touch(&self) -> Result<(), Error> {
+        self.runtime.0.sessions.touch(&self.user, &self.id()).await
+    }
+
+    /// Ends the session. The user stays signed in.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone already, or the vault can not be written.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.runtime.0.sessions.close(&self.user, &self.id()).await
+    }
+
+    /// The user whose session it is.
+    pub fn user(&self) -> User {
+        User { runtime: self.runtime.clone(), id: Ok(self.user.clone()) }
+    }
+
+    pub(crate) async fn active_credential(&self) -> Result<Active, Error> {
+        let view = self.handle.enter()?;
+        let Some(context) = view.active() else {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the session has no active provider, choose one with use_provider",
+            ));
+        };
+        let credentials = &self.runtime.0.credentials;
+        let provider = credentials.provider(&context.provider)?.clone();
+        let credential = credentials.open(&context.credential(&self.user)).await?;
+        Ok(Active { provider, credential })
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.runtime.0.outbound
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.runtime.0.sources
+    }
+
+    /// The credential of this session's context at a provider while the user is signed in by it,
+    /// else the one that the user prefers.
+    async fn credential_at(&self, provider: &str) -> Result<CredentialId, Error> {
+        let provider_id = self.user().provider(provider)?;
+        if let Some(context) = self.handle.view().context(&provider_id) {
+            let credential = self.runtime.credential(&context.credential(&self.user)).await?;
+            if credential.inspect().await?.state() != CredentialState::Absent {
+                return Ok(credential.id().clone());
+            }
+        }
+        Ok(self.user().preferred_credential(provider).await?.id().clone())
+    }
+
+    async fn switch(&self, id: &CredentialId) -> Result<(), Error> {
+        let context = ProviderContext {
+            provider: id.provider.clone(),
+            method: id.method,
+            label: id.label.clone(),
+        };
+        self.runtime.0.sessions.switch(&self.user, &self.id(), context).await
+    }
+}
