@@ -18,5 +18,14 @@ pub mod supervision;
 pub mod testing;
 pub mod vault;
 
+pub use credential::{CredentialHandle, Snapshot};
 pub use error::Error;
-pub use runtime::Runtime;
+pub use event::{CredentialState, Event, EventKind};
+pub use http::Client;
+pub use identity::{CredentialId, Generation, Label, Method, ProviderId, SessionId, UserId};
+pub use login::Login;
+pub use provider::{Provider, ProviderSpec, catalog};
+pub use runtime::{Runtime, RuntimeBuilder, Session, SignIn, User};
+pub use secret::Secret;
+pub use supervision::{Events, Notice};
+pub use vault::{MasterKey, Vault};

@@ -105,7 +105,7 @@ impl RuntimeBuilder {
 
         let logins =
             Logins::start(&root, transport, timekeeper, sources.clone(), events.clone()).await?;
-        Ok(Runtime(Arc::new(Inside {
+        let inside = Arc::new(Inside {
             root,
             sources,
             events,
@@ -114,7 +114,9 @@ impl RuntimeBuilder {
             sessions,
             logins,
             outbound,
-        })))
+        });
+        inside.stop_when_it_fails();
+        Ok(Runtime(inside))
     }
 
     fn checked(&self) -> Result<(Vault, Providers), Problems> {

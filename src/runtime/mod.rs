@@ -23,7 +23,6 @@ use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
-pub(crate) use session::Active;
 pub use session::{Authentication, Session};
 pub use sign_in::SignIn;
 pub use user::User;
@@ -114,15 +113,13 @@ impl Runtime {
         self.0.root.crash_child(path).await
     }
 
-    /// Resolves when the runtime can not go on: its vault is gone for good. The runtime has
-    /// stopped by then.
+    /// Resolves when the runtime can not go on, because its vault is gone for good, and says why.
+    /// It stops by itself then, and every request to it fails.
     pub async fn failed(&self) -> Error {
         let mut escalation = self.0.root.escalation();
         let failure = escalation.wait_for(Option::is_some).await;
-        failure
-            .ok()
-            .and_then(|failure| failure.clone())
-            .unwrap_or_else(|| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped"))
+        let stopped = || Error::new(ErrorKind::ShuttingDown, "the runtime has stopped");
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or_else(stopped)
     }
 
     /// Stops: no new work is taken, renewals under way finish and are durable, then every actor
@@ -146,6 +143,22 @@ impl Runtime {
         let left = deadline.saturating_sub(clock.now().monotonic);
         unfinished.extend(inside.root.drain(left).await);
         unfinished
+    }
+}
+
+impl Inside {
+    /// Stops the tree when a part that nothing works without can not come back.
+    fn stop_when_it_fails(self: &Arc<Self>) {
+        let mut escalation = self.root.escalation();
+        let inside = Arc::downgrade(self);
+        tokio::spawn(async move {
+            if escalation.wait_for(Option::is_some).await.is_ok()
+                && let Some(inside) = inside.upgrade()
+            {
+                inside.events.emit(EventKind::ShuttingDown);
+                inside.root.kill();
+            }
+        });
     }
 }
 

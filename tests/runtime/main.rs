@@ -7,3 +7,4 @@ mod faults;
 mod host;
 mod sessions;
 mod sign_in;
+mod supervision;
