@@ -111,6 +111,10 @@ impl Provider for ProviderSpec {
         self.oauth.redirect.as_ref().filter(|_| offered)
     }
 
+    fn issuer(&self) -> Option<&str> {
+        self.oauth.issuer.as_deref()
+    }
+
     fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error> {
         if !self.methods.contains(&Method::AuthorizationCode) {
             return Err(self.not_offered(Method::AuthorizationCode));

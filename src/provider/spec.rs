@@ -115,6 +115,9 @@ pub struct OAuthSpec {
     pub revocation: RequestProfile,
     /// Where a browser sign-in may come back to.
     pub redirect: Option<RedirectRules>,
+    /// The issuer that has to stand as `iss` in authorization responses (RFC 9207); none where the
+    /// provider does not announce that it sends one.
+    pub issuer: Option<String>,
     /// Where in the id token the account stands; empty: nowhere.
     pub account_claim: Vec<String>,
     /// Whether an answer without a `token_type` is a bearer token all the same.
@@ -266,6 +269,7 @@ impl Default for OAuthSpec {
             client_credentials: RequestProfile::default(),
             revocation: RequestProfile::default(),
             redirect: None,
+            issuer: None,
             account_claim: Vec::new(),
             assume_bearer: false,
         }
