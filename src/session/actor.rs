@@ -177,8 +177,10 @@ impl Manager {
                 let _ = reply.send(found.map(|found| found.view().contexts().cloned().collect()));
             }
             SessionMessage::List { user, reply } => {
-                self.hear_of_activity();
-                let sessions = self.table.of_user(&user, self.is.sources.now());
+                for session in self.table.all_of_user(&user) {
+                    self.hear_of_activity_in(&session);
+                }
+                let sessions = self.table.usable_of_user(&user, self.is.sources.now());
                 let handles = sessions.iter().filter_map(|session| self.is.board.handle(session));
                 let _ = reply.send(Ok(handles.collect()));
             }

@@ -2,7 +2,7 @@
 //! that a handle that was given out before a crash sees what its successor publishes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,22 +11,21 @@ use super::view::{Activity, Cell, SessionHandle, SessionView, Standing};
 use crate::clock::{Moment, Sources};
 use crate::identity::SessionId;
 
-/// The views of all sessions that are open. Only the manager looks sessions up here; the holders
-/// of handles have theirs.
+/// The views of all sessions that are open. The holders of handles need no look-up here.
 pub(super) struct Board {
     sources: Sources,
     timeout: Duration,
-    cells: Mutex<HashMap<SessionId, Arc<Cell>>>,
+    cells: RwLock<HashMap<SessionId, Arc<Cell>>>,
 }
 
 impl Board {
     pub(super) fn new(sources: Sources, timeout: Duration) -> Self {
-        Self { sources, timeout, cells: Mutex::default() }
+        Self { sources, timeout, cells: RwLock::default() }
     }
 
     /// Lets everyone see `view`.
     pub(super) fn publish(&self, view: SessionView, last_activity: Moment) {
-        let mut cells = self.cells();
+        let mut cells = self.cells_to_change();
         if let Some(cell) = cells.get(&view.id) {
             cell.view.store(Arc::new(view));
         } else {
@@ -38,7 +37,7 @@ impl Board {
 
     /// Lets everyone see that a session is over, and forgets it.
     pub(super) fn retire(&self, session: &SessionId, standing: Standing) {
-        if let Some(cell) = self.cells().remove(session) {
+        if let Some(cell) = self.cells_to_change().remove(session) {
             let view = SessionView { standing, ..SessionView::clone(&cell.view.load()) };
             cell.view.store(Arc::new(view));
         }
@@ -78,8 +77,12 @@ impl Board {
         self.cells().iter().filter_map(news).collect()
     }
 
-    fn cells(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Cell>>> {
-        // Nothing between two changes of the map can panic, so a poisoned one is whole.
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    // Nothing between two changes of the map can panic, so a poisoned one is whole.
+    fn cells(&self) -> RwLockReadGuard<'_, HashMap<SessionId, Arc<Cell>>> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cells_to_change(&self) -> RwLockWriteGuard<'_, HashMap<SessionId, Arc<Cell>>> {
+        self.cells.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

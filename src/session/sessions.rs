@@ -1,5 +1,6 @@
 //! Sessions as the rest of the crate sees them: a method for each message.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ractor::Actor as _;
@@ -18,10 +19,13 @@ use crate::vault::VaultHandle;
 
 /// All sessions of a runtime. Cheap to clone; it outlives restarts of the manager.
 ///
-/// Every method sends the [`SessionMessage`] of the same name, which says what it does and how
-/// sessions of other users are answered.
-#[derive(Debug, Clone)]
-pub struct Sessions(Handle<SessionMessage>);
+/// Every asynchronous method sends the [`SessionMessage`] of the same name, which says what it does
+/// and how sessions of other users are answered.
+#[derive(Clone)]
+pub struct Sessions {
+    manager: Handle<SessionMessage>,
+    board: Arc<Board>,
+}
 
 impl Sessions {
     /// Starts the manager as a permanent child of `under`. It reads the sessions from `vault` by
@@ -40,17 +44,31 @@ impl Sessions {
     ) -> Result<Self, Error> {
         let board = Arc::new(Board::new(sources.clone(), policy.timeout));
         let keeper = Keeper { vault, timeout: policy.timeout };
-        let arguments = ManagerArguments { policy, keeper, board, timekeeper, sources, events };
+        let arguments = ManagerArguments {
+            policy,
+            keeper,
+            board: Arc::clone(&board),
+            timekeeper,
+            sources,
+            events,
+        };
         let spec = ChildSpec::new("sessions", move |spawning| {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
             Box::pin(SessionManager::spawn_linked(None, SessionManager, arguments, supervisor))
         });
-        under.start_child(spec).await.map(Self)
+        Ok(Self { manager: under.start_child(spec).await?, board })
+    }
+
+    /// The session, without asking the manager: a look-up in memory. None when the user has no
+    /// such open session, and for a moment after the start of the process, before the sessions are
+    /// loaded; [`Sessions::attach`] waits for that.
+    pub fn peek(&self, user: &UserId, session: &SessionId) -> Option<SessionHandle> {
+        self.board.handle(session).filter(|found| found.view().user() == user)
     }
 
     /// Opens a session.
     pub async fn open(&self, user: &UserId) -> Result<SessionHandle, Error> {
-        self.0.ask(|reply| SessionMessage::Open { user: user.clone(), reply }).await?
+        self.manager.ask(|reply| SessionMessage::Open { user: user.clone(), reply }).await?
     }
 
     /// Finds a session that is open.
@@ -58,7 +76,7 @@ impl Sessions {
         let (user, session) = (user.clone(), session.clone());
         let ask =
             |reply| SessionMessage::Attach { user: user.clone(), session: session.clone(), reply };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// Makes `context` the active one, from the next request on.
@@ -74,7 +92,7 @@ impl Sessions {
             context: context.clone(),
             reply,
         };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// Remembers `context` for its provider. Which provider is active does not change.
@@ -90,7 +108,7 @@ impl Sessions {
             context: context.clone(),
             reply,
         };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// The active context; none before the first switch.
@@ -101,7 +119,7 @@ impl Sessions {
     ) -> Result<Option<ProviderContext>, Error> {
         let ask =
             |reply| SessionMessage::Active { user: user.clone(), session: session.clone(), reply };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// The context of every provider of a session, by the provider's name.
@@ -115,29 +133,35 @@ impl Sessions {
             session: session.clone(),
             reply,
         };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// The user's open sessions, oldest first.
     pub async fn list(&self, user: &UserId) -> Result<Vec<SessionHandle>, Error> {
-        self.0.ask_again(|reply| SessionMessage::List { user: user.clone(), reply }).await?
+        self.manager.ask_again(|reply| SessionMessage::List { user: user.clone(), reply }).await?
     }
 
     /// Marks a session as used.
     pub async fn touch(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
         let ask =
             |reply| SessionMessage::Touch { user: user.clone(), session: session.clone(), reply };
-        self.0.ask_again(ask).await?
+        self.manager.ask_again(ask).await?
     }
 
     /// Closes a session.
     pub async fn close(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
         let (user, session) = (user.clone(), session.clone());
-        self.0.ask(|reply| SessionMessage::Close { user, session, reply }).await?
+        self.manager.ask(|reply| SessionMessage::Close { user, session, reply }).await?
     }
 
     /// The same sessions as messages.
     pub fn messages(&self) -> &Handle<SessionMessage> {
-        &self.0
+        &self.manager
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sessions").field(&self.manager).finish()
     }
 }

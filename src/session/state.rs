@@ -184,8 +184,13 @@ impl<W> SessionTable<W> {
         }
     }
 
+    /// Every session of `user`, usable or not.
+    pub(super) fn all_of_user(&self, user: &UserId) -> Vec<SessionId> {
+        self.by_user.get(user).into_iter().flatten().cloned().collect()
+    }
+
     /// The sessions that `user` can use, oldest first.
-    pub(super) fn of_user(&self, user: &UserId, now: Moment) -> Vec<SessionId> {
+    pub(super) fn usable_of_user(&self, user: &UserId, now: Moment) -> Vec<SessionId> {
         let mut usable: Vec<_> = self
             .by_user
             .get(user)

@@ -195,6 +195,7 @@ async fn a_session_of_another_user_can_not_be_seen_or_touched() {
     }
     assert_eq!(answers[0], answers[1], "hers and nobody's look the same");
     assert!(sessions.list(&bob).await.expect("a list").is_empty());
+    assert!(sessions.peek(&bob, &id).is_none() && sessions.peek(&ada, &id).is_some());
     assert!(hers.enter().is_ok());
     assert_eq!(active(&hers), None);
     process.stop().await;

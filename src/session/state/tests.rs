@@ -301,8 +301,8 @@ fn a_session_of_another_user_is_answered_like_one_that_does_not_exist() {
         .collect();
     assert_eq!(texts.len(), 1, "all the same: {texts:?}");
     assert!(world.table.check(&user(1), &hers, world.now).is_err_and(|e| e.is_not_found()));
-    assert_eq!(world.table.of_user(&user(1), world.now), []);
-    assert_eq!(world.table.of_user(&user(0), world.now), [hers]);
+    assert_eq!(world.table.usable_of_user(&user(1), world.now), []);
+    assert_eq!(world.table.usable_of_user(&user(0), world.now), [hers]);
 }
 
 #[test]
@@ -506,7 +506,7 @@ impl World {
             }
         }
         for number in 0..3 {
-            for id in self.table.of_user(&user(number), self.now) {
+            for id in self.table.usable_of_user(&user(number), self.now) {
                 assert_eq!(self.owner(&id), user(number));
             }
         }
