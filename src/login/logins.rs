@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use ractor::Actor as _;
 use tokio::sync::watch;
 
-use super::actor::{GrantSink, LoginActor, LoginArguments, Outcome};
+use super::actor::{GrantSink, LoginActor, LoginArguments};
 use super::flow::{EXPIRES_AFTER, Terms};
-use super::messages::LoginMessage;
-use super::verdict::{interrupted, over};
+use super::handle::{Face, Login};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, LoginId, Method, ProviderId, UserId};
@@ -20,7 +18,7 @@ use crate::oauth::redirect::Loopback;
 use crate::oauth::{AuthorizationRequest, Pkce, Transport};
 use crate::provider::{Provider, RedirectRules};
 use crate::secret::Secret;
-use crate::supervision::{AskError, ChildSpec, EventBus, Handle, Restart, Supervisor, Timekeeper};
+use crate::supervision::{ChildSpec, EventBus, Restart, Supervisor, Timekeeper};
 
 /// How many sign-ins one user may have pending. Each may hold a port.
 const MOST_PENDING: usize = 16;
@@ -138,15 +136,8 @@ impl Logins {
         let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
         let messages = supervisor.start_child(spec).await?;
         let expires_at = expires_at.wall;
-        let login = Login(Arc::new(Face {
-            id,
-            credential,
-            url,
-            expires_at,
-            no_listener,
-            messages,
-            outcome,
-        }));
+        let face = Face { id, credential, url, expires_at, no_listener, messages, outcome };
+        let login = Login::new(face);
         self.remember(login.clone());
         Ok(login)
     }
@@ -188,114 +179,6 @@ impl fmt::Debug for LoginRequest {
             .field("provider", self.provider.id())
             .field("label", &self.label)
             .field("receiver", &self.receiver)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A pending sign-in. Clones are the same one, and any of them can complete it; so can the
-/// browser that comes back to the listener. Dropping it ends nothing.
-#[derive(Clone)]
-pub struct Login(Arc<Face>);
-
-struct Face {
-    id: LoginId,
-    credential: CredentialId,
-    url: String,
-    expires_at: SystemTime,
-    no_listener: Option<Error>,
-    messages: Handle<LoginMessage>,
-    outcome: watch::Receiver<Outcome>,
-}
-
-impl Login {
-    /// Its name.
-    pub fn id(&self) -> &LoginId {
-        &self.0.id
-    }
-
-    /// The credential that is to result.
-    pub fn credential(&self) -> &CredentialId {
-        &self.0.credential
-    }
-
-    /// The address that the user opens, in a browser of their own (RFC 8252 §8.12).
-    pub fn url(&self) -> &str {
-        &self.0.url
-    }
-
-    /// When it is over if nobody has completed it.
-    pub fn expires_at(&self) -> SystemTime {
-        self.0.expires_at
-    }
-
-    /// Why there is no listener for the browser to come back to, where one was wanted: the user
-    /// has to paste.
-    pub fn no_listener(&self) -> Option<&Error> {
-        self.0.no_listener.as_ref()
-    }
-
-    /// Hands in what the user pasted: the code, `code#state`, or the whole address at which the
-    /// browser ended. Returns when the credential is stored.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_invalid_input`] when the text is no such thing or belongs to another sign-in;
-    /// this one still waits then, as it does after a [transient](Error::is_transient) failure.
-    /// Otherwise the sign-in is over, and [`Login::finished`] says the same.
-    pub async fn paste(&self, text: &str) -> Result<(), Error> {
-        let text = Secret::new(text);
-        let told = self.0.messages.ask(|reply| LoginMessage::Paste { text, reply }).await;
-        told.map_err(|error| self.why_not(error))?
-    }
-
-    /// Waits for the end: the credential is stored, or there will be none.
-    ///
-    /// # Errors
-    ///
-    /// When the provider or the user refused ([`Error::needs_reauthorization`]), the sign-in was
-    /// cancelled or not completed in time ([`Error::is_expired`]), was interrupted
-    /// ([`Error::is_transient`]), or the exchange or the storing failed. The text says what to do.
-    pub async fn finished(&self) -> Result<CredentialId, Error> {
-        let mut outcome = self.0.outcome.clone();
-        let ended = outcome.wait_for(Option::is_some).await.map_err(|_| interrupted())?;
-        match &*ended {
-            Some(Ok(())) => Ok(self.0.credential.clone()),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(interrupted()),
-        }
-    }
-
-    /// Ends it, unless its grant is on its way into the vault already.
-    pub async fn cancel(&self) {
-        // One that does not answer is over.
-        let _ = self.0.messages.ask(|reply| LoginMessage::Cancel { reply }).await;
-    }
-
-    /// Whether it has ended.
-    pub fn is_over(&self) -> bool {
-        self.0.outcome.borrow().is_some() || self.0.outcome.has_changed().is_err()
-    }
-
-    /// The same sign-in as messages.
-    pub fn messages(&self) -> &Handle<LoginMessage> {
-        &self.0.messages
-    }
-
-    fn why_not(&self, error: AskError) -> Error {
-        match error {
-            AskError::Stopped | AskError::Interrupted if self.is_over() => over(),
-            AskError::Interrupted => interrupted(),
-            other => other.into(),
-        }
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("id", &self.0.id)
-            .field("credential", &self.0.credential)
-            .field("over", &self.is_over())
             .finish_non_exhaustive()
     }
 }

@@ -2,12 +2,14 @@
 
 mod actor;
 mod flow;
+mod handle;
 mod logins;
 mod messages;
 mod verdict;
 
 pub use actor::GrantSink;
-pub use logins::{Login, LoginRequest, Logins, Receiver};
+pub use handle::Login;
+pub use logins::{LoginRequest, Logins, Receiver};
 pub use messages::{Internal, LoginMessage};
 
 #[cfg(test)]
