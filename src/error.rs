@@ -73,6 +73,12 @@ impl Error {
         Self(Arc::new(Inner { kind, message: message.into(), retry_after, source: None }))
     }
 
+    /// For tests that tell apart what no predicate does.
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
     /// Whether the same request may succeed later with nothing changed by the user: an outage, a
     /// rate limit, an overload, a restart.
     pub fn is_transient(&self) -> bool {
