@@ -1,10 +1,60 @@
-//! A supervised credential runtime.
+//! A supervised credential runtime: API keys and OAuth tokens that are alive at the moment of the
+//! call.
+//!
+//! A host makes one [`Runtime`], over a [`Vault`] and some providers. A [`User`] signs in, opens a
+//! [`Session`], and calls whatever provider is active in it:
+//!
+//! ```no_run
+//! use tokenward::{MasterKey, Runtime, Vault, catalog};
+//!
+//! # async fn example(key: String) -> Result<(), tokenward::Error> {
+//! let key_file = MasterKey::from_file("agent.key").create_if_missing();
+//! let runtime = Runtime::builder()
+//!     .vault(Vault::open("agent.vault").master_key(key_file))
+//!     .provider(catalog::anthropic())
+//!     .start()
+//!     .await?;
+//!
+//! let ada = runtime.user("ada");
+//! ada.sign_in("anthropic").with_api_key(key).await?;
+//!
+//! let session = ada.open_session().await?;
+//! session.use_provider("anthropic").await?;
+//! let reply = session.client().get("/v1/models").send().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Behind it, each credential is an actor under supervision. It renews its token before it expires,
+//! once for everybody who waits, and makes the new one durable before anyone sees it. Whoever
+//! holds a [`CredentialHandle`] reads the published [`Snapshot`] without a message.
+//!
+//! # Where to look
+//!
+//! - [`runtime`]: the builder, users, sign-ins, sessions. Start here.
+//! - [`http`]: authenticated requests; the headers alone are
+//!   [`Session::authentication`].
+//! - [`provider`]: what a provider is, as data and as a trait, and the [`catalog`].
+//! - [`vault`]: where everything is kept, and where the master key comes from.
+//! - [`event`]: what is reported, and [`Runtime::events`], where.
+//! - [`credential`], [`session`], [`login`]: the same as messages to actors.
+//! - [`supervision`]: the actor machinery, which knows nothing of credentials.
+//! - [`oauth`]: the protocol as a client, without actors.
+//! - [`config`]: settings from the environment.
+//! - `testing` (feature `testing`): simulated providers that break on command, and a clock that is
+//!   moved by hand.
+//!
+//! # Features
+//!
+//! - `testing`: the test kit. Nothing else depends on it.
 
 pub mod clock;
 pub mod config;
 pub mod credential;
 mod error;
 pub mod event;
+#[cfg(doctest)]
+mod guides;
 pub mod http;
 pub mod identity;
 pub mod login;

@@ -1,0 +1,25 @@
+//! The README and the guides as documentation tests, so that what they show compiles and runs.
+
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[doc = include_str!("../docs/getting-started.md")]
+struct GettingStarted;
+
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;
+
+#[doc = include_str!("../docs/messages.md")]
+struct Messages;
+
+#[doc = include_str!("../docs/providers.md")]
+struct Providers;
+
+#[doc = include_str!("../docs/vault-and-keys.md")]
+struct VaultAndKeys;
+
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;
+
+#[doc = include_str!("../docs/security-model.md")]
+struct SecurityModel;
