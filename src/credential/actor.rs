@@ -284,6 +284,12 @@ impl State {
         loop {
             let landed = self.cell.desk().landed.pop_front();
             let Some(Landed { flight, outcome }) = landed else { return };
+            debug!(
+                target: "tokenward::rotation",
+                step = "before-publication",
+                credential = %self.context.id,
+                generation = flight.base.0,
+            );
             self.step(Event::Renewed { base: flight.base, outcome }, None);
         }
     }
@@ -386,6 +392,10 @@ impl State {
     /// Publishes a new snapshot, unless nothing changed that anyone could see.
     fn publish(&self, evidence: Evidence) {
         let now = evidence.now;
+        if self.core.is_loading() {
+            // What an earlier incarnation published stands until the vault has been heard.
+            return;
+        }
         let old = self.cell.peek();
         let material = self.core.material();
         let (headers, refused) = match material.map(|material| self.headers(&old, material)) {
