@@ -12,7 +12,7 @@ use tokenward::identity::Method;
 use tokenward::oauth::Transport;
 use tokenward::provider::{
     AuthorizationRequest, CodeExchange, Failure, FailureClass, Grant, Provider, ProviderSpec,
-    Renewal, Revocation, RevocationOutcome, catalog,
+    Renewal, Revocation, RevocationOutcome, TokenInForce, catalog,
 };
 use tokenward::secret::Secret;
 
@@ -54,12 +54,26 @@ async fn exchange(spec: &ProviderSpec, redirect_uri: &str) -> Result<Grant, Fail
 
 async fn refresh(spec: &ProviderSpec) -> Result<Grant, Failure> {
     let token = Secret::new("rt-0");
-    let renewal = Renewal { method: Method::AuthorizationCode, refresh_token: Some(&token) };
+    let renewal =
+        Renewal { method: Method::AuthorizationCode, refresh_token: Some(&token), in_force: None };
+    spec.renew(&transport(), renewal).await
+}
+
+/// As [`refresh`], for a credential whose access token lives for ten minutes more.
+async fn refresh_in_force(spec: &ProviderSpec) -> Result<Grant, Failure> {
+    let (refresh, access_token) = (Secret::new("rt-0"), Secret::new("at-0"));
+    let expires_at = Some(Sources::system().now().after(Duration::from_mins(10)));
+    let renewal = Renewal {
+        method: Method::AuthorizationCode,
+        refresh_token: Some(&refresh),
+        in_force: Some(TokenInForce { access_token: &access_token, expires_at }),
+    };
     spec.renew(&transport(), renewal).await
 }
 
 async fn renew_client_credentials(spec: &ProviderSpec) -> Result<Grant, Failure> {
-    let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None };
+    let renewal =
+        Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
     spec.renew(&transport(), renewal).await
 }
 
@@ -397,4 +411,40 @@ async fn refusals_are_told_apart_on_the_wire() {
     let spec = orange().token_endpoint(recorder.url("/"));
     let failure = renew_client_credentials(&spec).await.expect_err("refused");
     assert_eq!(failure.class, FailureClass::Misconfigured);
+}
+
+#[tokio::test]
+async fn openai_may_renew_the_refresh_token_alone() {
+    let rotated = r#"{"refresh_token":"rt-2"}"#;
+    let replies = [rotated, GRANTED, "{}"].map(|body| Reply::json(200, body));
+    let recorder = Recorder::start(replies).await;
+    let spec = openai().token_endpoint(recorder.url("/"));
+
+    let grant = refresh_in_force(&spec).await.expect("a grant");
+    assert_eq!(grant.access_token, Secret::new("at-0"), "it stays in force");
+    assert_eq!(grant.refresh_token, Some(Secret::new("rt-2")), "and the new one is not lost");
+    let left = grant.lifetime.expect("what is left of its life");
+    assert!(left > Duration::from_mins(9) && left <= Duration::from_mins(10), "{left:?}");
+
+    let grant = refresh_in_force(&spec).await.expect("a grant");
+    assert_eq!(grant.access_token, Secret::new("at-1"));
+    assert_eq!(grant.lifetime, Some(Duration::from_hours(1)));
+
+    let failure = refresh_in_force(&spec).await.expect_err("nothing was granted");
+    assert_eq!(failure.class, FailureClass::Protocol);
+}
+
+#[tokio::test]
+async fn elsewhere_an_answer_without_an_access_token_makes_no_sense() {
+    let rotated = r#"{"refresh_token":"rt-2","token_type":"Bearer"}"#;
+    for spec in [anthropic(), catalog::google().client("desktop").client_secret("shh")] {
+        let recorder = Recorder::start([Reply::json(200, rotated)]).await;
+        let spec = spec.token_endpoint(recorder.url("/"));
+        let failure = refresh_in_force(&spec).await.expect_err("no access token");
+        assert_eq!(failure.class, FailureClass::Protocol, "{}", failure.reason);
+    }
+    let recorder = Recorder::start([Reply::json(200, rotated)]).await;
+    let spec = openai().token_endpoint(recorder.url("/"));
+    let failure = exchange(&spec, OPENAI_REDIRECT).await.expect_err("a sign-in needs one");
+    assert_eq!(failure.class, FailureClass::Protocol, "{}", failure.reason);
 }

@@ -59,7 +59,8 @@ async fn refresh(
     transport: &Transport,
     token: &Secret,
 ) -> Result<Grant, Failure> {
-    let renewal = Renewal { method: Method::AuthorizationCode, refresh_token: Some(token) };
+    let renewal =
+        Renewal { method: Method::AuthorizationCode, refresh_token: Some(token), in_force: None };
     spec.renew(transport, renewal).await
 }
 
@@ -145,7 +146,8 @@ async fn api_keys_are_accepted_in_shape_and_in_use() {
 async fn orange_grants_to_the_client_and_refuses_a_wrong_secret() {
     let provider = SimulatedProvider::orange().start().await.expect("a simulated provider");
     let (spec, transport) = (provider.spec(), transport());
-    let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None };
+    let renewal =
+        Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
     let grant = spec.renew(&transport, renewal).await.expect("a grant");
     assert_eq!(grant.lifetime, Some(Duration::from_mins(1)));
     assert_eq!(grant.refresh_token, None);

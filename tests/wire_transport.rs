@@ -30,12 +30,14 @@ fn spending_nothing(url: Url) -> ProviderSpec {
 
 async fn refresh(spec: &ProviderSpec, transport: &Transport) -> Result<Grant, Failure> {
     let token = Secret::new("canary-token");
-    let renewal = Renewal { method: Method::AuthorizationCode, refresh_token: Some(&token) };
+    let renewal =
+        Renewal { method: Method::AuthorizationCode, refresh_token: Some(&token), in_force: None };
     spec.renew(transport, renewal).await
 }
 
 async fn ask_again(spec: &ProviderSpec, transport: &Transport) -> Result<Grant, Failure> {
-    let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None };
+    let renewal =
+        Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
     spec.renew(transport, renewal).await
 }
 

@@ -11,7 +11,7 @@ use super::journal::{Journal, JournalError, Rotation};
 use super::lifecycle::{RenewalOutcome, Trouble};
 use super::material::Material;
 use super::messages::{Inner, ProviderMessage};
-use crate::provider::{Failure, FailureClass, Grant, Renewal, Revocation};
+use crate::provider::{Failure, FailureClass, Grant, Revocation};
 use crate::supervision::Handle;
 
 /// Everything a renewal needs.
@@ -51,7 +51,7 @@ impl Rotating {
         };
         self.reached("intent-durable");
         *sent = true;
-        let renewal = Renewal { method, refresh_token: self.material.refresh.as_ref() };
+        let renewal = self.material.renewal(method);
         let answer = self.context.provider.renew(&self.context.shared.transport, renewal).await;
         self.reached("response-received");
         match answer {

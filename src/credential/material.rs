@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::clock::Moment;
 use crate::identity::{Generation, Method};
-use crate::provider::Grant;
+use crate::provider::{Grant, Renewal, TokenInForce};
 use crate::secret::Secret;
 
 /// The material of one credential at one generation.
@@ -69,6 +69,12 @@ impl Material {
             scopes: grant.scopes,
             account: grant.account,
         }
+    }
+
+    /// What goes into a renewal of this material.
+    pub(crate) fn renewal(&self, method: Method) -> Renewal<'_> {
+        let in_force = TokenInForce { access_token: &self.access, expires_at: self.expires() };
+        Renewal { method, refresh_token: self.refresh.as_ref(), in_force: Some(in_force) }
     }
 
     /// What a renewal of this material was granted. What the answer left out stays in force.

@@ -19,6 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::jwt;
 use super::profile::{Client, ClientAuthentication, RequestProfile};
+use super::refresh::TokenInForce;
 use super::response::{self, Granted, Problem, Refusal, TokenBody, Verdict};
 use super::transport::{Answer, Transport, TransportError};
 use crate::clock::Moment;
@@ -44,7 +45,8 @@ pub(crate) struct TokenGrant {
     pub(crate) access_token: Secret,
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) id_token: Option<Secret>,
-    /// From `expires_in`, else from the `exp` claim of an access token that is a JWT.
+    /// From `expires_in`, else from the `exp` claim of an access token that is a JWT; what is left
+    /// of it where the old access token stays in force.
     pub(crate) lifetime: Option<Duration>,
     pub(crate) scopes: Option<Vec<String>>,
     /// Both clocks just before the request was sent.
@@ -155,10 +157,12 @@ impl Call {
         }
     }
 
-    /// Makes our own grant, or our own error, of what the oauth2 crate returned.
+    /// Makes our own grant, or our own error, of what the oauth2 crate returned. An answer without
+    /// an access token leaves the one `in_force`; where there is none, it is an error.
     pub(super) fn conclude(
         &self,
         result: Result<TokenBody, RequestTokenError<ExchangeError, BasicErrorResponse>>,
+        in_force: Option<TokenInForce<'_>>,
     ) -> Result<TokenGrant, ExchangeError> {
         let body = result.map_err(|error| match error {
             RequestTokenError::Request(error) => error,
@@ -176,11 +180,19 @@ impl Call {
             requested_at: self.transport.sources().now(),
             server_date: None,
         });
-        let lifetime = granted.lifetime.or_else(|| {
-            let now = server_date.unwrap_or(requested_at.wall);
-            claimed_lifetime(&granted.access_token, now)
-        });
-        let Granted { access_token, refresh_token, scopes, id_token, .. } = granted;
+        let Granted { access_token, lifetime, refresh_token, scopes, id_token } = granted;
+        let (access_token, lifetime) = match (access_token, in_force) {
+            (Some(token), _) => {
+                let now = server_date.unwrap_or(requested_at.wall);
+                let lifetime = lifetime.or_else(|| claimed_lifetime(&token, now));
+                (token, lifetime)
+            }
+            (None, Some(old)) => {
+                let left = old.expires_at.map(|expires| requested_at.until(expires));
+                (old.access_token.clone(), left)
+            }
+            (None, None) => return Err(Problem::AccessTokenMissing.into()),
+        };
         Ok(TokenGrant {
             access_token,
             refresh_token,

@@ -18,6 +18,6 @@ pub(crate) async fn request_client_credentials(
     // One scope value: the separator is the provider's, and may not be a space.
     let request = client.exchange_client_credentials().add_scopes(scope.map(Scope::new));
     let result = request.request_async(&call).await;
-    let grant = call.conclude(result)?;
+    let grant = call.conclude(result, None)?;
     Ok(TokenGrant { refresh_token: None, ..grant })
 }

@@ -40,5 +40,5 @@ pub(crate) async fn exchange_code(
         request = request.add_extra_param("state", exchange.state.expose());
     }
     let result = request.request_async(&call).await;
-    call.conclude(result)
+    call.conclude(result, None)
 }

@@ -19,6 +19,7 @@ pub use authorize::AuthorizationRequest;
 pub use exchange::CodeExchange;
 pub use pkce::Pkce;
 pub use profile::{BodyEncoding, ClientAuthentication, RequestProfile};
+pub use refresh::TokenInForce;
 pub use transport::{Limits, Transport};
 
 pub(crate) use authorize::authorization_url;

@@ -6,18 +6,30 @@ use zeroize::Zeroize as _;
 
 use super::call::{Call, ExchangeError, TokenEndpoint, TokenGrant};
 use super::transport::Transport;
+use crate::clock::Moment;
 use crate::secret::Secret;
 
-/// Spends a refresh token. The grant has no refresh token when the old one stays in force.
+/// An access token that stays in force where the answer to a refresh brings no new one.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenInForce<'a> {
+    /// The token.
+    pub access_token: &'a Secret,
+    /// When it expires; none when nobody knows.
+    pub expires_at: Option<Moment>,
+}
+
+/// Spends a refresh token. The grant has no refresh token when the old one stays in force; it has
+/// the access token `in_force` when the answer has a refresh token alone.
 pub(crate) async fn refresh(
     transport: &Transport,
     endpoint: TokenEndpoint<'_>,
     refresh_token: &Secret,
+    in_force: Option<TokenInForce<'_>>,
 ) -> Result<TokenGrant, ExchangeError> {
     let call = Call::new(transport, endpoint);
     let client = endpoint.client();
     let copy = RefreshToken::new(refresh_token.expose().to_owned());
     let result = client.exchange_refresh_token(&copy).request_async(&call).await;
     copy.into_secret().zeroize();
-    call.conclude(result)
+    call.conclude(result, in_force)
 }

@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::config::Problem;
 use crate::error::Error;
 use crate::identity::{Method, ProviderId};
-use crate::oauth::{AuthorizationRequest, CodeExchange, Transport};
+use crate::oauth::{AuthorizationRequest, CodeExchange, TokenInForce, Transport};
 use crate::secret::Secret;
 
 /// An exchange with a provider that is under way.
@@ -162,6 +162,9 @@ pub struct Renewal<'a> {
     pub method: Method,
     /// The refresh token, where the method has one.
     pub refresh_token: Option<&'a Secret>,
+    /// The access token that is to be renewed, where there is one: some providers leave it in
+    /// force when they renew a refresh token.
+    pub in_force: Option<TokenInForce<'a>>,
 }
 
 /// What goes into a revocation.

@@ -174,7 +174,9 @@ impl Provider for ProviderSpec {
                 }
                 (Method::AuthorizationCode | Method::DeviceCode, Some(token)) => {
                     let endpoint = self.token_endpoint_for(&self.oauth.refresh)?;
-                    let result = oauth::refresh(transport, endpoint, token).await;
+                    let keeps = self.oauth.refresh_may_keep_access_token;
+                    let in_force = renewal.in_force.filter(|_| keeps);
+                    let result = oauth::refresh(transport, endpoint, token, in_force).await;
                     self.granted(result, Spends::SingleUse)
                 }
                 (Method::AuthorizationCode | Method::DeviceCode, None) => Err(Failure::new(

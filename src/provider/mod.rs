@@ -20,4 +20,5 @@ pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, 
 
 pub use crate::oauth::{
     AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, RequestProfile,
+    TokenInForce,
 };

@@ -122,6 +122,9 @@ pub struct OAuthSpec {
     pub account_claim: Vec<String>,
     /// Whether an answer without a `token_type` is a bearer token all the same.
     pub assume_bearer: bool,
+    /// Whether the answer to a refresh may hold a refresh token alone. The access token then stays
+    /// in force for what is left of its life.
+    pub refresh_may_keep_access_token: bool,
 }
 
 /// One parameter of an authorization URL.
@@ -272,6 +275,7 @@ impl Default for OAuthSpec {
             issuer: None,
             account_claim: Vec::new(),
             assume_bearer: false,
+            refresh_may_keep_access_token: false,
         }
     }
 }

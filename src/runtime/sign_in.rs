@@ -55,7 +55,7 @@ impl SignIn {
         let runtime = &self.user.runtime;
         let credential = runtime.credential(&id).await?;
         let provider = runtime.0.credentials.provider(&id.provider)?;
-        let renewal = Renewal { method: id.method, refresh_token: None };
+        let renewal = Renewal { method: id.method, refresh_token: None, in_force: None };
         let transport = &runtime.0.credentials.shared().transport;
         let grant = provider.renew(transport, renewal).await?;
         credential.sign_in(SignInWith::Grant(grant)).await?;

@@ -53,6 +53,7 @@
 //! let renewal = Renewal {
 //!     method: Method::AuthorizationCode,
 //!     refresh_token: grant.refresh_token.as_ref(),
+//!     in_force: None,
 //! };
 //! let failure = spec.renew(&transport, renewal).await.expect_err("a rate limit");
 //! assert_eq!(failure.retry_after(), retry_after);
@@ -84,7 +85,7 @@
 //! # let transport = Transport::new(tokenward::clock::Sources::system())?;
 //! let renewal = tokio::spawn(async move {
 //!     // The code under test asks for a token here.
-//! #   let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None };
+//! #   let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
 //! #   spec.renew(&transport, renewal).await
 //! });
 //! gate.until_arrived(1).await;

@@ -190,6 +190,27 @@ async fn a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_renewal_without_a_new_access_token_keeps_the_old_one_and_the_new_refresh_token() {
+    let host = Host::start().await;
+    let credential = host.sign_in_openai("ada").await;
+    let first = credential.acquire().await.expect("a token");
+    let partial = Fault::RemoveField("access_token".to_owned());
+    host.openai.faults().on(Endpoint::Token).next(1, partial);
+
+    let kept = credential.refresh().await.expect("the refresh token was renewed");
+    assert_eq!(kept.generation(), Generation(2));
+    assert_eq!(kept.expires_at(), first.expires_at(), "the same token lives no longer");
+    let now = host.clock.sources().now();
+    assert_eq!(kept.headers(now), first.headers(now));
+
+    host.clock.advance(Duration::from_hours(2));
+    let renewed = credential.acquire().await.expect("renewed with the new refresh token");
+    assert_eq!(renewed.generation(), Generation(3));
+    assert_ne!(renewed.expires_at(), first.expires_at());
+    assert_eq!(host.openai.reused_refresh_tokens(), 0);
+}
+
+#[tokio::test]
 async fn a_renewal_for_another_account_is_refused() {
     let host = Host::start().await;
     let credential = host.sign_in_openai("ada").await;

@@ -19,6 +19,7 @@ pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24
 
 /// A token answer that grants something, checked member by member.
 pub(crate) struct TokenBody {
+    /// Empty when the answer has none; there is a refresh token then.
     access_token: AccessToken,
     token_type: Option<BasicTokenType>,
     lifetime: Option<Duration>,
@@ -30,7 +31,7 @@ pub(crate) struct TokenBody {
 /// What a token answer grants, in our own types.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
-    pub(crate) access_token: Secret,
+    pub(crate) access_token: Option<Secret>,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) scopes: Option<Vec<String>>,
@@ -41,11 +42,13 @@ impl TokenBody {
     /// Moves the tokens into secrets. A missing `token_type` is an error unless the provider is
     /// known to leave it out.
     pub(crate) fn into_granted(self, assume_bearer: bool) -> Result<Granted, Problem> {
-        if self.token_type.is_none() && !assume_bearer {
+        let access_token = Secret::from(self.access_token.into_secret());
+        let access_token = Some(access_token).filter(|token| !token.is_empty());
+        if access_token.is_some() && self.token_type.is_none() && !assume_bearer {
             return Err(Problem::TokenTypeMissing);
         }
         Ok(Granted {
-            access_token: Secret::from(self.access_token.into_secret()),
+            access_token,
             lifetime: self.lifetime,
             refresh_token: self.refresh_token.map(|token| Secret::from(token.into_secret())),
             scopes: self
@@ -129,21 +132,27 @@ impl<'de> Visitor<'de> for TokenBodyVisitor {
             }
         }
         let told = |problem: Problem| A::Error::custom(problem.as_str());
+        let refresh_token = refresh_token(refresh).map_err(told)?;
+        let access_token = access_token(access).map_err(told)?;
+        if access_token.secret().is_empty() && refresh_token.is_none() {
+            return Err(told(Problem::AccessTokenMissing));
+        }
         Ok(TokenBody {
-            access_token: access_token(access).map_err(told)?,
+            access_token,
             token_type: token_type(kind).map_err(told)?,
             lifetime: lifetime(&expires).map_err(told)?,
-            refresh_token: refresh_token(refresh).map_err(told)?,
+            refresh_token,
             scopes: scopes(scope),
             id_token: id.into_text().map(Secret::from),
         })
     }
 }
 
+/// Absent, null and empty all mean that there is none.
 fn access_token(value: Scalar) -> Result<AccessToken, Problem> {
     match value {
-        Scalar::Null => Err(Problem::AccessTokenMissing),
-        Scalar::Text(text) if text.is_empty() => Err(Problem::AccessTokenMissing),
+        Scalar::Null => Ok(AccessToken::new(String::new())),
+        Scalar::Text(text) if text.is_empty() => Ok(AccessToken::new(text)),
         Scalar::Text(text) if is_b64token(&text) => Ok(AccessToken::new(text)),
         _ => Err(Problem::AccessTokenUnusable),
     }

@@ -88,7 +88,7 @@ fn only_a_bearer_token_that_fits_a_header_is_taken() {
     for token in ["a", "sk-ant-oat01-x_Y-z", "ya29.a0/b+c~d", "eyJ.e30.sig", "YWJj=="] {
         let body = format!(r#"{{"access_token":"{token}","token_type":"bearer"}}"#);
         let read = grant(body.as_bytes()).map(|granted| granted.access_token);
-        assert_eq!(read, Ok(Secret::new(token)));
+        assert_eq!(read, Ok(Some(Secret::new(token))));
     }
     for (token, problem) in [
         ("null", Problem::AccessTokenMissing),
@@ -109,6 +109,19 @@ fn only_a_bearer_token_that_fits_a_header_is_taken() {
     }
     assert_eq!(grant(br#"{"access_token":"a"}"#), Err(Problem::TokenTypeMissing));
     assert_eq!(grant(br#"{"token_type":"Bearer"}"#), Err(Problem::AccessTokenMissing));
+}
+
+#[test]
+fn a_refresh_token_alone_is_an_answer_that_grants_no_access_token() {
+    for access in ["", r#""access_token":null,"#, r#""access_token":"","#] {
+        let granted = grant(format!(r#"{{{access}"refresh_token":"rt-2"}}"#).as_bytes());
+        let granted = granted.expect("a refresh token is worth keeping");
+        assert_eq!(granted.access_token, None);
+        assert_eq!(granted.refresh_token, Some(Secret::new("rt-2")));
+    }
+    for nothing in ["{}", r#"{"refresh_token":""}"#, r#"{"id_token":"e30.e30.c2ln"}"#] {
+        assert_eq!(grant(nothing.as_bytes()), Err(Problem::AccessTokenMissing), "{nothing}");
+    }
 }
 
 #[test]

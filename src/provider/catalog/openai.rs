@@ -66,6 +66,8 @@ pub fn openai() -> ProviderSpec {
             account_claim: texts(&["https://api.openai.com/auth", "chatgpt_account_id"]),
             // Its published answers name the tokens and not their type.
             assume_bearer: true,
+            // Every member of its answer to a refresh is optional.
+            refresh_may_keep_access_token: true,
             ..OAuthSpec::default()
         },
         errors: ErrorTable {
