@@ -154,6 +154,10 @@ impl<W> Flow<W> {
                 }
                 response
             }
+            // Such a code does not say who issued it (RFC 9207 §2.4).
+            Submission::Pasted(Pasted::Code { .. }) if self.terms.issuer.is_some() => {
+                return Err(Verdict::WrongAddress);
+            }
             // Without a state it is the verifier that binds the code to this sign-in: a code that
             // belongs to another one can not be exchanged (RFC 7636 §4.6).
             Submission::Pasted(Pasted::Code { code, state: None }) => return Ok(code),

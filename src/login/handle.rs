@@ -67,8 +67,9 @@ impl Login {
     /// # Errors
     ///
     /// [`Error::is_invalid_input`] when the text is no such thing or belongs to another sign-in;
-    /// this one still waits then, as it does after a [transient](Error::is_transient) failure.
-    /// Otherwise the sign-in is over, and [`Login::finished`] says the same.
+    /// this one still waits then, as it does when the provider could not be reached, which is
+    /// [transient](Error::is_transient). Otherwise the sign-in is over ([`Login::is_over`]), and
+    /// [`Login::finished`] says the same.
     pub async fn paste(&self, text: &str) -> Result<(), Error> {
         let text = Secret::new(text);
         let told = self.0.messages.ask(|reply| LoginMessage::Paste { text, reply }).await;

@@ -268,8 +268,18 @@ async fn a_code_that_could_not_be_sent_is_tried_again_with_the_same_page() {
 }
 
 #[tokio::test]
-async fn a_code_whose_fate_is_unknown_ends_the_sign_in() {
-    for fault in [Fault::LostAnswer, Fault::TornJson, Fault::Html200, Fault::Garbage, Fault::Huge] {
+async fn a_code_that_was_sent_in_vain_ends_the_sign_in_and_is_not_sent_again() {
+    let refused = r#"{"error":{"code":"token_exchange_failed"}}"#.to_owned();
+    for fault in [
+        Fault::LostAnswer,
+        Fault::TornJson,
+        Fault::Html200,
+        Fault::Garbage,
+        Fault::Huge,
+        Fault::Status(503, String::new()),
+        Fault::Status(400, refused),
+        Fault::RateLimited { retry_after: None },
+    ] {
         let house = House::new().await;
         let openai = house.openai().await;
         openai.faults().on(Endpoint::Token).next(1, fault.clone());
@@ -278,6 +288,7 @@ async fn a_code_whose_fate_is_unknown_ends_the_sign_in() {
         assert_eq!(status, 502, "{fault}");
         let error = login.finished().await.expect_err("failed");
         assert!(error.to_string().contains("could not be exchanged"), "{error}");
+        assert!(!error.to_string().contains("same code"), "{error}");
         assert_eq!(openai.token_requests(), 1, "{fault}: never sent twice");
         assert_eq!(house.stored(), 0);
     }

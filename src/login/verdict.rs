@@ -99,7 +99,8 @@ pub(super) fn mixed_up() -> Error {
 fn wrong_address() -> Error {
     Error::new(
         ErrorKind::InvalidInput,
-        "this is not the address at which this sign-in ends, copy the one the browser shows last",
+        "this is not the address at which this sign-in ends, copy the whole one that the browser \
+         shows last",
     )
 }
 
@@ -118,18 +119,22 @@ pub(super) fn refused(refusal: &Refusal) -> Error {
     Error::new(kind, format!("the provider refused the sign-in: {refusal}, {advice}"))
 }
 
-/// Whether the code was surely not spent: the request never reached the provider, or the provider
-/// put it off.
+/// Whether the same code may be handed in again: it was not sent. One that was is not sent a second
+/// time whatever the answer said, since a server may take that for theft and revoke what it granted
+/// (RFC 6749 §4.1.2).
 pub(super) fn may_try_again(failure: &Failure) -> bool {
-    matches!(failure.class, FailureClass::Transient { .. } | FailureClass::RateLimited { .. })
+    !failure.sent && matches!(failure.class, FailureClass::Transient { .. })
 }
 
 /// A failed exchange, by what can be done about it.
 pub(super) fn not_exchanged(failure: &Failure) -> Error {
     let (kind, advice) = match failure.class {
-        FailureClass::Transient { .. } => (ErrorKind::Transient, "try the same code again"),
+        FailureClass::Transient { .. } if may_try_again(failure) => {
+            (ErrorKind::Transient, "try the same code again")
+        }
+        FailureClass::Transient { .. } => (ErrorKind::Transient, "start the sign-in again"),
         FailureClass::RateLimited { .. } => {
-            (ErrorKind::RateLimited, "try the same code again later")
+            (ErrorKind::RateLimited, "start the sign-in again later")
         }
         FailureClass::ReauthorizationRequired => {
             (ErrorKind::ReauthorizationRequired, "start the sign-in again")

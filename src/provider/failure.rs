@@ -13,6 +13,9 @@ pub struct Failure {
     pub class: FailureClass,
     /// What happened, for people: status and error code, never a body, never a secret.
     pub reason: String,
+    /// Whether the provider may have received the request. An authorization code that was sent is
+    /// never sent again, whatever the answer was.
+    pub sent: bool,
 }
 
 /// What a failure means for the credential's life.
@@ -51,9 +54,15 @@ impl FailureClass {
 }
 
 impl Failure {
-    /// A failure of `class`, explained by `reason`.
+    /// A failure of `class`, explained by `reason`, of a request that may have been received.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self { class, reason: reason.into(), sent: true }
+    }
+
+    /// The same of a request that the provider can not have received.
+    #[must_use]
+    pub fn not_sent(self) -> Self {
+        Self { sent: false, ..self }
     }
 
     /// What the provider asked for by `Retry-After`.

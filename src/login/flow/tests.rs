@@ -51,11 +51,15 @@ fn grant() -> Grant {
     }
 }
 
+const TRANSIENT: FailureClass = FailureClass::Transient { retry_after: None };
+
 fn failed(class: FailureClass) -> Result<Grant, Failure> {
     Err(Failure::new(class, "it did not work"))
 }
 
-const NOT_SENT: FailureClass = FailureClass::Transient { retry_after: None };
+fn not_sent() -> Failure {
+    Failure::new(TRANSIENT, "nobody there").not_sent()
+}
 
 /// Effects as short words, for whole comparisons.
 fn words(effects: &[Effect<u32>]) -> Vec<String> {
@@ -150,10 +154,21 @@ fn an_answer_from_another_issuer_ends_the_sign_in_and_its_code_goes_nowhere() {
 }
 
 #[test]
+fn where_the_issuer_has_to_be_named_a_bare_code_is_not_enough() {
+    let mut flow = flow();
+    flow.terms.issuer = Some("https://idp.example".to_owned());
+    for text in ["abc".to_owned(), format!("abc#{STATE}")] {
+        assert_eq!(step(&mut flow, pasted(&text, 1)), ["tell 1 WrongAddress"]);
+    }
+    let address = format!("?code=abc&state={STATE}&iss=https://idp.example");
+    assert_eq!(step(&mut flow, pasted(&address, 2)), ["exchange 1 abc"]);
+}
+
+#[test]
 fn a_code_that_was_not_sent_may_be_tried_again() {
     let mut flow = flow();
     step(&mut flow, pasted("abc", 1));
-    let effects = step(&mut flow, Event::Exchanged { attempt: 1, result: failed(NOT_SENT) });
+    let effects = step(&mut flow, Event::Exchanged { attempt: 1, result: Err(not_sent()) });
     assert_eq!(effects, ["tell 1 TryAgain"]);
     assert_eq!(step(&mut flow, pasted("abc", 2)), ["exchange 2 abc"]);
     let late = Event::Exchanged { attempt: 1, result: Ok(grant()) };
@@ -161,12 +176,14 @@ fn a_code_that_was_not_sent_may_be_tried_again() {
 }
 
 #[test]
-fn a_code_that_may_be_spent_ends_the_sign_in() {
+fn a_code_that_was_sent_in_vain_ends_the_sign_in() {
     for (class, kind) in [
         (FailureClass::ReauthorizationRequired, "ReauthorizationRequired"),
         (FailureClass::Misconfigured, "Configuration"),
         (FailureClass::Protocol, "Protocol"),
         (FailureClass::Uncertain, "Uncertain"),
+        (TRANSIENT, "Transient"),
+        (FailureClass::RateLimited { retry_after: None }, "RateLimited"),
     ] {
         let mut flow = flow();
         step(&mut flow, pasted("abc", 1));
@@ -180,7 +197,7 @@ fn a_sign_in_expires_while_it_waits_for_the_user_only() {
     let mut flow = flow();
     step(&mut flow, pasted("abc", 1));
     assert!(step(&mut flow, Event::DeadlineReached).is_empty(), "the provider is being asked");
-    let result = failed(NOT_SENT);
+    let result = Err(not_sent());
     let effects = flow.step(Event::Exchanged { attempt: 1, result }, at(600));
     assert_eq!(words(&effects), ["finish Expired", "tell 1 Failed"]);
 
@@ -224,7 +241,7 @@ fn cancelling_ends_a_sign_in_until_its_grant_exists() {
 enum Act {
     Redirect { right_state: bool, refuses: bool },
     Paste(&'static str),
-    ExchangeEnds { late: bool, how: Option<FailureClass> },
+    ExchangeEnds { late: bool, how: Option<Failure> },
     StoreEnds { how: Option<ErrorKind> },
     Deadline,
     Cancel,
@@ -232,11 +249,13 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let class = prop::option::of(prop::sample::select(vec![
-        NOT_SENT,
-        FailureClass::RateLimited { retry_after: None },
-        FailureClass::ReauthorizationRequired,
-        FailureClass::Uncertain,
+    let sent = |class| Failure::new(class, "it did not work");
+    let failure = prop::option::of(prop::sample::select(vec![
+        not_sent(),
+        sent(TRANSIENT),
+        sent(FailureClass::RateLimited { retry_after: None }),
+        sent(FailureClass::ReauthorizationRequired),
+        sent(FailureClass::Uncertain),
     ]));
     let kind = prop::option::of(prop::sample::select(vec![
         ErrorKind::Interrupted,
@@ -248,7 +267,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             (any::<bool>(), prop::bool::weighted(0.1))
                 .prop_map(|(right_state, refuses)| Act::Redirect { right_state, refuses }),
             text.prop_map(Act::Paste),
-            (prop::bool::weighted(0.1), class)
+            (prop::bool::weighted(0.1), failure)
                 .prop_map(|(late, how)| Act::ExchangeEnds { late, how }),
             kind.prop_map(|how| Act::StoreEnds { how }),
             Just(Act::Deadline),
@@ -308,12 +327,12 @@ proptest! {
                 }
                 Act::ExchangeEnds { late, how } => {
                     let Some(attempt) = seen.exchanging else { continue };
-                    let result = how.map_or_else(|| Ok(grant()), failed);
+                    let result = how.map_or_else(|| Ok(grant()), Err);
                     if late {
                         Event::Exchanged { attempt: attempt - 1, result }
                     } else {
                         seen.exchanging = None;
-                        seen.spent = result.as_ref().err().is_none_or(|error| !may_try_again(error));
+                        seen.spent = result.as_ref().err().is_none_or(|error| error.sent);
                         Event::Exchanged { attempt, result }
                     }
                 }

@@ -145,11 +145,16 @@ pub(super) enum Spends {
 /// What it means for a credential that an exchange failed.
 pub(super) fn failure(table: &ErrorTable, error: &ExchangeError, spends: Spends) -> Failure {
     match error {
-        ExchangeError::NotSent(reason) => Failure::new(FailureClass::Misconfigured, reason),
+        ExchangeError::NotSent(reason) => {
+            Failure::new(FailureClass::Misconfigured, reason).not_sent()
+        }
+        ExchangeError::Unreached(reason) => {
+            Failure::new(FailureClass::Transient { retry_after: None }, reason).not_sent()
+        }
         ExchangeError::Ambiguous(reason) if spends == Spends::SingleUse => {
             Failure::new(FailureClass::Uncertain, reason)
         }
-        ExchangeError::Unreached(reason) | ExchangeError::Ambiguous(reason) => {
+        ExchangeError::Ambiguous(reason) => {
             Failure::new(FailureClass::Transient { retry_after: None }, reason)
         }
         ExchangeError::Malformed(reason) => Failure::new(FailureClass::Protocol, *reason),
