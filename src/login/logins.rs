@@ -64,6 +64,8 @@ struct Shared {
     timekeeper: Timekeeper,
     sources: Sources,
     events: EventBus,
+    /// Held while one begins, so that those that begin at once are counted too.
+    beginning: tokio::sync::Mutex<()>,
     /// Those that are over are removed when the next one begins.
     pending: Mutex<BTreeMap<LoginId, Login>>,
 }
@@ -82,8 +84,15 @@ impl Logins {
         events: EventBus,
     ) -> Result<Self, Error> {
         let supervisor = under.start_supervisor("logins").await?;
-        let pending = Mutex::default();
-        Ok(Self(Arc::new(Shared { supervisor, transport, timekeeper, sources, events, pending })))
+        Ok(Self(Arc::new(Shared {
+            supervisor,
+            transport,
+            timekeeper,
+            sources,
+            events,
+            beginning: tokio::sync::Mutex::default(),
+            pending: Mutex::default(),
+        })))
     }
 
     /// Begins a sign-in by authorization code. It is over after ten minutes.
@@ -96,6 +105,7 @@ impl Logins {
     /// address at which the browser could end.
     pub async fn begin(&self, request: LoginRequest) -> Result<Login, Error> {
         let LoginRequest { user, provider, label, receiver, sink } = request;
+        let _beginning = self.0.beginning.lock().await;
         if self.pending(&user).len() >= MOST_PENDING {
             return Err(too_many());
         }

@@ -435,6 +435,16 @@ async fn a_user_has_a_limited_number_of_sign_ins_pending() {
 }
 
 #[tokio::test]
+async fn the_limit_holds_when_sign_ins_begin_at_once() {
+    let house = House::new().await;
+    let openai = house.openai().await;
+    let begun = (0..40).map(|_| house.logins.begin(house.request(openai.spec())));
+    let begun = futures_util::future::join_all(begun).await;
+    assert_eq!(begun.iter().filter(|login| login.is_ok()).count(), 16);
+    assert_eq!(house.logins.pending(&ada()).len(), 16);
+}
+
+#[tokio::test]
 async fn nothing_secret_is_shown() {
     let mut house = House::new().await;
     let openai = SimulatedProvider::openai().sources(house.clock.sources()).canary("canary");
