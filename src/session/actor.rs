@@ -242,6 +242,10 @@ impl Manager {
         let loaded: HashSet<_> = stored.iter().map(|stored| stored.session.id.clone()).collect();
         self.is.board.retain(&loaded);
         let effects = self.table.load(stored, self.is.sources.now());
+        // What an incarnation before this one heard of and did not get to write.
+        for (session, at) in self.is.board.last_uses() {
+            self.table.touched(&session, at);
+        }
         self.carry_out(effects);
         let waiting = std::mem::replace(&mut self.loading, Loading::Done);
         // What expired while nobody was there is cleaned up at once.

@@ -77,6 +77,13 @@ impl Board {
         self.cells().iter().filter_map(news).collect()
     }
 
+    /// The last uses of all sessions, news or not.
+    pub(super) fn last_uses(&self) -> Vec<(SessionId, Moment)> {
+        let last =
+            |(session, cell): (&SessionId, &Arc<Cell>)| (session.clone(), cell.activity.last());
+        self.cells().iter().map(last).collect()
+    }
+
     // Nothing between two changes of the map can panic, so a poisoned one is whole.
     fn cells(&self) -> RwLockReadGuard<'_, HashMap<SessionId, Arc<Cell>>> {
         self.cells.read().unwrap_or_else(PoisonError::into_inner)

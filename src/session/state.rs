@@ -22,7 +22,7 @@ pub struct SessionPolicy {
     /// A session that was not used for this long has expired.
     pub timeout: Duration,
     /// How often expired sessions are cleaned up and new activity is written. After a crash of
-    /// the process, a session's last activity may be this much too early.
+    /// the whole process, a session's last activity may be this much too early.
     pub sweep_every: Duration,
 }
 

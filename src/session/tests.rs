@@ -147,6 +147,25 @@ async fn sessions_survive_a_crash_of_the_manager_and_so_do_their_handles() {
 }
 
 #[tokio::test]
+async fn activity_that_was_not_written_survives_a_crash_of_the_manager() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let process = Process::start(directory.path(), start()).await;
+    let ada = user("ada");
+    let session = process.sessions.open(&ada).await.expect("a session");
+    process.clock.advance(Duration::from_secs(50));
+    session.enter().expect("usable");
+    process.sessions.list(&ada).await.expect("the manager hears of it");
+    assert!(process.root.crash_child("sessions").await);
+    process.sessions.list(&ada).await.expect("a new manager");
+
+    // On the wall clock alone, as in a sleeping machine: no sweep in between.
+    process.clock.suspend(Duration::from_hours(24) - Duration::from_secs(10));
+    let found = process.sessions.attach(&ada, session.view().id()).await;
+    assert!(found.is_ok_and(|found| found.enter().is_ok()), "used less than 24 hours ago");
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn requests_that_a_crash_interrupts_leave_what_is_seen_equal_to_what_is_durable() {
     let directory = tempfile::tempdir().expect("a directory");
     let process = Process::start(directory.path(), start()).await;
