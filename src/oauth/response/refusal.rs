@@ -17,7 +17,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// Whether the body was a JSON object, so that the endpoint itself is likely to have written it.
     pub(crate) json: bool,
-    /// `error.code`, or `error` when it is text, or `code`, or `error.type`; in lower case.
+    /// `error.code`, or `error` when it is text, or `code`, or `error.type`, as it came.
     pub(crate) code: Option<String>,
     /// The description, in lower case. It is compared, never shown.
     pub(crate) description: Option<String>,
@@ -31,8 +31,8 @@ impl Refusal {
         Self { status, json: false, code: None, description: None, retry_after: None }
     }
 
-    /// The code when it can not be anything but a code: a token has digits or capitals, or is
-    /// longer.
+    /// The code when it can not be anything but a code: a token that a server echoes has digits or
+    /// capitals, or is longer.
     pub(crate) fn printable_code(&self) -> Option<&str> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
         self.code.as_deref().filter(|code| code.len() <= 40 && code.bytes().all(plain))
@@ -113,7 +113,7 @@ impl ErrorMembers {
         Refusal {
             status,
             json: true,
-            code: code.map(|code| code.to_ascii_lowercase()),
+            code,
             description: description.into_text().map(|text| text.to_ascii_lowercase()),
             retry_after: None,
         }

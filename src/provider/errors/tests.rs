@@ -28,6 +28,7 @@ fn the_standard_table() {
     let table = ErrorTable::default();
     for (status, code, class) in [
         (400, "invalid_grant", REAUTHORIZE),
+        (400, "Invalid_GRANT", REAUTHORIZE),
         (401, "invalid_grant", REAUTHORIZE),
         (200, "invalid_grant", REAUTHORIZE),
         (401, "invalid_client", MISCONFIGURED),
