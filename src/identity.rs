@@ -296,7 +296,7 @@ macro_rules! random_id {
                 if text.len() == 43 && text.bytes().all(plain) {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(NameError { what: $what, problem: "is not 43 characters of base64url" })
+                    Err(NameError { what: $what, problem: "is not 43 characters of base64url, copy the whole id" })
                 }
             }
         }

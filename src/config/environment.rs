@@ -171,8 +171,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn endpoint(&mut self, name: &str) -> Option<Url> {
         match Url::parse(&self.text(name)?) {
             Ok(url) if may_carry_secrets(&url) => Some(url),
-            Ok(_) => self.refuse(name, "is not an https url, and plain text is for loopback alone"),
-            Err(error) => self.refuse(name, &format!("is not a url: {error}")),
+            Ok(_) => {
+                self.refuse(name, "is not an https url, use one: plain text is for loopback alone")
+            }
+            Err(error) => self.refuse(name, &format!("is not a url, correct it: {error}")),
         }
     }
 
@@ -180,14 +182,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         match self.text(name)?.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
             "false" | "0" | "no" | "off" => Some(false),
-            _ => self.refuse(name, "is neither true nor false"),
+            _ => self.refuse(name, "is neither true nor false, set one of them"),
         }
     }
 
     fn minutes(&mut self, name: &str) -> Option<Duration> {
         match self.text(name)?.parse::<u64>() {
             Ok(minutes @ 1..=LONGEST_THRESHOLD_MINUTES) => Some(Duration::from_secs(minutes * 60)),
-            _ => self.refuse(name, "is not a whole number of minutes from 1 to 1440"),
+            _ => self.refuse(name, "is not a whole number of minutes, set one from 1 to 1440"),
         }
     }
 

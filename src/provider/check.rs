@@ -9,6 +9,9 @@ use crate::config::{Problem, may_carry_secrets};
 use crate::identity::Method;
 use crate::oauth::ClientAuthentication;
 
+const NO_ENDPOINT: &str =
+    "is not an https url, use one: plain text is for this machine's loopback address alone";
+
 impl ProviderSpec {
     /// Everything that is wrong with this data. A missing client id is not: the methods that need
     /// one say so when they are used.
@@ -19,7 +22,10 @@ impl ProviderSpec {
         }
         for method in [Method::DeviceCode, Method::JwtBearer] {
             if self.methods.contains(&method) {
-                found.add("methods", &format!("names {method}, which data can not do yet"));
+                found.add(
+                    "methods",
+                    &format!("names {method}, which data can not do yet, leave it out"),
+                );
             }
         }
         found.endpoint("base_url", Some(&self.base_url));
@@ -50,20 +56,29 @@ impl ProviderSpec {
         found.endpoint("oauth.token_endpoint", oauth.token_endpoint.as_ref());
         found.endpoint("oauth.revocation_endpoint", oauth.revocation_endpoint.as_ref());
         if tokens && oauth.token_endpoint.is_none() {
-            found.add("oauth.token_endpoint", "is missing, the methods offered need it");
+            found.add("oauth.token_endpoint", "is missing, set it: the methods offered need it");
         }
         if browser && oauth.authorization_endpoint.is_none() {
-            found.add("oauth.authorization_endpoint", "is missing, authorization-code needs it");
+            found.add(
+                "oauth.authorization_endpoint",
+                "is missing, set it: authorization-code needs it",
+            );
         }
         if browser && oauth.redirect.is_none() {
-            found.add("oauth.redirect", "is missing, authorization-code needs it");
+            found.add("oauth.redirect", "is missing, set it: authorization-code needs it");
         }
         if let Some(redirect) = &oauth.redirect {
             if !["localhost", "127.0.0.1"].contains(&redirect.host.as_str()) {
-                found.add("oauth.redirect.host", "is neither localhost nor 127.0.0.1");
+                found.add("oauth.redirect.host", "is neither localhost nor 127.0.0.1, use one");
             }
-            if !redirect.path.starts_with('/') {
-                found.add("oauth.redirect.path", "does not begin with a slash");
+            if !redirect.path.starts_with('/') || redirect.path.contains(['?', '#']) {
+                let text = "is not a path alone, begin it with a slash and leave out `?` and `#`";
+                found.add("oauth.redirect.path", text);
+            }
+            // The code comes back there.
+            let manual = redirect.manual.as_deref().map(Url::parse);
+            if manual.is_some_and(|url| !url.is_ok_and(|url| may_carry_secrets(&url))) {
+                found.add("oauth.redirect.manual", NO_ENDPOINT);
             }
         }
         let known = ["client_id", "redirect_uri", "scope", "code_challenge", "state"];
@@ -75,22 +90,33 @@ impl ProviderSpec {
         }
         for needed in ["{client_id}", "{redirect_uri}", "{code_challenge}", "{state}"] {
             if browser && !oauth.authorization.iter().any(|it| it.value.contains(needed)) {
-                found.add("oauth.authorization", &format!("has no parameter with {needed}"));
+                found.add(
+                    "oauth.authorization",
+                    &format!("has no parameter with {needed}, add one"),
+                );
             }
         }
-        let profiles =
-            [("exchange", &oauth.exchange, browser), ("refresh", &oauth.refresh, browser)];
+        let client = self.methods.contains(&Method::ClientCredentials);
+        let profiles = [
+            ("exchange", &oauth.exchange, browser),
+            ("refresh", &oauth.refresh, browser),
+            ("client_credentials", &oauth.client_credentials, client),
+        ];
         for (name, profile, used) in profiles {
             let silent = !profile.fields.is_empty() && !profile.fields.iter().any(is_client_secret);
             if used && silent && oauth.client_authentication == ClientAuthentication::Post {
                 let setting = format!("oauth.{name}.fields");
-                found.add(&setting, "lacks client_secret, which the post authentication needs");
+                found
+                    .add(&setting, "lacks client_secret, add it: the post authentication needs it");
             }
         }
         if oauth.client_authentication == ClientAuthentication::None
             && oauth.client_secret.is_some()
         {
-            found.add("oauth.client_authentication", "is none although there is a client secret");
+            found.add(
+                "oauth.client_authentication",
+                "is none although there is a client secret, use post or basic",
+            );
         }
     }
 }
@@ -112,7 +138,7 @@ impl Findings<'_> {
 
     fn endpoint(&mut self, setting: &str, url: Option<&Url>) {
         if url.is_some_and(|url| !may_carry_secrets(url)) {
-            self.add(setting, "is not an https url, and plain text is for loopback alone");
+            self.add(setting, NO_ENDPOINT);
         }
     }
 
@@ -120,11 +146,14 @@ impl Findings<'_> {
         let values = ["secret", "user_agent", "version"].map(|name| (name, ""));
         for header in headers {
             if HeaderName::from_bytes(header.name.as_bytes()).is_err() {
-                self.add(setting, &format!("`{}` is no header name", header.name));
+                self.add(setting, &format!("`{}` is no header name, correct it", header.name));
             }
             match render(&header.value, &values) {
                 Ok(text) if HeaderValue::from_str(&text).is_ok() => {}
-                Ok(_) => self.add(setting, &format!("{}: not a header value", header.name)),
+                Ok(_) => self.add(
+                    setting,
+                    &format!("{}: its value holds a control character, remove it", header.name),
+                ),
                 Err(error) => self.add(setting, &format!("{}: {error}", header.name)),
             }
         }
@@ -135,7 +164,7 @@ impl Findings<'_> {
 mod tests {
     use super::*;
     use crate::identity::ProviderId;
-    use crate::provider::{Parameter, catalog};
+    use crate::provider::{Parameter, RedirectRules, catalog};
 
     #[test]
     fn the_catalogue_has_no_problems() {
@@ -143,6 +172,32 @@ mod tests {
         {
             assert_eq!(spec.problems(), [], "{}", spec.id);
         }
+    }
+
+    #[test]
+    fn a_code_comes_back_to_this_machine_or_by_https() {
+        let settings = |change: fn(&mut RedirectRules)| {
+            let mut spec = catalog::anthropic();
+            change(spec.oauth.redirect.as_mut().expect("the preset has one"));
+            spec.problems().into_iter().map(|problem| problem.setting).collect::<Vec<_>>()
+        };
+        assert_eq!(settings(|it| it.host = "0.0.0.0".to_owned()), ["oauth.redirect.host"]);
+        assert_eq!(settings(|it| it.path = "/a?b".to_owned()), ["oauth.redirect.path"]);
+        for manual in ["http://code.example/", "code", "javascript:alert(1)"] {
+            let mut spec = catalog::anthropic();
+            let rules = spec.oauth.redirect.as_mut().expect("the preset has one");
+            rules.manual = Some(manual.to_owned());
+            assert_eq!(spec.problems().len(), 1, "{manual}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_no_request_would_carry_is_found() {
+        let mut spec = catalog::orange().client("id").client_secret("secret");
+        spec.oauth.client_authentication = ClientAuthentication::Post;
+        let problems = spec.problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].setting, "oauth.client_credentials.fields");
     }
 
     #[test]
