@@ -12,17 +12,18 @@ use tracing::{debug, error};
 
 use super::cell::{Cell, Landed};
 use super::flight::Rotating;
-use super::journal::{Contents, Journal, JournalError};
+use super::journal::{Contents, JournalError};
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
 use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
+use super::records::{Records, Stored, overtaken};
 use super::schedule::Usable;
 use super::snapshot::Snapshot;
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Generation, Method};
 use crate::oauth::Transport;
-use crate::provider::{Provider, Revocation, RevocationOutcome};
+use crate::provider::Provider;
 use crate::supervision::{Alarm, ChildSpec, EventBus, Handle, Reply, Timekeeper};
 use crate::vault::VaultHandle;
 
@@ -73,6 +74,8 @@ struct State {
     cell: Arc<Cell>,
     handle: Handle<ProviderMessage>,
     core: Lifecycle,
+    /// The material whose headers the published snapshot has.
+    published: Option<Arc<Material>>,
     alarm: Alarm,
     waiting: Vec<Reply<Answer>>,
     inspecting: Vec<Reply<Arc<Snapshot>>>,
@@ -97,6 +100,7 @@ impl ProviderActor {
             cell,
             handle,
             core,
+            published: None,
             alarm,
             waiting: Vec::new(),
             inspecting: Vec::new(),
@@ -123,6 +127,7 @@ impl ProviderActor {
             ProviderMessage::Invalidate { reply } => state.step(Event::Invalidate, Some(reply)),
             ProviderMessage::SignIn { with, reply } => state.sign_in(with, reply),
             ProviderMessage::SignOut { reply } => {
+                state.cell.desk().sign_out();
                 state.signing_out = Some(reply);
                 state.step(Event::SignOut, None);
             }
@@ -139,29 +144,23 @@ impl State {
             Inner::Loaded(contents) => self.loaded(contents),
             Inner::Deadline => self.step(Event::Deadline, None),
             Inner::LookAtTheDesk => self.look_at_the_desk(),
-            Inner::Stored { material, unsaved, reply } => {
+            Inner::SignedIn { outcome: Ok(Stored { material, unsaved }), reply } => {
                 let generation = material.generation;
                 self.step(Event::SignedIn { material, unsaved }, None);
                 let in_force = self.core.material().map(|material| material.generation);
-                let answer = if in_force == Some(generation) {
-                    Ok(generation)
-                } else {
-                    Err(Error::new(
-                        ErrorKind::Interrupted,
-                        "a later sign-in or sign-out overtook this one",
-                    ))
-                };
+                let answer =
+                    if in_force == Some(generation) { Ok(generation) } else { Err(overtaken()) };
                 let _ = reply.send(answer);
             }
-            Inner::NotStored { error, reply } => {
+            Inner::SignedIn { outcome: Err(error), reply } => {
                 let _ = reply.send(Err(error));
             }
             Inner::Saved { generation, result } => {
                 self.step(Event::Saved { generation, result }, None);
             }
-            Inner::Erased { result, revoked, reply } => {
+            Inner::Erased { generation, result, revoked, reply } => {
                 let stored = result.clone().map_err(|error| error.to_string());
-                self.step(Event::Erased { result: stored, revoked }, None);
+                self.step(Event::Erased { generation, result: stored, revoked }, None);
                 if let Some(reply) = reply {
                     let _ = reply.send(result.map(|()| SignedOut { revoked }));
                 }
@@ -200,14 +199,11 @@ impl State {
             Effect::Load => self.load(),
             Effect::Renew { material, in_doubt } => self.renew(material, in_doubt),
             Effect::Save { material } => self.save(material),
-            Effect::Erase { material } => self.erase(material),
+            Effect::Erase { generation, material } => self.erase(generation, material),
             Effect::Remember { generation, trouble } => {
-                let journal = self.journal();
-                self.context.shared.tasks.spawn(async move {
-                    if let Err(error) = journal.remember(generation, &trouble).await {
-                        debug!(%error, "a back-off could not be remembered");
-                    }
-                });
+                let records = self.records();
+                let remembering = async move { records.remember(generation, &trouble).await };
+                self.context.shared.tasks.spawn(remembering);
             }
             Effect::Park => self.waiting.extend(caller.take()),
             Effect::Answer(answer) => {
@@ -226,14 +222,10 @@ impl State {
     }
 
     fn load(&self) {
-        let (journal, cell) = (self.journal(), self.cell.clone());
-        let (handle, sources) = (self.handle.clone(), self.context.shared.sources.clone());
+        let (records, handle) = (self.records(), self.handle.clone());
         // Not tracked: a shutdown does not wait for a read.
         tokio::spawn(async move {
-            // A sign-in or sign-out that an earlier incarnation began ends first.
-            let writing = cell.writing.lock().await;
-            let contents = journal.load(sources.now()).await;
-            drop(writing);
+            let contents = records.load().await;
             handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
         });
     }
@@ -296,15 +288,8 @@ impl State {
 
     fn renew(&self, material: Arc<Material>, in_doubt: bool) {
         let flight = self.cell.desk().take_off(material.generation, in_doubt);
-        Rotating {
-            context: self.context.clone(),
-            cell: self.cell.clone(),
-            handle: self.handle.clone(),
-            journal: self.journal(),
-            material,
-            flight,
-        }
-        .start();
+        let (records, handle) = (self.records(), self.handle.clone());
+        Rotating { records, handle, material, flight }.start();
     }
 
     fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
@@ -322,75 +307,39 @@ impl State {
             let _ = reply.send(Err(error));
             return;
         }
-        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
-        let sources = self.context.shared.sources.clone();
-        let seen = self.core.generation();
+        let (records, handle) = (self.records(), self.handle.clone());
+        let (begun, seen) = (self.cell.desk().era(), self.core.generation());
         self.context.shared.tasks.spawn(async move {
-            let _writing = cell.writing.lock().await;
-            let now = sources.now();
-            let make = |generation| match &with {
-                SignInWith::ApiKey(key) => Material::api_key(key.clone(), generation, now),
-                SignInWith::Grant(grant) => Material::granted(grant.clone(), generation),
-            };
-            let message = match journal.replace(seen, make, now).await {
-                Ok(material) => {
-                    cell.desk().sign_in(None);
-                    Inner::Stored { material: Arc::new(material), unsaved: None, reply }
-                }
-                Err((_, error)) if is_key => {
-                    // The user has the key still; nothing is lost by saying no.
-                    Inner::NotStored { error: unwritable(&error), reply }
-                }
-                Err((material, error)) => {
-                    let material = Arc::new(material);
-                    cell.desk().sign_in(Some(material.clone()));
-                    Inner::Stored { material, unsaved: Some(error.to_string()), reply }
-                }
-            };
-            handle.post(ProviderMessage::inner(message));
+            let outcome = records.sign_in(with, begun, seen).await;
+            handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
         });
     }
 
     fn save(&self, material: Arc<Material>) {
-        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
-        let sources = self.context.shared.sources.clone();
+        let (records, handle) = (self.records(), self.handle.clone());
         self.context.shared.tasks.spawn(async move {
-            let _writing = cell.writing.lock().await;
+            let result = records.save(&material).await.map_err(|error| error.to_string());
             let generation = material.generation;
-            let result = journal.save(&material, sources.now()).await;
-            if result.is_ok() {
-                cell.desk().unsaved.take_if(|unsaved| unsaved.generation == generation);
-            }
-            let result = result.map_err(|error| error.to_string());
             handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
         });
     }
 
-    fn erase(&mut self, material: Option<Arc<Material>>) {
-        self.cell.desk().sign_out();
-        let (journal, cell, handle) = (self.journal(), self.cell.clone(), self.handle.clone());
-        let context = self.context.clone();
+    fn erase(&mut self, generation: Generation, material: Option<Arc<Material>>) {
+        let (records, handle) = (self.records(), self.handle.clone());
         let reply = self.signing_out.take();
         self.context.shared.tasks.spawn(async move {
-            let writing = cell.writing.lock().await;
-            // A sign-in that came in between has resolved the matter.
-            let wanted = cell.desk().signed_out;
-            let erased = if wanted { journal.erase().await } else { Ok(()) };
-            if erased.is_ok() {
-                cell.desk().signed_out = false;
-            }
-            let result = erased.map_err(|error| unwritable(&error));
-            drop(writing);
-            let revoked = match material {
-                Some(material) => revoke(&context, &material).await,
-                None => false,
-            };
-            handle.post(ProviderMessage::inner(Inner::Erased { result, revoked, reply }));
+            let (result, revoked) = records.sign_out(material).await;
+            handle.post(ProviderMessage::inner(Inner::Erased {
+                generation,
+                result,
+                revoked,
+                reply,
+            }));
         });
     }
 
     /// Publishes a new snapshot, unless nothing changed that anyone could see.
-    fn publish(&self, evidence: Evidence) {
+    fn publish(&mut self, evidence: Evidence) {
         let now = evidence.now;
         if self.core.is_loading() {
             // What an earlier incarnation published stands until the vault has been heard.
@@ -423,40 +372,21 @@ impl State {
         if !new.looks_like(&old) {
             self.cell.publish(Arc::new(new));
         }
+        self.published = material.cloned();
     }
 
-    /// The headers, built once for each generation.
-    fn headers(&self, old: &Snapshot, material: &Material) -> Result<Arc<HeaderMap>, Error> {
-        if old.generation == material.generation && !old.headers.is_empty() {
+    /// The headers, built once for each material. By its address rather than its generation: a
+    /// renewal and a sign-in that cross may be given the same one.
+    fn headers(&self, old: &Snapshot, material: &Arc<Material>) -> Result<Arc<HeaderMap>, Error> {
+        let same = self.published.as_ref().is_some_and(|it| Arc::ptr_eq(it, material));
+        if same && !old.headers.is_empty() {
             return Ok(old.headers.clone());
         }
         self.context.provider.headers(self.context.id.method, &material.access).map(Arc::new)
     }
 
-    fn journal(&self) -> Journal {
-        Journal::new(self.context.shared.vault.clone(), self.context.id.clone())
-    }
-}
-
-async fn revoke(context: &Context, material: &Material) -> bool {
-    let revocation = Revocation {
-        method: context.id.method,
-        access_token: &material.access,
-        refresh_token: material.refresh.as_ref(),
-    };
-    match context.provider.revoke(&context.shared.transport, revocation).await {
-        Ok(outcome) => outcome == RevocationOutcome::Revoked,
-        Err(failure) => {
-            debug!(credential = %context.id, %failure, "the provider did not confirm a revocation");
-            false
-        }
-    }
-}
-
-fn unwritable(error: &JournalError) -> Error {
-    match error {
-        JournalError::Vault(error) => Error::from(error.clone()),
-        other => Error::new(ErrorKind::VaultUnavailable, other.to_string()),
+    fn records(&self) -> Records {
+        Records { context: self.context.clone(), cell: self.cell.clone() }
     }
 }
 

@@ -17,8 +17,7 @@ use crate::identity::{CredentialId, Generation};
 pub(crate) struct Cell {
     snapshot: ArcSwap<Snapshot>,
     desk: Mutex<Desk>,
-    /// Held by whoever writes the credential's records outside a rotation, so that sign-ins and
-    /// sign-outs reach the vault in the order in which they were asked for.
+    /// Held by whoever reads or writes the credential's records outside a rotation.
     pub(crate) writing: tokio::sync::Mutex<()>,
 }
 
@@ -26,6 +25,7 @@ pub(crate) struct Cell {
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     tickets: u64,
+    era: Era,
     /// The renewal under way.
     pub(crate) flight: Option<Flight>,
     /// What ended and has not been taken in yet.
@@ -36,10 +36,16 @@ pub(crate) struct Desk {
     pub(crate) signed_out: bool,
 }
 
+/// The time between two sign-outs of one credential. What was begun in an earlier one brings
+/// nothing back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Era(u64);
+
 /// A renewal under way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flight {
     pub(crate) ticket: u64,
+    pub(crate) era: Era,
     pub(crate) base: Generation,
     pub(crate) in_doubt: bool,
 }
@@ -84,7 +90,7 @@ impl Desk {
     /// Books a renewal.
     pub(crate) fn take_off(&mut self, base: Generation, in_doubt: bool) -> Flight {
         self.tickets += 1;
-        let flight = Flight { ticket: self.tickets, base, in_doubt };
+        let flight = Flight { ticket: self.tickets, era: self.era, base, in_doubt };
         self.flight = Some(flight);
         flight
     }
@@ -101,17 +107,45 @@ impl Desk {
         }
     }
 
-    /// A sign-in took the place of whatever was there; `unsaved` when the vault could not take it.
-    pub(crate) fn sign_in(&mut self, unsaved: Option<Arc<Material>>) {
-        self.forget();
-        self.unsaved = unsaved;
-        self.signed_out = false;
+    /// A sign-in of the era `begun` takes the place of whatever was there; `unsaved` when the vault
+    /// could not take it. Refused when the user has signed out since.
+    pub(crate) fn sign_in(&mut self, begun: Era, unsaved: Option<Arc<Material>>) -> bool {
+        let in_time = begun == self.era;
+        if in_time {
+            self.forget();
+            self.unsaved = unsaved;
+            self.signed_out = false;
+        }
+        in_time
     }
 
     /// The user has signed out.
     pub(crate) fn sign_out(&mut self) {
         self.forget();
+        self.era = Era(self.era.0 + 1);
         self.signed_out = true;
+    }
+
+    /// The vault has erased what was signed out of by the beginning of `era`.
+    pub(crate) fn erased(&mut self, era: Era) {
+        self.signed_out &= era != self.era;
+    }
+
+    /// When it is.
+    pub(crate) fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Whether `material` is what is held in memory.
+    pub(crate) fn holds(&self, material: &Arc<Material>) -> bool {
+        self.unsaved.as_ref().is_some_and(|unsaved| Arc::ptr_eq(unsaved, material))
+    }
+
+    /// The vault has taken `material`.
+    pub(crate) fn saved(&mut self, material: &Arc<Material>) {
+        if self.holds(material) {
+            self.unsaved = None;
+        }
     }
 
     fn forget(&mut self) {

@@ -13,6 +13,7 @@ use super::actor::{Context, Shared, child};
 use super::cell::Cell;
 use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
+use super::records::Records;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Method, ProviderId, UserId};
@@ -37,7 +38,7 @@ struct Inside {
 }
 
 struct Running {
-    cell: Arc<Cell>,
+    records: Records,
     actor: OnceCell<Handle<ProviderMessage>>,
 }
 
@@ -58,8 +59,13 @@ impl Credentials {
         let vault = &self.0.shared.vault;
         let interrupted = vault.list(Query::all(RecordKind::Rotation)).await?;
         for id in interrupted.iter().filter_map(id_of) {
-            if self.0.providers.contains_key(&id.provider) {
-                self.open(&id).await?;
+            if !self.0.providers.contains_key(&id.provider) {
+                continue;
+            }
+            // One that can not be started any more, such as by a method that its provider does
+            // not offer now, must not keep the others from being served.
+            if let Err(error) = self.open(&id).await {
+                warn!(credential = %id, %error, "an interrupted rotation is left as it is");
             }
         }
         for entry in vault.list(Query::all(RecordKind::Credential)).await? {
@@ -83,7 +89,7 @@ impl Credentials {
         if let Some(running) = self.0.running.get(id)
             && let Some(actor) = running.actor.get()
         {
-            return Ok(self.handle(id, running.cell.clone(), actor.clone()));
+            return Ok(self.handle(id, running.records.cell.clone(), actor.clone()));
         }
         let provider = self.provider(&id.provider)?.clone();
         if !provider.methods().contains(&id.method) {
@@ -102,19 +108,41 @@ impl Credentials {
             .running
             .entry(id.clone())
             .or_insert_with(|| {
-                let cell = Arc::new(Cell::new(id.clone()));
-                Arc::new(Running { cell, actor: OnceCell::new() })
+                let context = Context { id: id.clone(), provider, shared: self.0.shared.clone() };
+                let (context, cell) = (Arc::new(context), Arc::new(Cell::new(id.clone())));
+                Arc::new(Running { records: Records { context, cell }, actor: OnceCell::new() })
             })
             .clone();
-        let actor = running
-            .actor
-            .get_or_try_init(|| {
-                let context = Context { id: id.clone(), provider, shared: self.0.shared.clone() };
-                self.0.supervisor.start_child(child(Arc::new(context), running.cell.clone()))
-            })
-            .await?;
+        let cell = running.records.cell.clone();
+        let supervisor = self.0.supervisor.clone();
+        // In a task of its own: a caller that gives up must not leave an actor without a handle.
+        let started = tokio::spawn(async move {
+            let Records { context, cell } = running.records.clone();
+            let start = || supervisor.start_child(child(context, cell));
+            running.actor.get_or_try_init(start).await.cloned()
+        });
+        let interrupted = |_| Error::new(ErrorKind::Interrupted, "the start died, ask again");
+        let actor = started.await.map_err(interrupted)??;
         self.0.due.remove(id);
-        Ok(self.handle(id, running.cell.clone(), actor.clone()))
+        Ok(self.handle(id, cell, actor))
+    }
+
+    /// Tries once more to write what the vault could not take before: the runtime stops.
+    pub(crate) async fn write_what_is_left(&self) {
+        for records in self.unwritten() {
+            records.write_what_is_left().await;
+        }
+    }
+
+    /// The places in the tree of the credentials that the vault does not have as they are.
+    pub(crate) fn unwritten_paths(&self) -> Vec<String> {
+        let path = |records: Records| format!("credentials/{}", records.context.id);
+        self.unwritten().into_iter().map(path).collect()
+    }
+
+    fn unwritten(&self) -> Vec<Records> {
+        let all = self.0.running.iter().map(|running| running.records.clone());
+        all.filter(|records| !records.is_written()).collect()
     }
 
     /// The stored credentials of a user, in a stable order, without starting their actors.
@@ -128,12 +156,18 @@ impl Credentials {
         let mut ids: Vec<_> = entries.iter().filter_map(id_of).collect();
         // What the vault could not take yet is a credential all the same.
         let unsaved = self.0.running.iter().filter(|running| {
-            running.key().user == *user && !running.value().cell.peek().is_durable()
+            running.key().user == *user && !running.records.cell.peek().is_durable()
         });
         ids.extend(unsaved.map(|running| running.key().clone()));
         ids.sort();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// The credentials of a user whose actors run: what can be had while the vault can not be read.
+    pub(crate) fn running_of_user(&self, user: &UserId) -> Vec<CredentialId> {
+        let running = self.0.running.iter().filter(|running| running.key().user == *user);
+        running.map(|running| running.key().clone()).collect()
     }
 
     /// A provider by name.

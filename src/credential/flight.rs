@@ -5,54 +5,64 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::actor::Context;
 use super::cell::{Cell, Flight};
 use super::journal::{Journal, JournalError, Rotation};
 use super::lifecycle::{RenewalOutcome, Trouble};
 use super::material::Material;
 use super::messages::{Inner, ProviderMessage};
-use crate::provider::{Failure, FailureClass, Grant, Revocation};
+use super::records::Records;
+use crate::provider::{Failure, FailureClass, Grant};
 use crate::supervision::Handle;
 
 /// Everything a renewal needs.
 pub(crate) struct Rotating {
-    pub(crate) context: Arc<Context>,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) records: Records,
     pub(crate) handle: Handle<ProviderMessage>,
-    pub(crate) journal: Journal,
     pub(crate) material: Arc<Material>,
     pub(crate) flight: Flight,
 }
 
 impl Rotating {
-    /// Starts the renewal.
+    /// Starts the renewal, unless the runtime stops: nobody would wait for its outcome.
     pub(crate) fn start(self) {
-        let tasks = self.context.shared.tasks.clone();
+        let tasks = self.records.context.shared.tasks.clone();
+        let mut landing = Landing {
+            cell: self.records.cell.clone(),
+            handle: self.handle.clone(),
+            flight: self.flight,
+            outcome: None,
+            sent: false,
+        };
+        // Counted before the look, so that a shutdown either is seen or waits for this renewal.
+        let counted = tasks.token();
+        if tasks.is_closed() {
+            let reason = "the runtime stops".to_owned();
+            return landing.land(RenewalOutcome::NotStarted { reason });
+        }
         tasks.spawn(async move {
-            let mut landing = Landing {
-                cell: self.cell.clone(),
-                handle: self.handle.clone(),
-                flight: self.flight,
-                outcome: None,
-                sent: false,
-            };
-            landing.outcome = Some(self.run(&mut landing.sent).await);
+            let outcome = self.run(&mut landing.sent).await;
+            landing.land(outcome);
         });
+        drop(counted);
     }
 
     async fn run(&self, sent: &mut bool) -> RenewalOutcome {
-        let method = self.context.id.method;
+        let context = &self.records.context;
+        let method = context.id.method;
         self.reached("before-intent");
-        let now = self.context.shared.sources.now();
-        let rotation = match self.journal.begin(&self.material, method, now).await {
+        let now = context.shared.sources.now();
+        let rotation = match self.journal().begin(&self.material, method, now).await {
             Ok(rotation) => rotation,
             Err(JournalError::Superseded) => return RenewalOutcome::Superseded,
-            Err(error) => return RenewalOutcome::NotStarted { reason: error.to_string() },
+            Err(error) => {
+                let reason = format!("the vault can not be written: {error}");
+                return RenewalOutcome::NotStarted { reason };
+            }
         };
         self.reached("intent-durable");
         *sent = true;
         let renewal = self.material.renewal(method);
-        let answer = self.context.provider.renew(&self.context.shared.transport, renewal).await;
+        let answer = context.provider.renew(&context.shared.transport, renewal).await;
         self.reached("response-received");
         match answer {
             Ok(grant) => self.granted(grant, &rotation).await,
@@ -61,7 +71,6 @@ impl Rotating {
     }
 
     async fn granted(&self, grant: Grant, rotation: &Rotation) -> RenewalOutcome {
-        let granted_refresh = grant.refresh_token.clone();
         let Ok(material) = self.material.renewed(grant) else {
             let failure = Failure::new(
                 FailureClass::ReauthorizationRequired,
@@ -70,17 +79,17 @@ impl Rotating {
             return self.failed(failure, rotation).await;
         };
         let material = Arc::new(material);
-        match self.journal.commit(rotation, &material).await {
+        let committed = self.journal().commit(rotation, &material).await;
+        if self.records.cell.desk().era() != self.flight.era {
+            // The user signed out while the provider answered: what it granted is given back.
+            self.records.revoke(&material).await;
+        }
+        match committed {
             Ok(()) => {
                 self.reached("commit-durable");
                 RenewalOutcome::Granted { material, unsaved: None }
             }
-            Err(JournalError::Superseded) => {
-                if self.cell.desk().signed_out || !self.is_stored().await {
-                    self.revoke(&material, granted_refresh.is_some()).await;
-                }
-                RenewalOutcome::Superseded
-            }
+            Err(JournalError::Superseded) => RenewalOutcome::Superseded,
             Err(error) => RenewalOutcome::Granted { material, unsaved: Some(error.to_string()) },
         }
     }
@@ -88,12 +97,12 @@ impl Rotating {
     async fn failed(&self, failure: Failure, rotation: &Rotation) -> RenewalOutcome {
         let ended = if failure.class == FailureClass::ReauthorizationRequired {
             let trouble = Trouble { failure: failure.clone(), attempts: 1, retry_at: None };
-            self.journal.refuse(rotation, self.material.generation, &trouble).await
+            self.journal().refuse(rotation, self.material.generation, &trouble).await
         } else if failure.class.may_have_spent() || self.flight.in_doubt {
             // The intent stays: whether the token is spent is not known.
             Ok(())
-        } else if self.material.spends_a_refresh_token(self.context.id.method) {
-            self.journal.abandon(rotation).await
+        } else if self.material.spends_a_refresh_token(self.records.context.id.method) {
+            self.journal().abandon(rotation).await
         } else {
             Ok(())
         };
@@ -101,37 +110,22 @@ impl Rotating {
             Err(JournalError::Superseded) => RenewalOutcome::Superseded,
             Err(error) => {
                 // The intent that stays behind makes a restart careful; nothing is lost by it.
-                debug!(credential = %self.context.id, %error, "a rotation could not be closed");
+                debug!(credential = %self.records.context.id, %error, "a rotation could not be closed");
                 RenewalOutcome::Failed(failure)
             }
             Ok(()) => RenewalOutcome::Failed(failure),
         }
     }
 
-    /// The user signed out while the provider answered: what it granted is given back.
-    async fn revoke(&self, material: &Material, refresh_token_is_new: bool) {
-        let revocation = Revocation {
-            method: self.context.id.method,
-            access_token: &material.access,
-            refresh_token: material.refresh.as_ref().filter(|_| refresh_token_is_new),
-        };
-        if let Err(failure) =
-            self.context.provider.revoke(&self.context.shared.transport, revocation).await
-        {
-            debug!(credential = %self.context.id, %failure, "an unwanted grant was not revoked");
-        }
-    }
-
-    async fn is_stored(&self) -> bool {
-        let now = self.context.shared.sources.now();
-        !matches!(self.journal.load(now).await, Ok(contents) if contents.material.is_none())
+    fn journal(&self) -> Journal {
+        self.records.journal()
     }
 
     fn reached(&self, step: &'static str) {
         debug!(
             target: "tokenward::rotation",
             step,
-            credential = %self.context.id,
+            credential = %self.records.context.id,
             generation = self.flight.base.0,
         );
     }
@@ -144,6 +138,13 @@ struct Landing {
     flight: Flight,
     outcome: Option<RenewalOutcome>,
     sent: bool,
+}
+
+impl Landing {
+    /// Lands `outcome`.
+    fn land(mut self, outcome: RenewalOutcome) {
+        self.outcome = Some(outcome);
+    }
 }
 
 impl Drop for Landing {

@@ -53,8 +53,8 @@ pub(crate) enum Event {
     Saved { generation: Generation, result: Result<(), String> },
     /// The user signs out.
     SignOut,
-    /// Another try to erase a signed-out credential ended.
-    Erased { result: Result<(), String>, revoked: bool },
+    /// A try to erase what was signed out of ended; `generation` is that of the sign-out.
+    Erased { generation: Generation, result: Result<(), String>, revoked: bool },
 }
 
 /// What the vault and the memory of this process have of a credential when its actor starts.
@@ -83,7 +83,7 @@ pub(crate) enum RenewalOutcome {
     Granted { material: Arc<Material>, unsaved: Option<String> },
     /// The provider, or the way to it, failed.
     Failed(Failure),
-    /// The vault could not record the intent; nothing was sent.
+    /// Nothing was sent: the vault could not record the intent, or the runtime stops.
     NotStarted { reason: String },
     /// The vault holds other material than the one that was renewed.
     Superseded,
@@ -99,7 +99,7 @@ pub(crate) enum Effect {
     /// Try again to make this material durable.
     Save { material: Arc<Material> },
     /// Erase what the vault has, and revoke `material` at the provider.
-    Erase { material: Option<Arc<Material>> },
+    Erase { generation: Generation, material: Option<Arc<Material>> },
     /// Remember this trouble over a restart.
     Remember { generation: Generation, trouble: Trouble },
     /// Keep the caller of this event waiting for [`Effect::AnswerAll`].
@@ -154,6 +154,17 @@ enum Knowledge {
     Known,
 }
 
+/// What was asked of material that the vault had not answered with yet.
+#[derive(Debug, Default)]
+struct Early {
+    /// Somebody waits for a renewal.
+    renew: bool,
+    /// Its holder gave it up.
+    invalidated: bool,
+    /// A resource refused this generation.
+    refused: Option<Generation>,
+}
+
 /// The life of one credential.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -170,8 +181,7 @@ pub(crate) struct Lifecycle {
     erasing: Option<Retry>,
     /// Somebody waits for [`Effect::AnswerAll`].
     waiting: bool,
-    /// Somebody asked for a renewal before the vault had answered.
-    asked_to_renew: bool,
+    early: Early,
     /// The state that was reported last.
     shown: CredentialState,
 }
@@ -190,7 +200,7 @@ impl Lifecycle {
             last_renewal: None,
             erasing: None,
             waiting: false,
-            asked_to_renew: false,
+            early: Early::default(),
             shown: CredentialState::Loading,
         }
     }
@@ -205,12 +215,7 @@ impl Lifecycle {
             Event::Acquire => self.acquire(evidence, to),
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),
-            Event::Invalidate => {
-                if let Some(held) = &mut self.held {
-                    held.refused |= held.material.life != Life::Unlimited;
-                }
-                to.push(Effect::Answer(Ok(())));
-            }
+            Event::Invalidate => self.invalidate(to),
             Event::Deadline => self.tick(evidence, to),
             Event::Renewed { base, outcome } => self.renewed(base, outcome, evidence, to),
             Event::SignedIn { material, unsaved } => {
@@ -220,7 +225,9 @@ impl Lifecycle {
                 self.saved(generation, result.is_ok(), evidence, to);
             }
             Event::SignOut => self.sign_out(to),
-            Event::Erased { result, revoked } => self.erased(result.is_ok(), revoked, evidence, to),
+            Event::Erased { generation, result, revoked } => {
+                self.erased(generation, result.is_ok(), revoked, evidence, to);
+            }
         }
         let state = self.state(evidence.now);
         let from = std::mem::replace(&mut self.shown, state);
@@ -339,6 +346,7 @@ impl Lifecycle {
             return;
         }
         self.knowledge = Knowledge::Known;
+        let early = std::mem::take(&mut self.early);
         if loaded.signed_out {
             let newest = loaded.material.map(|material| material.generation);
             self.generation = self.generation.max(newest.unwrap_or_default()).next();
@@ -352,16 +360,16 @@ impl Lifecycle {
             loaded.unsaved.then_some(Retry { attempts: 1, at: evidence.now, under_way: false });
         self.held = loaded.material.map(|material| Held {
             plan: Plan::new(&self.policy, &material, evidence.noise),
+            refused: material.life != Life::Unlimited
+                && (early.invalidated || early.refused == Some(material.generation)),
             material,
-            refused: false,
             after_refusal: false,
             in_doubt: loaded.in_doubt,
             unsaved,
         });
         self.renewing = loaded.under_way;
         self.trouble = loaded.trouble;
-        let asked_to_renew = std::mem::take(&mut self.asked_to_renew);
-        if asked_to_renew && self.may_renew() && self.trouble.is_none() {
+        if early.renew && self.may_renew() && self.trouble.is_none() {
             self.renew(evidence, to);
         } else {
             self.settle(evidence, to);
@@ -378,6 +386,7 @@ impl Lifecycle {
             _ => Retry::after(Backoff::VAULT, 1, evidence),
         };
         let error = self.unreadable(&reason);
+        self.early.renew = false;
         self.knowledge = Knowledge::Refused { reason, retry };
         self.answer_all(Err(error), to);
     }
@@ -399,25 +408,27 @@ impl Lifecycle {
     fn refresh(&mut self, evidence: Evidence, to: &mut Vec<Effect>) {
         let now = evidence.now;
         let Some(held) = &self.held else {
-            self.asked_to_renew = !matches!(self.knowledge, Knowledge::Known);
+            self.early.renew = !matches!(self.knowledge, Knowledge::Known);
             return self.acquire(evidence, to);
         };
+        let renewable = held.material.is_renewable(self.id.method);
+        if renewable && (self.renewing || self.is_asking()) {
+            self.early.renew = !self.renewing;
+            return self.park(to);
+        }
         let just_renewed =
             self.last_renewal.is_some_and(|last| now.since(last) < SHORTEST_INTERVAL);
-        if !held.material.is_renewable(self.id.method) || (just_renewed && held.is_usable(now)) {
+        if !renewable || just_renewed {
             return self.acquire(evidence, to);
         }
         // Asked for by hand, an outage's back-off is skipped; what a provider asked for is not.
         if let Some(trouble) = &self.trouble
             && trouble.failure.retry_after().is_none()
             && trouble.retry_at.is_some()
-            && !just_renewed
         {
             self.trouble = None;
         }
-        if self.renewing {
-            self.park(to);
-        } else if self.may_renew() && self.trouble.is_none() {
+        if self.may_renew() && self.trouble.is_none() {
             self.park(to);
             self.renew(evidence, to);
         } else {
@@ -426,7 +437,18 @@ impl Lifecycle {
         }
     }
 
+    fn invalidate(&mut self, to: &mut Vec<Effect>) {
+        match &mut self.held {
+            Some(held) => held.refused |= held.material.life != Life::Unlimited,
+            None => self.early.invalidated = !matches!(self.knowledge, Knowledge::Known),
+        }
+        to.push(Effect::Answer(Ok(())));
+    }
+
     fn rejected(&mut self, generation: Generation, evidence: Evidence, to: &mut Vec<Effect>) {
+        if self.held.is_none() && !matches!(self.knowledge, Knowledge::Known) {
+            self.early.refused = self.early.refused.max(Some(generation));
+        }
         if let Some(held) = &mut self.held
             && generation == held.material.generation
         {
@@ -465,11 +487,10 @@ impl Lifecycle {
             }
             RenewalOutcome::Failed(failure) => self.failed(failure, evidence, to),
             RenewalOutcome::NotStarted { reason } => {
-                let failure = Failure::new(
-                    FailureClass::Transient { retry_after: None },
-                    format!("nothing was sent, because the vault can not be written: {reason}"),
-                );
-                self.failed(failure, evidence, to);
+                let class = FailureClass::Transient { retry_after: None };
+                let failure = Failure::new(class, format!("nothing was sent: {reason}"));
+                // Not remembered: it says nothing about the provider.
+                self.fail(failure, self.attempts(), evidence, to);
             }
             RenewalOutcome::Superseded => {
                 self.knowledge = Knowledge::Asked;
@@ -492,6 +513,7 @@ impl Lifecycle {
             return;
         }
         self.knowledge = Knowledge::Known;
+        self.early = Early::default();
         self.renewing = false;
         self.erasing = None;
         let credential = self.id.clone();
@@ -529,16 +551,25 @@ impl Lifecycle {
         // Whatever is under way refers to the generation before this one, and changes nothing.
         self.generation = self.generation.next();
         self.knowledge = Knowledge::Known;
+        self.early = Early::default();
         self.renewing = false;
         self.trouble = None;
         self.erasing = Some(Retry::first_try());
-        to.push(Effect::Erase { material });
+        to.push(Effect::Erase { generation: self.generation, material });
         let error = self.absent();
         self.answer_all(Err(error), to);
     }
 
-    fn erased(&mut self, erased: bool, revoked: bool, evidence: Evidence, to: &mut Vec<Effect>) {
-        let Some(retry) = self.erasing else { return };
+    fn erased(
+        &mut self,
+        generation: Generation,
+        erased: bool,
+        revoked: bool,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        // A later sign-out is another matter.
+        let Some(retry) = self.erasing.filter(|_| generation == self.generation) else { return };
         if erased {
             self.erasing = None;
             let credential = self.id.clone();
@@ -559,7 +590,7 @@ impl Lifecycle {
         if let Some(retry) = &mut self.erasing
             && retry.start_if_due(now)
         {
-            to.push(Effect::Erase { material: None });
+            to.push(Effect::Erase { generation: self.generation, material: None });
         }
         let Some(held) = &mut self.held else { return };
         if let Some(retry) = &mut held.unsaved
@@ -634,7 +665,7 @@ impl Lifecycle {
     ) {
         let generation = material.generation;
         let expires_at = material.expires_at();
-        let attempts = self.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+        let attempts = self.attempts();
         self.install(material, after_refusal, evidence);
         let credential = self.id.clone();
         to.push(Effect::Emit(EventKind::Refreshed { credential, generation, expires_at }));
@@ -650,11 +681,12 @@ impl Lifecycle {
                 format!("{} granted a token that has already expired", self.id.provider),
             );
             self.fail(failure, attempts, evidence, to);
+            self.remember(to);
         }
     }
 
     fn failed(&mut self, mut failure: Failure, evidence: Evidence, to: &mut Vec<Effect>) {
-        let attempts = self.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+        let attempts = self.attempts();
         let Some(held) = &mut self.held else { return };
         match failure.class {
             class
@@ -671,6 +703,7 @@ impl Lifecycle {
             _ => {}
         }
         self.fail(failure, attempts, evidence, to);
+        self.remember(to);
     }
 
     fn fail(&mut self, failure: Failure, attempts: u32, evidence: Evidence, to: &mut Vec<Effect>) {
@@ -684,9 +717,7 @@ impl Lifecycle {
             backoff.map(|backoff| backoff.wait(attempts, failure.retry_after(), evidence.noise));
         let retry_at = wait.map(|wait| evidence.now.after(wait));
         let reason = failure.reason.clone();
-        let trouble = Trouble { failure, attempts, retry_at };
-        self.trouble = Some(trouble.clone());
-        to.push(Effect::Remember { generation: self.generation, trouble });
+        self.trouble = Some(Trouble { failure, attempts, retry_at });
         to.push(Effect::Emit(EventKind::RefreshFailed {
             credential: self.id.clone(),
             generation: self.generation,
@@ -695,6 +726,17 @@ impl Lifecycle {
         }));
         let error = self.failure(evidence.now);
         self.answer_all(Err(error), to);
+    }
+
+    fn remember(&self, to: &mut Vec<Effect>) {
+        if let Some(trouble) = self.trouble.clone() {
+            to.push(Effect::Remember { generation: self.generation, trouble });
+        }
+    }
+
+    /// How many renewals failed in a row.
+    fn attempts(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.attempts)
     }
 
     fn hold(&mut self, reason: String, evidence: Evidence, to: &mut Vec<Effect>) {
@@ -721,9 +763,10 @@ impl Lifecycle {
     fn availability(&self, now: Moment) -> Availability {
         let Some(held) = &self.held else {
             return match &self.knowledge {
-                Knowledge::Asked => Availability::Later,
-                Knowledge::Refused { retry, .. } if retry.under_way => Availability::Later,
-                Knowledge::Refused { reason, .. } => Availability::Failed(self.unreadable(reason)),
+                Knowledge::Refused { reason, .. } if !self.is_asking() => {
+                    Availability::Failed(self.unreadable(reason))
+                }
+                Knowledge::Asked | Knowledge::Refused { .. } => Availability::Later,
                 Knowledge::Known => Availability::Failed(self.absent()),
             };
         };
@@ -734,10 +777,19 @@ impl Lifecycle {
             });
         if held.is_usable(now) {
             Availability::Usable
-        } else if self.renewing || about_to_renew || matches!(self.knowledge, Knowledge::Asked) {
+        } else if self.renewing || about_to_renew || self.is_asking() {
             Availability::Later
         } else {
             Availability::Failed(self.failure(now))
+        }
+    }
+
+    /// Whether the vault is about to answer.
+    fn is_asking(&self) -> bool {
+        match &self.knowledge {
+            Knowledge::Asked => true,
+            Knowledge::Refused { retry, .. } => retry.under_way,
+            Knowledge::Known => false,
         }
     }
 
@@ -756,6 +808,9 @@ impl Lifecycle {
     /// Why there is no token, as its callers are told.
     fn failure(&self, now: Moment) -> Error {
         let provider = &self.id.provider;
+        if let Knowledge::Refused { reason, .. } = &self.knowledge {
+            return self.unreadable(reason);
+        }
         let Some(Trouble { failure, retry_at, .. }) = &self.trouble else {
             if self.is_unsaved() {
                 return Error::new(

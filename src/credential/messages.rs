@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::journal::{Contents, JournalError};
-use super::material::Material;
+use super::records::Stored;
 use super::snapshot::Snapshot;
 use crate::error::Error;
 use crate::identity::Generation;
@@ -91,13 +91,8 @@ pub(super) enum Inner {
     Loaded(Result<Contents, JournalError>),
     Deadline,
     LookAtTheDesk,
-    Stored {
-        material: Arc<Material>,
-        unsaved: Option<String>,
-        reply: Reply<Result<Generation, Error>>,
-    },
-    NotStored {
-        error: Error,
+    SignedIn {
+        outcome: Result<Stored, Error>,
         reply: Reply<Result<Generation, Error>>,
     },
     Saved {
@@ -105,6 +100,7 @@ pub(super) enum Inner {
         result: Result<(), String>,
     },
     Erased {
+        generation: Generation,
         result: Result<(), Error>,
         revoked: bool,
         reply: Option<Reply<Result<SignedOut, Error>>>,

@@ -9,6 +9,7 @@ mod journal;
 mod lifecycle;
 mod material;
 mod messages;
+mod records;
 mod schedule;
 mod snapshot;
 mod stored;

@@ -2,6 +2,9 @@
 //! clocks that jump, and crashes between any two effects. Whatever happens, in any order, the
 //! promises at the bottom of [`World`] hold.
 
+mod order;
+mod shell;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -289,7 +292,8 @@ impl World {
                 self.remembered = None;
             }
             self.erasing = false;
-            return self.step(Event::Erased { result, revoked: true });
+            let generation = self.core.generation();
+            return self.step(Event::Erased { generation, result, revoked: true });
         }
         if let Some(flight) = self.flight.take() {
             self.fly(flight, luck);

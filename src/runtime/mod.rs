@@ -122,8 +122,11 @@ impl Runtime {
         failure.ok().and_then(|failure| failure.clone()).unwrap_or_else(stopped)
     }
 
-    /// Stops: no new work is taken, renewals under way finish and are durable, then every actor
-    /// ends, the vault last. Returns what did not finish within the time.
+    /// Stops: no renewal begins any more, those under way finish and are durable, what the vault
+    /// could not take before is written, then every actor ends, the vault last.
+    ///
+    /// Returns what did not finish within the time, and the credentials that the vault does not
+    /// have as they are: what is new of them is lost with the process.
     pub async fn shutdown(&self, within: Duration) -> Vec<String> {
         let inside = &self.0;
         inside.events.emit(EventKind::ShuttingDown);
@@ -131,15 +134,20 @@ impl Runtime {
         let deadline = clock.now().monotonic.saturating_add(within);
         let tasks = &inside.credentials.shared().tasks;
         tasks.close();
+        let finishing = async {
+            tasks.wait().await;
+            inside.credentials.write_what_is_left().await;
+        };
         let mut unfinished = Vec::new();
         tokio::select! {
             biased;
-            () = tasks.wait() => {}
+            () = finishing => {}
             // The rest of the time belongs to the actors and to the vault.
             () = clock.wait(within.mul_f32(0.8)) => {
                 unfinished.push(format!("{} renewals, sign-ins or sign-outs", tasks.len()));
             }
         }
+        unfinished.extend(inside.credentials.unwritten_paths());
         let left = deadline.saturating_sub(clock.now().monotonic);
         unfinished.extend(inside.root.drain(left).await);
         unfinished

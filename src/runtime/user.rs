@@ -39,16 +39,27 @@ impl User {
     ///
     /// # Errors
     ///
-    /// When there is no such provider, or the vault could not erase yet; it will as soon as it
-    /// can.
+    /// When there is no such provider, or the vault could not erase or be read: the first of what
+    /// went wrong. Every credential that could be reached is out of use all the same, and is
+    /// erased as soon as the vault can.
     pub async fn sign_out(&self, provider: &str) -> Result<Vec<(CredentialId, SignedOut)>, Error> {
         let provider = self.provider(provider)?;
+        let (ids, mut failed) = match self.credential_ids().await {
+            Ok(ids) => (ids, None),
+            Err(error) => (self.runtime.0.credentials.running_of_user(self.id()?), Some(error)),
+        };
         let mut done = Vec::new();
-        for id in self.credential_ids().await?.into_iter().filter(|id| id.provider == provider) {
-            let outcome = self.runtime.credential(&id).await?.sign_out().await?;
-            done.push((id, outcome));
+        for id in ids.into_iter().filter(|id| id.provider == provider) {
+            let outcome = match self.runtime.credential(&id).await {
+                Ok(credential) => credential.sign_out().await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(outcome) => done.push((id, outcome)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(done)
+        failed.map_or(Ok(done), Err)
     }
 
     /// All credentials of this user as they are now.

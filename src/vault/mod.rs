@@ -30,4 +30,6 @@ pub use record::{Entry, Inspection, Query, Record, RecordKey, RecordKind, Record
 pub use settings::Vault;
 
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,183 @@
+//! What happens to the records of one credential outside of a rotation: they are read, replaced by
+//! a sign-in, written again, erased. One at a time, and each looks at the desk when it is its turn,
+//! so that nothing that the user has given up meanwhile is written.
+
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::actor::Context;
+use super::cell::{Cell, Era};
+use super::journal::{Contents, Journal, JournalError};
+use super::lifecycle::Trouble;
+use super::material::Material;
+use super::messages::SignInWith;
+use crate::error::{Error, ErrorKind};
+use crate::identity::Generation;
+use crate::provider::{Revocation, RevocationOutcome};
+
+/// The records of one credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    pub(crate) context: Arc<Context>,
+    pub(crate) cell: Arc<Cell>,
+}
+
+/// What became of the material of a sign-in.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) material: Arc<Material>,
+    /// Why it is held in memory, where the vault could not take it.
+    pub(crate) unsaved: Option<String>,
+}
+
+impl Records {
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::new(self.context.shared.vault.clone(), self.context.id.clone())
+    }
+
+    /// Reads all there is, after the sign-ins and sign-outs that are under way.
+    pub(crate) async fn load(&self) -> Result<Contents, JournalError> {
+        let _writing = self.cell.writing.lock().await;
+        self.journal().load(self.context.shared.sources.now()).await
+    }
+
+    /// Stores what a sign-in brought that was asked for in the era `begun`, when `seen` was the
+    /// newest generation.
+    ///
+    /// # Errors
+    ///
+    /// When the user has signed out since, or the vault does not take an API key.
+    pub(crate) async fn sign_in(
+        &self,
+        with: SignInWith,
+        begun: Era,
+        seen: Generation,
+    ) -> Result<Stored, Error> {
+        let writing = self.cell.writing.lock().await;
+        let now = self.context.shared.sources.now();
+        let make = |generation| match &with {
+            SignInWith::ApiKey(key) => Material::api_key(key.clone(), generation, now),
+            SignInWith::Grant(grant) => Material::granted(grant.clone(), generation),
+        };
+        if self.cell.desk().era() != begun {
+            drop(writing);
+            self.revoke(&make(seen)).await;
+            return Err(overtaken());
+        }
+        let (material, unsaved) = match self.journal().replace(seen, make, now).await {
+            Ok(material) => (Arc::new(material), None),
+            // The user has the key still; nothing is lost by saying no.
+            Err((_, error)) if matches!(with, SignInWith::ApiKey(_)) => {
+                return Err(unwritable(&error));
+            }
+            Err((material, error)) => (Arc::new(material), Some(error.to_string())),
+        };
+        let held = unsaved.is_some().then(|| material.clone());
+        if self.cell.desk().sign_in(begun, held) {
+            Ok(Stored { material, unsaved })
+        } else {
+            // The sign-out erases what was written as soon as it is its turn.
+            drop(writing);
+            self.revoke(&material).await;
+            Err(overtaken())
+        }
+    }
+
+    /// Tries again to make material durable that is held in memory, unless it is not any more.
+    pub(crate) async fn save(&self, material: &Arc<Material>) -> Result<(), JournalError> {
+        let _writing = self.cell.writing.lock().await;
+        if !self.cell.desk().holds(material) {
+            return Err(JournalError::Superseded);
+        }
+        self.journal().save(material, self.context.shared.sources.now()).await?;
+        self.cell.desk().saved(material);
+        Ok(())
+    }
+
+    /// Erases what is stored, and revokes it and what was `held`. Whether the provider confirmed a
+    /// revocation does not depend on the vault, nor the other way round.
+    pub(crate) async fn sign_out(&self, held: Option<Arc<Material>>) -> (Result<(), Error>, bool) {
+        let (erased, stored) = self.erase().await;
+        let mut revoked = false;
+        for material in held.iter().chain(stored.as_ref().filter(|it| held.as_ref() != Some(it))) {
+            revoked |= self.revoke(material).await;
+        }
+        (erased.map_err(|error| unwritable(&error)), revoked)
+    }
+
+    /// Erases what is stored if the user is signed out still, and gives what it was.
+    async fn erase(&self) -> (Result<(), JournalError>, Option<Arc<Material>>) {
+        let _writing = self.cell.writing.lock().await;
+        let era = {
+            let desk = self.cell.desk();
+            // A sign-in that came after the sign-out has resolved the matter.
+            if !desk.signed_out {
+                return (Ok(()), None);
+            }
+            desk.era()
+        };
+        let journal = self.journal();
+        let stored = journal.load(self.context.shared.sources.now()).await;
+        let erased = journal.erase().await;
+        if erased.is_ok() {
+            self.cell.desk().erased(era);
+        }
+        (erased, stored.ok().and_then(|contents| contents.material))
+    }
+
+    /// Remembers why a renewal of `generation` failed, if that is what is in force still.
+    pub(crate) async fn remember(&self, generation: Generation, trouble: &Trouble) {
+        let _writing = self.cell.writing.lock().await;
+        if self.cell.peek().generation() != generation {
+            return;
+        }
+        if let Err(error) = self.journal().remember(generation, trouble).await {
+            debug!(%error, "a back-off could not be remembered");
+        }
+    }
+
+    /// Tries once more to write what the vault could not take before: the runtime stops.
+    pub(crate) async fn write_what_is_left(&self) {
+        let unsaved = self.cell.desk().unsaved.clone();
+        if let Some(material) = unsaved {
+            let _ = self.save(&material).await;
+        }
+        let _ = self.erase().await;
+    }
+
+    /// Whether the vault has all there is.
+    pub(crate) fn is_written(&self) -> bool {
+        let desk = self.cell.desk();
+        desk.unsaved.is_none() && !desk.signed_out
+    }
+
+    /// Tells the provider that `material` is over. Whether it confirmed that.
+    pub(crate) async fn revoke(&self, material: &Material) -> bool {
+        let Context { id, provider, shared } = &*self.context;
+        let revocation = Revocation {
+            method: id.method,
+            access_token: &material.access,
+            refresh_token: material.refresh.as_ref(),
+        };
+        match provider.revoke(&shared.transport, revocation).await {
+            Ok(outcome) => outcome == RevocationOutcome::Revoked,
+            Err(failure) => {
+                debug!(credential = %id, %failure, "the provider did not confirm a revocation");
+                false
+            }
+        }
+    }
+}
+
+/// What a sign-in is answered with that came to nothing.
+pub(crate) fn overtaken() -> Error {
+    Error::new(ErrorKind::Interrupted, "a later sign-in or sign-out overtook this one")
+}
+
+fn unwritable(error: &JournalError) -> Error {
+    match error {
+        JournalError::Vault(error) => Error::from(error.clone()),
+        other => Error::new(ErrorKind::VaultUnavailable, other.to_string()),
+    }
+}
