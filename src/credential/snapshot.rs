@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::schedule::Usable;
 use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
 use crate::identity::{CredentialId, Generation};
 
@@ -106,7 +107,15 @@ impl Snapshot {
         self.is_usable(now).then_some(&*self.headers)
     }
 
-    /// Whether nobody could tell it from `other`. Material never changes within a generation.
+    /// As [`Snapshot::headers`], with why there are none.
+    pub(crate) fn usable_headers(&self, now: Moment) -> Result<&HeaderMap, Error> {
+        self.headers(now).ok_or_else(|| {
+            let text = "the token expired while the request was made, try again";
+            Error::new(ErrorKind::Transient, text)
+        })
+    }
+
+    /// Whether nobody could tell it from `other`. Headers are built once for each material.
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
         self.generation == other.generation
             && self.state == other.state

@@ -125,7 +125,7 @@ impl RequestBuilder {
         }
         debug!(provider = %provider.id(), "the credential was refused and renewed, sending again");
         // Replaced in their places, so the order of the headers stays.
-        for (name, value) in usable_headers(&renewed, &session)? {
+        for (name, value) in renewed.usable_headers(session.sources().now())? {
             if value.is_sensitive() {
                 again.headers_mut().insert(name, value.clone());
             }
@@ -136,7 +136,7 @@ impl RequestBuilder {
     fn build(self, url: Url, snapshot: &Snapshot, session: &Session) -> Result<Request, Error> {
         let mut request = Request::new(self.method, url);
         let headers = request.headers_mut();
-        *headers = usable_headers(snapshot, session)?.clone();
+        *headers = snapshot.usable_headers(session.sources().now())?.clone();
         for name in self.headers.keys() {
             if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
                 return Err(Error::new(
@@ -195,12 +195,6 @@ impl fmt::Debug for RequestBuilder {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
-}
-
-fn usable_headers<'a>(snapshot: &'a Snapshot, session: &Session) -> Result<&'a HeaderMap, Error> {
-    snapshot.headers(session.sources().now()).ok_or_else(|| {
-        Error::new(ErrorKind::Transient, "the token expired while the request was made, try again")
-    })
 }
 
 fn unanswered(error: &reqwest::Error) -> Error {

@@ -129,7 +129,7 @@ impl Session {
     pub async fn authentication(&self) -> Result<Authentication, Error> {
         let Active { provider, credential } = self.active_credential().await?;
         let snapshot = credential.acquire().await?;
-        let headers = snapshot.headers(self.sources().now()).cloned().unwrap_or_default();
+        let headers = snapshot.usable_headers(self.sources().now())?.clone();
         let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
         Ok(Authentication { base_url, headers, credential, generation })
     }
