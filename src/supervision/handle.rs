@@ -52,10 +52,15 @@ impl<M: Message> Handle<M> {
     }
 
     /// Sends what a task of the actor has to tell it. It needs no admission, so that an overload
-    /// can not lose it; whoever uses it leaves the matter where a restarted actor finds it, since
-    /// a message to one that is just dying is gone.
+    /// can not lose it, and waits for an actor that is being started, also for the first time.
+    /// A message to one that is just dying is gone: what must not be is left where the next
+    /// incarnation finds it.
     pub(crate) fn post(&self, message: M) {
-        let _ = self.0.offer(message);
+        let Err(Refusal::NotNow(message)) = self.0.offer(message) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let handle = self.clone();
+            runtime.spawn(async move { handle.0.offer_until_taken(message).await });
+        }
     }
 
     /// Sends a message that carries its permit, without waiting for anything. The permit is given

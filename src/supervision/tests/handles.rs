@@ -51,6 +51,35 @@ async fn a_request_waits_for_an_actor_that_is_being_restarted_and_a_message_does
 }
 
 #[tokio::test]
+async fn what_a_task_tells_its_actor_waits_for_the_next_incarnation() {
+    let stage = Stage::set().await;
+    let handle = stage.root.start_child(dying_in("baker", 2..3)).await.expect("a child");
+    stage.root.crash_child("baker").await;
+    stage.clock.until_waits(1).await;
+    assert_eq!(handle.status(), ChildStatus::Restarting);
+    let (sender, answer) = oneshot::channel();
+    handle.post(Ask::Echo(7, sender.into()));
+    stage.clock.advance(Duration::from_secs(1));
+    assert_eq!(answer.await, Ok((3, 7)));
+}
+
+#[tokio::test]
+async fn a_task_may_tell_its_actor_something_before_the_supervisor_knows_it() {
+    let stage = Stage::set().await;
+    let (sender, answer) = oneshot::channel();
+    let early = std::sync::Mutex::new(Some(Ask::Echo(7, sender.into())));
+    let spec = ChildSpec::new("baker", move |spawning: Spawning<Ask>| {
+        if let Some(message) = early.lock().expect("not poisoned").take() {
+            spawning.handle.post(message);
+        }
+        let actor = TestActor { incarnation: 1, dies_at_once: false };
+        Box::pin(TestActor::spawn_linked(None, actor, (), spawning.supervisor))
+    });
+    stage.root.start_child(spec).await.expect("a child");
+    assert_eq!(answer.await, Ok((1, 7)));
+}
+
+#[tokio::test]
 async fn a_request_does_not_wait_for_ever() {
     let stage = Stage::set().await;
     let spec = dying_in("baker", 2..3).patience(Duration::ZERO);
