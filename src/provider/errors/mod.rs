@@ -100,6 +100,8 @@ impl ErrorTable {
             StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 return FailureClass::Misconfigured;
             }
+            // Whatever wrote it, it is not the endpoint that was asked.
+            _ if status.is_redirection() => return self.unlisted(transient),
             // A firewall's page, most likely: it passes, or it is not about this credential.
             StatusCode::FORBIDDEN if !refusal.json => return transient,
             _ if !refusal.json => return self.unlisted(transient),

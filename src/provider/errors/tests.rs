@@ -50,6 +50,7 @@ fn the_standard_table() {
         (401, "", PROTOCOL),
         (404, "", PROTOCOL),
         (302, "", PROTOCOL),
+        (307, "invalid_grant", PROTOCOL),
     ] {
         assert_eq!(table.classify(&refusal(status, code)), class, "{status} {code}");
     }
