@@ -12,6 +12,7 @@ use super::material::Material;
 use super::stored::{self, Unknown};
 use crate::clock::Moment;
 use crate::identity::{CredentialId, Generation, Method};
+use crate::vault::payload::PayloadError;
 use crate::vault::{
     Batch, Expect, Record, RecordKey, RecordKind, RecordVersion, Tags, VaultError, VaultHandle,
 };
@@ -233,8 +234,8 @@ impl Journal {
     }
 }
 
-impl From<stored::StoredError> for JournalError {
-    fn from(error: stored::StoredError) -> Self {
+impl From<PayloadError> for JournalError {
+    fn from(error: PayloadError) -> Self {
         Self::Unreadable(error.to_string())
     }
 }

@@ -1,9 +1,8 @@
-//! How material, rotation intents and troubles are written into sealed records: JSON with a format
-//! version, keeping the fields of newer versions that this one does not know.
+//! How material, rotation intents and troubles are written into sealed records, keeping the fields
+//! of newer versions that this one does not know.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -14,20 +13,7 @@ use crate::clock::Moment;
 use crate::identity::Generation;
 use crate::provider::{Failure, FailureClass};
 use crate::secret::{self, Secret};
-
-/// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
-
-/// A record that was opened, and does not hold what it should.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoredError {
-    /// The text is not what this version writes.
-    #[error("the record is not readable as {0}")]
-    Malformed(&'static str),
-    /// A newer version of tokenward wrote it.
-    #[error("the record has format {0}, this version reads up to {FORMAT}: update tokenward")]
-    NewerFormat(u32),
-}
+use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
 
 /// Fields that a newer version wrote and this one carries along.
 pub(crate) type Unknown = Map<String, Value>;
@@ -93,7 +79,7 @@ enum StoredClass {
 
 /// Writes material, with the unknown fields of the record that it replaces.
 pub(crate) fn write_material(material: &Material, unknown: Unknown) -> Zeroizing<Vec<u8>> {
-    to_json(&StoredMaterial {
+    payload::write(&StoredMaterial {
         format: FORMAT,
         generation: material.generation,
         access: material.access.clone(),
@@ -116,13 +102,14 @@ pub(crate) fn write_material(material: &Material, unknown: Unknown) -> Zeroizing
 pub(crate) fn read_material(
     payload: &[u8],
     now: Moment,
-) -> Result<(Material, Unknown), StoredError> {
-    let stored: StoredMaterial = from_json(payload, "a credential")?;
+) -> Result<(Material, Unknown), PayloadError> {
+    let what = "a credential";
+    let stored: StoredMaterial = payload::read(payload, what)?;
     let material = Material {
         generation: stored.generation,
         access: stored.access,
         refresh: stored.refresh,
-        obtained: past(stored.obtained_ms, now),
+        obtained: past(stored.obtained_ms, now).ok_or(PayloadError::Malformed(what))?,
         life: match stored.life {
             StoredLife::Unlimited => Life::Unlimited,
             StoredLife::Unknown => Life::Unknown,
@@ -139,7 +126,7 @@ pub(crate) fn write_intent(material: &Material, now: Moment) -> Zeroizing<Vec<u8
     use base64::Engine as _;
     let token = material.refresh.as_ref().map_or("", Secret::expose);
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    to_json(&Intent {
+    payload::write(&Intent {
         format: FORMAT,
         generation: material.generation,
         fingerprint: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest),
@@ -148,13 +135,13 @@ pub(crate) fn write_intent(material: &Material, now: Moment) -> Zeroizing<Vec<u8
 }
 
 /// Reads an intent.
-pub(crate) fn read_intent(payload: &[u8]) -> Result<Intent, StoredError> {
-    from_json(payload, "a rotation intent")
+pub(crate) fn read_intent(payload: &[u8]) -> Result<Intent, PayloadError> {
+    payload::read(payload, "a rotation intent")
 }
 
 /// Writes the trouble of `generation`.
 pub(crate) fn write_trouble(generation: Generation, trouble: &Trouble) -> Zeroizing<Vec<u8>> {
-    to_json(&StoredTrouble {
+    payload::write(&StoredTrouble {
         format: FORMAT,
         generation,
         class: match trouble.failure.class {
@@ -176,11 +163,11 @@ pub(crate) fn write_trouble(generation: Generation, trouble: &Trouble) -> Zeroiz
 pub(crate) fn read_trouble(
     payload: &[u8],
     now: Moment,
-) -> Result<(Generation, Trouble), StoredError> {
-    let stored: StoredTrouble = from_json(payload, "a remembered failure")?;
+) -> Result<(Generation, Trouble), PayloadError> {
+    let stored: StoredTrouble = payload::read(payload, "a remembered failure")?;
     let left = stored.retry_at_ms.map(|at| {
-        let wall = UNIX_EPOCH + Duration::from_millis(at);
-        wall.duration_since(now.wall).unwrap_or_default().min(Duration::from_hours(24))
+        let left = from_millis(at).and_then(|wall| wall.duration_since(now.wall).ok());
+        left.unwrap_or_default().min(Duration::from_hours(24))
     });
     let class = match stored.class {
         StoredClass::Transient => FailureClass::Transient { retry_after: None },
@@ -200,55 +187,16 @@ pub(crate) fn read_trouble(
 
 /// A stored wall-clock time on both clocks. A time that lies in the future (the clock was stepped
 /// back) is as good as now on the monotonic clock.
-fn past(millis: u64, now: Moment) -> Moment {
-    let wall = UNIX_EPOCH + Duration::from_millis(millis);
+fn past(millis: u64, now: Moment) -> Option<Moment> {
+    let wall = from_millis(millis)?;
     let age = now.wall.duration_since(wall).unwrap_or_default();
-    Moment { wall, monotonic: now.monotonic.saturating_sub(age) }
-}
-
-fn to_millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// JSON in a buffer of exact size, so that no copy of a secret is left behind by its growth.
-fn to_json<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
-    let mut count = Count(0);
-    // Writing plain structures of strings and numbers to memory can not fail.
-    let _ = serde_json::to_writer(&mut count, value);
-    let mut buffer = Zeroizing::new(Vec::with_capacity(count.0));
-    let _ = serde_json::to_writer(&mut *buffer, value);
-    buffer
-}
-
-struct Count(usize);
-
-impl std::io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn from_json<T: DeserializeOwned>(payload: &[u8], what: &'static str) -> Result<T, StoredError> {
-    #[derive(Deserialize)]
-    struct Header {
-        format: u32,
-    }
-    let malformed = |_| StoredError::Malformed(what);
-    let header: Header = serde_json::from_slice(payload).map_err(malformed)?;
-    if header.format > FORMAT {
-        return Err(StoredError::NewerFormat(header.format));
-    }
-    serde_json::from_slice(payload).map_err(malformed)
+    Some(Moment { wall, monotonic: now.monotonic.saturating_sub(age) })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn at(seconds: u64) -> Moment {
@@ -278,15 +226,6 @@ mod tests {
         let (read, kept) = read_material(&payload, at(1_030)).expect("readable");
         assert_eq!(read, material());
         assert_eq!(kept, unknown);
-    }
-
-    #[test]
-    fn a_newer_format_is_told_apart_from_damage() {
-        assert!(matches!(
-            read_material(br#"{"format":2}"#, at(0)),
-            Err(StoredError::NewerFormat(2))
-        ));
-        assert!(matches!(read_material(b"{", at(0)), Err(StoredError::Malformed(_))));
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! A session as the vault keeps it: JSON with a format version. What a newer release wrote into
+//! A session as the vault keeps it. What a newer release wrote into
 //! it and this one does not know is kept.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::view::{ProviderContext, SessionView, Standing, millis};
+use super::view::{ProviderContext, SessionView, Standing};
 use crate::identity::{Label, Method, ProviderId, SessionId, UserId};
+use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
 
-/// The format that this release writes. A higher one is not touched.
-const FORMAT: u64 = 1;
+/// What such a record is called in an error.
+const WHAT: &str = "a session";
 
 /// What a session is, apart from its activity.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,15 +25,6 @@ pub(super) struct Session {
     pub(super) contexts: BTreeMap<ProviderId, ProviderContext>,
     /// The record as it was read, with all that this release does not know.
     kept: Map<String, Value>,
-}
-
-/// Why a record is no session that this release can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RecordError {
-    #[error("it was written by a newer release")]
-    NewerFormat,
-    #[error("it is not a session")]
-    Malformed,
 }
 
 #[derive(Deserialize)]
@@ -57,16 +49,10 @@ impl Session {
     }
 
     /// Reads a record: the session and its last activity.
-    pub(super) fn from_record(payload: &[u8]) -> Result<(Self, SystemTime), RecordError> {
-        let kept: Map<String, Value> =
-            serde_json::from_slice(payload).map_err(|_| RecordError::Malformed)?;
-        match kept.get("format").and_then(Value::as_u64) {
-            Some(FORMAT) => {}
-            Some(newer) if newer > FORMAT => return Err(RecordError::NewerFormat),
-            _ => return Err(RecordError::Malformed),
-        }
+    pub(super) fn from_record(payload: &[u8]) -> Result<(Self, SystemTime), PayloadError> {
+        let kept: Map<String, Value> = payload::read(payload, WHAT)?;
         let known = Known::deserialize(&Value::Object(kept.clone()));
-        let known = known.map_err(|_| RecordError::Malformed)?;
+        let known = known.map_err(|_| PayloadError::Malformed(WHAT))?;
         // A context with a method of a newer release can not be used here, and is kept.
         let contexts: BTreeMap<_, _> = known
             .contexts
@@ -79,12 +65,12 @@ impl Session {
         let session = Self {
             id: known.session,
             user: known.user,
-            created: from_millis(known.created)?,
+            created: time(known.created)?,
             active: known.active.filter(|active| contexts.contains_key(active)),
             contexts,
             kept,
         };
-        Ok((session, from_millis(known.last_activity)?))
+        Ok((session, time(known.last_activity)?))
     }
 
     /// Writes the record.
@@ -109,7 +95,7 @@ impl Session {
             entry["label"] = json!(context.label);
         }
         record.insert("contexts".to_owned(), Value::Object(contexts));
-        Zeroizing::new(Value::Object(record).to_string().into_bytes())
+        payload::write(&record)
     }
 
     pub(super) fn view(&self, standing: Standing) -> SessionView {
@@ -124,16 +110,14 @@ impl Session {
     }
 }
 
-fn to_millis(time: SystemTime) -> u64 {
-    millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
-
-fn from_millis(count: u64) -> Result<SystemTime, RecordError> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(count)).ok_or(RecordError::Malformed)
+fn time(millis: u64) -> Result<SystemTime, PayloadError> {
+    from_millis(millis).ok_or(PayloadError::Malformed(WHAT))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -189,7 +173,7 @@ mod tests {
         let mut value = as_json(&session().to_record(time(200)));
         value["format"] = json!(2);
         let read = Session::from_record(value.to_string().as_bytes());
-        assert_eq!(read.expect_err("newer"), RecordError::NewerFormat);
+        assert_eq!(read.expect_err("newer"), PayloadError::NewerFormat(2));
     }
 
     proptest! {

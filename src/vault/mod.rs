@@ -14,6 +14,7 @@ mod messages;
 mod names;
 mod opened;
 mod opening;
+pub(crate) mod payload;
 mod plan;
 mod record;
 mod seal;
