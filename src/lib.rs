@@ -40,7 +40,8 @@
 //! - [`credential`], [`session`], [`login`]: the same as messages to actors.
 //! - [`supervision`]: the actor machinery, which knows nothing of credentials.
 //! - [`oauth`]: the protocol as a client, without actors.
-//! - [`config`]: settings from the environment.
+//! - [`settings`]: everything from a TOML file, the environment and the program, merged.
+//! - [`config`]: what settings are made of: origins, problems, the environment.
 //! - `testing` (feature `testing`): simulated providers that break on command, and a clock that is
 //!   moved by hand.
 //!
@@ -63,6 +64,7 @@ pub mod provider;
 pub mod runtime;
 pub mod secret;
 pub mod session;
+pub mod settings;
 pub mod supervision;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -77,5 +79,6 @@ pub use login::Login;
 pub use provider::{Provider, ProviderSpec, catalog};
 pub use runtime::{Runtime, RuntimeBuilder, Session, SignIn, User};
 pub use secret::Secret;
+pub use settings::Settings;
 pub use supervision::{Events, Notice};
 pub use vault::{MasterKey, Vault};

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::endpoint::may_carry_secrets;
 use super::problem::{Problem, Problems};
+use super::value::Value;
 use crate::identity::ProviderId;
 use crate::secret::Secret;
 
@@ -33,6 +34,15 @@ const ENCRYPTION_KEY: &str = "CREDENTIAL_ENCRYPTION_KEY";
 /// The longest refresh threshold that makes sense: a day.
 const LONGEST_THRESHOLD_MINUTES: u64 = 24 * 60;
 
+/// One setting that a variable sets.
+#[derive(Debug)]
+pub(crate) struct FromVariable {
+    pub(crate) variable: &'static str,
+    /// The setting's name; `*` stands for every provider.
+    pub(crate) setting: String,
+    pub(crate) value: Value,
+}
+
 /// The settings that were found in the environment.
 ///
 /// Reading changes nothing: `ProviderSpec::with_environment` applies what concerns a provider, and
@@ -41,6 +51,8 @@ const LONGEST_THRESHOLD_MINUTES: u64 = 24 * 60;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     clients: BTreeMap<String, ClientSettings>,
+    /// Client secrets without an id beside them: the id may stand elsewhere.
+    lone_secrets: BTreeMap<String, Secret>,
     api_keys: BTreeMap<String, Secret>,
     token_endpoints: BTreeMap<String, Url>,
     scopes: BTreeMap<String, Vec<String>>,
@@ -75,14 +87,34 @@ impl Environment {
     ///
     /// All variables that can not be used, at once.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let (environment, mut problems) = Self::layer(lookup);
+        for (provider, _, id, secret) in PROVIDERS {
+            if environment.lone_secrets.contains_key(provider) {
+                let text = format!("is missing although {secret} is set, set both");
+                problems.push(problem(id, &text));
+            }
+        }
+        Problems::check(problems).map(|()| environment)
+    }
+
+    /// Reads the variables as one of several sources, which need not be complete, and tells what
+    /// is wrong with them.
+    pub(crate) fn layer(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Problem>) {
         let mut reader = Reader { lookup, problems: Vec::new() };
         let mut environment = Self::default();
         for (provider, key, id, secret) in PROVIDERS {
             if let Some(key) = key.and_then(|name| reader.secret(name)) {
                 environment.api_keys.insert(provider.to_owned(), key);
             }
-            if let Some(client) = reader.client(id, secret) {
-                environment.clients.insert(provider.to_owned(), client);
+            match (reader.text(id), reader.secret(secret)) {
+                (Some(id), secret) => {
+                    let client = ClientSettings { id, secret };
+                    environment.clients.insert(provider.to_owned(), client);
+                }
+                (None, Some(secret)) => {
+                    environment.lone_secrets.insert(provider.to_owned(), secret);
+                }
+                (None, None) => {}
             }
         }
         if let Some(endpoint) = reader.endpoint(ORANGE_TOKEN_ENDPOINT) {
@@ -95,7 +127,7 @@ impl Environment {
         environment.cache_tokens = reader.flag(CACHE_ENABLED);
         environment.refresh_threshold = reader.minutes(REFRESH_THRESHOLD);
         environment.encryption_key = reader.secret(ENCRYPTION_KEY);
-        Problems::check(reader.problems).map(|()| environment)
+        (environment, reader.problems)
     }
 
     /// The API key that the environment offers for `provider`.
@@ -133,6 +165,43 @@ impl Environment {
     pub fn encryption_key(&self) -> Option<&Secret> {
         self.encryption_key.as_ref()
     }
+
+    /// Everything that was found, by the name that a file has for it.
+    pub(crate) fn settings(&self) -> Vec<FromVariable> {
+        let mut found = Vec::new();
+        let mut add = |variable, setting: String, value: Option<Value>| {
+            found.extend(value.map(|value| FromVariable { variable, setting, value }));
+        };
+        let text = |text: &str| Value::Plain(toml::Value::from(text));
+        let secret = |secret: &Secret| Value::Secret(secret.clone());
+        for (provider, key, id, secret_name) in PROVIDERS {
+            let setting = |name: &str| format!("providers.{provider}.{name}");
+            let client = self.clients.get(provider);
+            if let Some(key) = key {
+                let value = self.api_keys.get(provider).map(secret);
+                add(key, setting("api_key.value"), value);
+            }
+            add(id, setting("oauth.client_id"), client.map(|client| text(&client.id)));
+            let value = client.and_then(|client| client.secret.as_ref());
+            let value = value.or_else(|| self.lone_secrets.get(provider)).map(secret);
+            add(secret_name, setting("oauth.client_secret"), value);
+        }
+        let endpoint = self.token_endpoints.get("orange").map(|url| text(url.as_str()));
+        add(ORANGE_TOKEN_ENDPOINT, "providers.orange.oauth.token_endpoint".to_owned(), endpoint);
+        let scopes = self.scopes.get("orange").map(|list| Value::Plain(list.clone().into()));
+        add(ORANGE_OAUTH_SCOPE, "providers.orange.oauth.scopes".to_owned(), scopes);
+        let cache = self.cache_tokens.map(|keep| Value::Plain(keep.into()));
+        add(CACHE_ENABLED, "providers.*.cache_tokens".to_owned(), cache);
+        let threshold = self.refresh_threshold;
+        let threshold = threshold.map(|it| text(&humantime::format_duration(it).to_string()));
+        add(REFRESH_THRESHOLD, "providers.*.refresh.threshold".to_owned(), threshold);
+        let key = self.encryption_key.as_ref().map(|_| {
+            let place = [("env".to_owned(), toml::Value::from(ENCRYPTION_KEY))];
+            Value::Plain(toml::Value::Table(place.into_iter().collect()))
+        });
+        add(ENCRYPTION_KEY, "vault.key".to_owned(), key);
+        found
+    }
 }
 
 /// Reads variables, and collects what is wrong with them.
@@ -156,16 +225,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn secret(&mut self, name: &str) -> Option<Secret> {
         self.text(name).map(Secret::from)
-    }
-
-    fn client(&mut self, id: &str, secret: &str) -> Option<ClientSettings> {
-        match (self.text(id), self.secret(secret)) {
-            (Some(id), secret) => Some(ClientSettings { id, secret }),
-            (None, None) => None,
-            (None, Some(_)) => {
-                self.refuse(id, &format!("is missing although {secret} is set, set both"))
-            }
-        }
     }
 
     fn endpoint(&mut self, name: &str) -> Option<Url> {
@@ -194,10 +253,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     fn refuse<T>(&mut self, name: &str, text: &str) -> Option<T> {
-        let (setting, source) = (name.to_owned(), "environment".to_owned());
-        self.problems.push(Problem { setting, source, text: text.to_owned() });
+        self.problems.push(problem(name, text));
         None
     }
+}
+
+fn problem(variable: &str, text: &str) -> Problem {
+    let (setting, source) = (variable.to_owned(), "environment".to_owned());
+    Problem { setting, source, text: text.to_owned() }
 }
 
 #[cfg(test)]
@@ -270,10 +333,10 @@ mod tests {
             settings,
             [
                 "ANTHROPIC_API_KEY",
-                "ORANGE_CLIENT_ID",
                 "ORANGE_TOKEN_ENDPOINT",
                 "OAUTH_CACHE_ENABLED",
                 "OAUTH_REFRESH_THRESHOLD_MINUTES",
+                "ORANGE_CLIENT_ID",
             ]
         );
         assert!(!problems.to_string().contains("canary"), "values are never repeated");

@@ -4,8 +4,15 @@
 pub(crate) mod duration;
 mod endpoint;
 mod environment;
+pub(crate) mod file;
+mod origin;
+mod path;
 mod problem;
+pub(crate) mod schema;
+pub(crate) mod value;
 
 pub(crate) use endpoint::may_carry_secrets;
 pub use environment::{ClientSettings, Environment};
+pub use origin::Origin;
+pub(crate) use path::SettingPath;
 pub use problem::{Problem, Problems};

@@ -1,6 +1,6 @@
 //! What a runtime is made of, and the order in which its tree is put together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
@@ -11,10 +11,12 @@ use crate::config::{Problem, Problems};
 use crate::credential::{Credentials, Providers, Shared};
 use crate::error::Error;
 use crate::http::Outbound;
+use crate::identity::ProviderId;
 use crate::login::Logins;
 use crate::oauth::{Limits, Transport};
 use crate::provider::Provider;
 use crate::session::{SessionPolicy, Sessions};
+use crate::settings::{OfferedKey, Resolved, Settings};
 use crate::supervision::{EventBus, Supervisor, Timekeeper};
 use crate::vault::{Vault, VaultHandle};
 
@@ -25,11 +27,20 @@ pub struct RuntimeBuilder {
     vault: Option<Vault>,
     providers: Vec<Arc<dyn Provider>>,
     sources: Option<Sources>,
-    limits: Limits,
-    sessions: SessionPolicy,
+    limits: Option<Limits>,
+    sessions: Option<SessionPolicy>,
+    settings: Option<Settings>,
 }
 
 impl RuntimeBuilder {
+    /// Takes what `settings` say: the vault, the providers, the bounds. What this builder is given
+    /// beside them wins over them; providers are added to theirs.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
     /// Where credentials and sessions are kept.
     #[must_use]
     pub fn vault(mut self, vault: Vault) -> Self {
@@ -54,14 +65,14 @@ impl RuntimeBuilder {
     /// The bounds of requests to token endpoints.
     #[must_use]
     pub fn token_request_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 
     /// When sessions expire: after 24 hours of inactivity, unless set otherwise.
     #[must_use]
     pub fn sessions(mut self, policy: SessionPolicy) -> Self {
-        self.sessions = policy;
+        self.sessions = Some(policy);
         self
     }
 
@@ -72,9 +83,12 @@ impl RuntimeBuilder {
     /// Every setting that is missing or wrong, all at once, before anything starts; or why the
     /// vault does not open: the predicates tell a wrong or missing key from a vault in use.
     pub async fn start(self) -> Result<Runtime, Error> {
-        let (vault, providers) = self.checked()?;
+        let Checked { vault, providers, limits, sessions, settings, api_keys } = self.checked()?;
+        for warning in settings.warnings() {
+            tracing::warn!(%warning, "a setting needs attention");
+        }
         let sources = self.sources.unwrap_or_else(Sources::system);
-        let transport = Transport::with_limits(sources.clone(), self.limits)?;
+        let transport = Transport::with_limits(sources.clone(), limits)?;
         let outbound = Outbound::new()?;
         let events = EventBus::new(sources.clone());
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
@@ -91,7 +105,7 @@ impl RuntimeBuilder {
             tasks: TaskTracker::new(),
         };
         let sessions = Sessions::start(
-            self.sessions,
+            sessions,
             vault.clone(),
             timekeeper.clone(),
             &root,
@@ -114,32 +128,64 @@ impl RuntimeBuilder {
             sessions,
             logins,
             outbound,
+            settings,
+            api_keys,
         });
         inside.stop_when_it_fails();
         Ok(Runtime(inside))
     }
 
-    fn checked(&self) -> Result<(Vault, Providers), Problems> {
-        let mut problems = Vec::new();
+    /// Everything that this runtime is made of, or everything that is wrong with it.
+    fn checked(&self) -> Result<Checked, Problems> {
+        let settings = self.settings.clone().unwrap_or_default();
+        let with_vault = self.settings.is_some() && self.vault.is_none();
+        let (resolved, mut problems) = settings.resolve(with_vault);
         let mut problem = |setting: &str, text: String| {
             let (setting, source) = (setting.to_owned(), "builder".to_owned());
             problems.push(Problem { setting, source, text });
         };
-        if self.vault.is_none() {
+        if self.vault.is_none() && self.settings.is_none() {
             problem("vault", "is missing, give one by .vault(Vault::open(path))".to_owned());
         }
-        if self.providers.is_empty() {
-            problem("provider", "is missing, give at least one by .provider(…)".to_owned());
-        }
         let mut providers = HashMap::new();
-        for provider in &self.providers {
+        for provider in resolved.providers.iter().chain(&self.providers) {
             if providers.insert(provider.id().clone(), provider.clone()).is_some() {
                 problem("provider", format!("{} is given twice, leave one out", provider.id()));
             }
         }
         problems.extend(self.providers.iter().flat_map(|provider| provider.problems()));
+        if providers.is_empty() && (problems.is_empty() || self.settings.is_none()) {
+            problems.push(no_provider());
+        }
         Problems::check(problems)?;
-        let vault = self.vault.clone().unwrap_or_else(Vault::in_memory);
-        Ok((vault, Arc::new(providers)))
+        let Resolved { vault, limits, sessions, settings, api_keys, .. } = resolved;
+        Ok(Checked {
+            vault: self.vault.clone().or(vault).unwrap_or_else(Vault::in_memory),
+            providers: Arc::new(providers),
+            limits: self.limits.unwrap_or(limits),
+            sessions: self.sessions.unwrap_or(sessions),
+            settings,
+            api_keys,
+        })
+    }
+}
+
+/// What a runtime is made of, once nothing is wrong with it.
+struct Checked {
+    vault: Vault,
+    providers: Providers,
+    limits: Limits,
+    sessions: SessionPolicy,
+    settings: Settings,
+    api_keys: BTreeMap<ProviderId, OfferedKey>,
+}
+
+fn no_provider() -> Problem {
+    Problem {
+        setting: "provider".to_owned(),
+        source: "builder".to_owned(),
+        text: "is missing, give at least one by .provider(…), or by a section [providers.NAME] of \
+               the settings"
+            .to_owned(),
     }
 }

@@ -6,6 +6,7 @@ mod session;
 mod sign_in;
 mod user;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,17 @@ use crate::credential::{CredentialHandle, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::http::Outbound;
-use crate::identity::{CredentialId, UserId};
+use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::login::Logins;
 use crate::provider::Provider;
 use crate::session::Sessions;
+use crate::settings::{OfferedKey, Settings};
 use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
 pub use session::{Authentication, Session};
-pub use sign_in::SignIn;
+pub use sign_in::{KeyChoice, SignIn};
 pub use user::User;
 
 /// A supervised credential runtime. A value: several can live in one process. Cheap to clone.
@@ -44,6 +46,8 @@ pub(crate) struct Inside {
     pub(crate) sessions: Sessions,
     pub(crate) logins: Logins,
     pub(crate) outbound: Outbound,
+    pub(crate) settings: Settings,
+    pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
 }
 
 impl Runtime {
@@ -85,6 +89,12 @@ impl Runtime {
     /// The pending sign-ins, so that any front end can find and complete one that another began.
     pub fn logins(&self) -> &Logins {
         &self.0.logins
+    }
+
+    /// What this runtime was configured with: where each value comes from, and what it won over.
+    /// Without [`RuntimeBuilder::settings`] they are the defaults.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// The vault's address, for hosts that keep records of their own beside the credentials.

@@ -1,14 +1,50 @@
 //! A sign-in that is being described: to which provider, under which label, by which method.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::User;
+use crate::config::Origin;
 use crate::credential::SignInWith;
-use crate::error::Error;
-use crate::identity::{CredentialId, Label, Method, NameError};
+use crate::error::{Error, ErrorKind};
+use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
 use crate::login::{GrantSink, Login, LoginRequest, Receiver};
 use crate::provider::Renewal;
 use crate::secret::Secret;
+
+/// What became of an API key that the settings offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChoice {
+    /// The user was not signed in, and is now, with the key.
+    Stored {
+        /// What the key became.
+        credential: CredentialId,
+        /// Where the key came from.
+        from: Origin,
+    },
+    /// The user was signed in already, and that was not touched.
+    Kept {
+        /// What is used instead of the key.
+        credential: CredentialId,
+        /// Where the key that is not used comes from.
+        offered: Origin,
+    },
+}
+
+impl fmt::Display for KeyChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stored { credential, from } => {
+                write!(f, "{credential} has the api key of {from}, since there was no sign-in")
+            }
+            Self::Kept { credential, offered } => write!(
+                f,
+                "{credential} is kept and the api key of {offered} is not used, since a stored \
+                 sign-in is never replaced by itself; sign out first to use the key"
+            ),
+        }
+    }
+}
 
 /// A sign-in of one user to one provider. One of the `with_…` and `in_…` methods carries it out.
 #[derive(Debug, Clone)]
@@ -42,6 +78,28 @@ impl SignIn {
         self.user.runtime.0.credentials.provider(&id.provider)?.check_api_key(&key)?;
         credential.sign_in(SignInWith::ApiKey(key)).await?;
         Ok(id)
+    }
+
+    /// Stores the API key that the settings offer for this provider (a variable such as
+    /// `OPENAI_API_KEY`, or `api_key.value`), unless the user is signed in there under this label
+    /// already, by whichever method. The answer says what was chosen, and why.
+    ///
+    /// # Errors
+    ///
+    /// When the settings offer no key, or the vault does not take it.
+    pub async fn with_offered_key(self) -> Result<KeyChoice, Error> {
+        let id = self.id(Method::ApiKey)?;
+        let Some(offered) = self.user.runtime.0.api_keys.get(&id.provider).cloned() else {
+            return Err(no_offered_key(&id.provider));
+        };
+        let ids = self.user.credential_ids().await?;
+        let same_account =
+            |other: &CredentialId| other.provider == id.provider && other.label == id.label;
+        if let Some(credential) = ids.into_iter().find(same_account) {
+            return Ok(KeyChoice::Kept { credential, offered: offered.origin });
+        }
+        let credential = self.with_api_key(offered.key).await?;
+        Ok(KeyChoice::Stored { credential, from: offered.origin })
     }
 
     /// Obtains a token by the client credentials that the provider is configured with
@@ -105,4 +163,14 @@ impl SignIn {
             label: self.label.clone()?,
         })
     }
+}
+
+fn no_offered_key(provider: &ProviderId) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "the settings offer no api key for {provider}, set providers.{provider}.api_key.value \
+             or the provider's variable"
+        ),
+    )
 }

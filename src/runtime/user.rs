@@ -151,7 +151,7 @@ impl User {
         Ok(handles.into_iter().map(session).collect())
     }
 
-    async fn credential_ids(&self) -> Result<Vec<CredentialId>, Error> {
+    pub(super) async fn credential_ids(&self) -> Result<Vec<CredentialId>, Error> {
         self.runtime.0.credentials.of_user(self.id()?).await
     }
 

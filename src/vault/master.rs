@@ -37,9 +37,13 @@ impl MasterKey {
     pub fn from_env(name: impl Into<String>) -> Self {
         let name = name.into();
         // What is not text can not be a key either; it is kept so that it is refused, not missed.
-        let value = std::env::var_os(&name)
-            .map(|value| Zeroizing::new(value.into_string().unwrap_or_default()));
-        Self(Source::Environment { name, value })
+        let value = std::env::var_os(&name).map(|value| value.into_string().unwrap_or_default());
+        Self::from_variable(name, value)
+    }
+
+    /// The key in the environment variable `name`, whose value was read already.
+    pub(crate) fn from_variable(name: String, value: Option<String>) -> Self {
+        Self(Source::Environment { name, value: value.map(Zeroizing::new) })
     }
 
     /// The key in the file at `path`. On Unix the file must belong to the user of this process

@@ -16,6 +16,22 @@ pub use google::google;
 pub use openai::{OPENAI_PUBLIC_CLIENT_ID, openai};
 pub use orange::orange;
 
+/// Every built-in provider by its name.
+const BUILT_IN: [(&str, Preset); 4] =
+    [("anthropic", anthropic), ("openai", openai), ("google", google), ("orange", orange)];
+
+type Preset = fn() -> ProviderSpec;
+
+/// The names of the built-in providers.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
+}
+
+/// The built-in provider of this name.
+pub fn find(name: &str) -> Option<ProviderSpec> {
+    BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, spec)| spec())
+}
+
 /// A spec under one of our own names.
 fn spec(id: &str, base_url: &str) -> ProviderSpec {
     let id = ProviderId::new(id).expect("the catalogue's names are names");

@@ -1,0 +1,153 @@
+//! Makes the parts of a runtime of its settings, or tells everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::Settings;
+use super::providers::problem;
+use super::schema::{KeyPlace, Span};
+use crate::config::value::{Value, is_variable_name};
+use crate::config::{Origin, Problem, SettingPath};
+use crate::identity::ProviderId;
+use crate::oauth::Limits;
+use crate::provider::Provider;
+use crate::secret::Secret;
+use crate::session::SessionPolicy;
+use crate::vault::{MasterKey, Vault};
+
+/// The parts of a runtime, as they are set.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// None where the program gives one itself.
+    pub(crate) vault: Option<Vault>,
+    pub(crate) limits: Limits,
+    pub(crate) sessions: SessionPolicy,
+    pub(crate) providers: Vec<Arc<dyn Provider>>,
+    /// API keys that are there to sign in with; nobody is signed in by them.
+    pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
+    /// What all of this was made of.
+    pub(crate) settings: Settings,
+}
+
+/// An API key that the settings offer.
+#[derive(Debug, Clone)]
+pub(crate) struct OfferedKey {
+    pub(crate) key: Secret,
+    pub(crate) origin: Origin,
+}
+
+impl Settings {
+    /// The parts of a runtime, and everything that is missing or wrong; they are whole only where
+    /// nothing is. `with_vault`: the settings have to name one.
+    pub(crate) fn resolve(&self, with_vault: bool) -> (Resolved, Vec<Problem>) {
+        let mut settings = self.completed();
+        let mut problems = std::mem::take(&mut settings.problems);
+        // What seems to be missing may stand in a file that could not be read.
+        let with_vault = with_vault && !settings.broken;
+        let vault = if with_vault { settings.vault(&mut problems) } else { None };
+        let sessions = SessionPolicy {
+            timeout: settings.span("sessions.timeout", &mut problems),
+            sweep_every: settings.span("sessions.sweep_every", &mut problems),
+        };
+        let body = SettingPath::parse("token_requests.body");
+        let limits = Limits {
+            connect: settings.span("token_requests.connect", &mut problems),
+            deadline: settings.span("token_requests.deadline", &mut problems),
+            body: settings.get::<u32>(&body).map_or(0, |bytes| bytes as usize),
+        };
+        if limits.body == 0 {
+            let origin = settings.nearest_origin(&body, &Origin::Default);
+            problems.push(problem(&body, &origin, "is zero, so that no answer would fit"));
+        }
+        let (mut providers, mut api_keys) = (Vec::new(), BTreeMap::new());
+        for (id, selected_by) in settings.selected() {
+            let Ok(name) = ProviderId::new(&id) else { continue };
+            let spec = settings.provider(&id, &selected_by, &mut problems);
+            let path = SettingPath::parse("providers").join(&id).beneath("api_key.value");
+            if let Some(key) = settings.secret(&path, &mut problems) {
+                let origin = settings.nearest_origin(&path, &selected_by);
+                if let Some(Err(error)) = spec.as_ref().map(|spec| spec.check_api_key(&key)) {
+                    problems.push(problem(&path, &origin, &error.to_string()));
+                }
+                api_keys.insert(name, OfferedKey { key, origin });
+            }
+            providers.extend(spec.map(|spec| Arc::new(spec) as Arc<dyn Provider>));
+        }
+        let settings = self.clone();
+        (Resolved { vault, limits, sessions, providers, api_keys, settings }, problems)
+    }
+
+    fn vault(&self, problems: &mut Vec<Problem>) -> Option<Vault> {
+        let (path, key) = (SettingPath::parse("vault.path"), SettingPath::parse("vault.key"));
+        let folder = self.get::<std::path::PathBuf>(&path);
+        if folder.is_none() {
+            let text = "is missing, set the folder in which everything is kept";
+            problems.push(problem(&path, &Origin::Default, text));
+        }
+        let place = self.get::<KeyPlace>(&key);
+        let source = match place {
+            None => {
+                let text = "is missing, set it, or the variable CREDENTIAL_ENCRYPTION_KEY";
+                problems.push(problem(&key, &Origin::Default, text));
+                None
+            }
+            Some(place) => match self.master_key(place) {
+                Ok(key) => Some(key),
+                Err(text) => {
+                    let origin = self.nearest_origin(&key, &Origin::Default);
+                    problems.push(problem(&key, &origin, &text));
+                    None
+                }
+            },
+        };
+        let create = self.get(&SettingPath::parse("vault.create_if_missing")).unwrap_or(true);
+        Some(Vault::open(folder?).master_key(source?).create_if_missing(create))
+    }
+
+    fn master_key(&self, place: KeyPlace) -> Result<MasterKey, String> {
+        match place {
+            KeyPlace { env: Some(name), .. } if !is_variable_name(&name) => {
+                Err("names no variable: a name has letters, digits and _".to_owned())
+            }
+            KeyPlace { env: Some(name), file: None, create_if_missing: false } => {
+                match self.variable(&name).filter(|text| !text.is_empty()) {
+                    Some(text) => Ok(MasterKey::from_variable(name, Some(text))),
+                    None => Err(format!(
+                        "names the variable {name}, which is not set: set it to 32 random bytes \
+                         as base64 or hexadecimal"
+                    )),
+                }
+            }
+            KeyPlace { env: None, file: Some(path), create_if_missing } => {
+                let key = MasterKey::from_file(path);
+                Ok(if create_if_missing { key.create_if_missing() } else { key })
+            }
+            KeyPlace { env: Some(_), create_if_missing: true, .. } => {
+                Err("can be created in a file alone, not in a variable".to_owned())
+            }
+            KeyPlace { .. } => Err("names not exactly one of env and file".to_owned()),
+        }
+    }
+
+    /// A duration that is not zero.
+    fn span(&self, setting: &str, problems: &mut Vec<Problem>) -> Duration {
+        let path = SettingPath::parse(setting);
+        let span = self.get(&path).map_or(Duration::ZERO, |Span(span)| span);
+        if span.is_zero() {
+            let origin = self.nearest_origin(&path, &Origin::Default);
+            problems.push(problem(&path, &origin, "is zero, set a longer time"));
+        }
+        span
+    }
+
+    /// The value that wins. It was checked when it was given.
+    fn get<T: DeserializeOwned>(&self, path: &SettingPath) -> Option<T> {
+        match &self.chosen(path)?.value {
+            Value::Plain(value) => value.clone().try_into().ok(),
+            Value::Secret(_) | Value::SecretIn(_) => None,
+        }
+    }
+}
