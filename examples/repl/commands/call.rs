@@ -1,0 +1,123 @@
+//! A request as your session, and what it carried.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tokenward::testing::Endpoint;
+
+use crate::problem::{Answer, Problem};
+use crate::repl::Repl;
+use crate::screen::{Tone, cell};
+
+/// How much of an answer is shown.
+const SHOWN: usize = 160;
+
+pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&str>) -> Answer {
+    let session = repl.session().await?;
+    let Some(active) = session.active()? else {
+        return Err(Problem::new(
+            "no provider is active in your session, choose one with: use PROVIDER",
+        ));
+    };
+    let provider = active.provider.as_str();
+    let body = body
+        .map(serde_json::from_str::<Value>)
+        .transpose()
+        .map_err(|error| Problem::new(format!("what follows the path is not json: {error}")))?;
+    let (path, body) = match path {
+        Some(path) => (path, body),
+        None => usual_request(provider),
+    };
+
+    let seen = requests_so_far(repl, provider);
+    let before = session.authentication().await?;
+    let (method, request) = match &body {
+        None => ("GET", session.client().get(&path)),
+        Some(body) => ("POST", session.client().post(&path).json(body)),
+    };
+    let response = request.send().await?;
+    let status = response.status();
+    let text = response
+        .text()
+        .await
+        .map_err(|error| Problem::new(format!("the answer of {provider} broke off: {error}")))?;
+
+    let tone = if status.is_success() { Tone::Good } else { Tone::Bad };
+    let said = repl.palette.paint(tone, status.to_string().trim_end());
+    let mut lines = vec![format!("{said} {provider} {method} {path}")];
+    let generation = before.credential.snapshot().generation();
+    if generation != before.generation {
+        lines.push(format!("  renewed to generation {generation} on the way"));
+    }
+    if !text.trim().is_empty() {
+        lines.push(format!("  {}", short(&text)));
+    }
+    lines.push(carried(repl, &before.headers, provider, seen));
+    let report = lines.join("\n");
+    if status.is_success() { Ok(report) } else { Err(Problem::new(report)) }
+}
+
+/// What is asked of a provider when nothing else is said.
+fn usual_request(provider: &str) -> (String, Option<Value>) {
+    match provider {
+        "google" => ("/v1beta/models".to_owned(), None),
+        "orange" => (
+            "/smsmessaging/v1/outbound/tel%3A%2B33600000000/requests".to_owned(),
+            Some(json!({ "outboundSMSMessageRequest": {
+                "address": "tel:+33611111111",
+                "senderAddress": "tel:+33600000000",
+                "outboundSMSTextMessage": { "message": "hello" },
+            } })),
+        ),
+        _ => ("/v1/models".to_owned(), None),
+    }
+}
+
+fn requests_so_far(repl: &Repl, provider: &str) -> usize {
+    repl.host.simulation(provider).map_or(0, |provider| provider.requests().len())
+}
+
+/// The headers of the request in their order: as they came in where the provider is simulated, as
+/// the credential gives them where it is real.
+fn carried(repl: &Repl, ours: &HeaderMap, provider: &str, seen: usize) -> String {
+    let arrived = repl.host.simulation(provider).ok().and_then(|provider| {
+        let requests = provider.requests().into_iter().skip(seen);
+        requests.filter(|request| is_call(request.endpoint)).last()
+    });
+    let headers = arrived.map_or_else(|| ours.clone(), |request| request.headers);
+    let rows: Vec<_> = headers
+        .iter()
+        .filter(|(name, _)| *name != http::header::HOST)
+        .map(|(name, value)| {
+            let value = redacted(ours, name, &String::from_utf8_lossy(value.as_bytes()));
+            vec![cell(Tone::Faint, format!("  {name}")), cell(Tone::Plain, value)]
+        })
+        .collect();
+    repl.palette.table(&rows)
+}
+
+/// Whether a request there is one of the caller's, not one for a token.
+fn is_call(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Resource | Endpoint::Other)
+}
+
+/// The value of a header, without the secret in it.
+fn redacted(ours: &HeaderMap, name: &http::HeaderName, value: &str) -> String {
+    if !ours.get(name).is_some_and(http::HeaderValue::is_sensitive) {
+        return value.to_owned();
+    }
+    match value.split_once(' ') {
+        Some((scheme, _)) => format!("{scheme} [redacted]"),
+        None => "[redacted]".to_owned(),
+    }
+}
+
+/// The beginning of an answer, in one line.
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let clean: String = line.chars().filter(|char| !char.is_control()).collect();
+    if clean.chars().count() <= SHOWN {
+        return clean;
+    }
+    let beginning: String = clean.chars().take(SHOWN).collect();
+    format!("{beginning}…")
+}

@@ -1,0 +1,60 @@
+//! What each command does. A command answers with text; printing it is for whoever ran it.
+
+mod call;
+mod help;
+mod sessions;
+mod show;
+mod sign_in;
+mod trouble;
+mod wait;
+
+pub(crate) use help::greeting;
+pub(crate) use trouble::actors;
+
+use crate::grammar::Command;
+use crate::problem::{Answer, Problem};
+use crate::repl::Repl;
+
+/// Carries out one command.
+pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
+    match command {
+        Command::Help(about) => help::help(repl, about.as_deref()),
+        Command::User(name) => sessions::user(repl, name),
+        Command::Users => show::users(repl).await,
+        Command::SignIn { provider, method } => sign_in::sign_in(repl, &provider, method).await,
+        Command::Approve => sign_in::approve(repl).await,
+        Command::Deny => sign_in::deny(repl).await,
+        Command::Paste(text) => sign_in::paste(repl, &text).await,
+        Command::Cancel => sign_in::cancel(repl).await,
+        Command::SignOut(provider) => sign_in::sign_out(repl, &provider).await,
+        Command::Use { provider, method } => sessions::use_(repl, &provider, method).await,
+        Command::Sessions => sessions::list(repl).await,
+        Command::NewSession => sessions::new(repl).await,
+        Command::SwitchSession(number) => sessions::switch(repl, number).await,
+        Command::CloseSession(number) => sessions::close(repl, number).await,
+        Command::Providers => show::providers(repl).await,
+        Command::Call { path, body } => call::call(repl, path, body.as_deref()).await,
+        Command::Expire(provider) => trouble::expire(repl, &provider).await,
+        Command::Refresh(provider) => trouble::refresh(repl, &provider).await,
+        Command::Fault { provider, endpoint, fault, count } => {
+            trouble::fault(repl, &provider, endpoint, fault, count)
+        }
+        Command::NoFault(provider) => trouble::no_fault(repl, &provider),
+        Command::Faults => Ok(trouble::faults(repl)),
+        Command::Stop(provider) => trouble::stop(repl, &provider).await,
+        Command::Start(provider) => trouble::start(repl, &provider).await,
+        Command::Crash(actor) => trouble::crash(repl, &actor).await,
+        Command::Tree => Ok(show::tree(repl).await),
+        Command::Events(on) => {
+            repl.show_events(on);
+            Ok(String::new())
+        }
+        Command::Wait(until) => wait::wait(repl, until).await,
+        Command::Stats => show::stats(repl),
+        Command::Vault => show::vault(repl).await,
+        Command::Expect { .. } | Command::ExpectError(_) => {
+            Err(Problem::new("there is nothing to expect at a prompt, write it into a script"))
+        }
+        Command::Quit => Ok(String::new()),
+    }
+}

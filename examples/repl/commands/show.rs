@@ -1,0 +1,145 @@
+//! Tables and trees: what there is, and how it fares.
+
+use tokenward::credential::Snapshot;
+use tokenward::identity::Label;
+use tokenward::supervision::TreeNode;
+
+use crate::grammar::name_of;
+use crate::problem::{Answer, Problem};
+use crate::repl::Repl;
+use crate::screen::{Cell, Tone, cell, count, from_now, headings, tone_of_state, tone_of_status};
+
+pub(super) async fn users(repl: &Repl) -> Answer {
+    let marked = repl.users().await?.into_iter().map(|user| {
+        let mark = if user == repl.user { "*" } else { " " };
+        vec![cell(Tone::Strong, mark), cell(Tone::Plain, user)]
+    });
+    Ok(repl.palette.table(&marked.collect::<Vec<_>>()))
+}
+
+pub(super) async fn providers(repl: &mut Repl) -> Answer {
+    let session = repl.session().await?;
+    let active = session.view().active().map(|context| context.credential(session.view().user()));
+    let credentials = repl.user().credentials().await?;
+    let mut rows = vec![headings(&["", "provider", "method", "state", "expires", "generation"])];
+    let mut reasons = Vec::new();
+    for provider in repl.host.provider_names() {
+        let mut of_provider =
+            credentials.iter().filter(|it| it.id().provider.as_str() == provider).peekable();
+        if of_provider.peek().is_none() {
+            rows.push(vec![
+                cell(Tone::Plain, " "),
+                cell(Tone::Plain, &provider),
+                cell(Tone::Faint, "-"),
+                cell(Tone::Faint, "absent"),
+            ]);
+        }
+        for snapshot in of_provider {
+            rows.push(row(repl, snapshot, active.as_ref() == Some(snapshot.id())));
+            if let Some(reason) = snapshot.reason() {
+                reasons.push(format!("{provider}: {reason}"));
+            }
+        }
+    }
+    let mut text = repl.palette.table(&rows);
+    for reason in reasons {
+        text.push('\n');
+        text.push_str(&repl.palette.paint(Tone::Faint, &reason));
+    }
+    Ok(text)
+}
+
+fn row(repl: &Repl, snapshot: &Snapshot, active: bool) -> Vec<Cell> {
+    let id = snapshot.id();
+    let method = if id.label == Label::default() {
+        id.method.to_string()
+    } else {
+        format!("{} {}", id.method, id.label)
+    };
+    let now = repl.host.sources.now().wall;
+    let end = snapshot.expires_at().map_or_else(|| "never".to_owned(), |end| from_now(end, now));
+    vec![
+        cell(Tone::Strong, if active { "*" } else { " " }),
+        cell(Tone::Plain, id.provider.as_str()),
+        cell(Tone::Plain, method),
+        cell(tone_of_state(snapshot.state()), snapshot.state().as_str()),
+        cell(Tone::Plain, end),
+        cell(Tone::Plain, snapshot.generation().to_string()),
+    ]
+}
+
+pub(super) async fn tree(repl: &Repl) -> String {
+    let tree = repl.host.runtime.tree().await;
+    let mut rows = vec![node(&tree, "")];
+    branches(&tree, "", &mut rows);
+    repl.palette.table(&rows)
+}
+
+fn branches(parent: &TreeNode, indent: &str, rows: &mut Vec<Vec<Cell>>) {
+    for (index, child) in parent.children.iter().enumerate() {
+        let last = index + 1 == parent.children.len();
+        let (branch, beneath) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        rows.push(node(child, &format!("{indent}{branch}")));
+        branches(child, &format!("{indent}{beneath}"), rows);
+    }
+}
+
+fn node(node: &TreeNode, indent: &str) -> Vec<Cell> {
+    let restarts = if node.restarts == 0 { String::new() } else { count(node.restarts, "restart") };
+    vec![
+        cell(Tone::Plain, format!("{indent}{}", node.name)),
+        cell(tone_of_status(node.status), name_of(node.status)),
+        cell(Tone::Busy, restarts),
+    ]
+}
+
+pub(super) fn stats(repl: &Repl) -> Answer {
+    let Some(simulations) = &repl.host.simulations else {
+        return Err(Problem::new("real providers do not tell, run without --real"));
+    };
+    let mut rows = vec![headings(&[
+        "provider",
+        "tokens asked",
+        "issued",
+        "renewals",
+        "reused",
+        "calls",
+        "refused",
+        "faults",
+    ])];
+    for provider in simulations.all() {
+        let counters = provider.counters();
+        let numbers = [
+            counters.token_requests,
+            counters.issued_access_tokens,
+            counters.refreshes,
+            counters.reused_refresh_tokens,
+            counters.resource_requests,
+            counters.refusals,
+            counters.faults,
+        ];
+        let mut row = vec![cell(Tone::Plain, provider.name())];
+        row.extend(numbers.map(|number| cell(Tone::Plain, number.to_string())));
+        rows.push(row);
+    }
+    Ok(repl.palette.table(&rows))
+}
+
+pub(super) async fn vault(repl: &Repl) -> Answer {
+    let seen = repl.host.runtime.inspect_vault().await?;
+    let size = seen.bytes_on_disk.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes} bytes"));
+    let mut facts = vec![
+        ("store", seen.store),
+        ("master key", seen.master_key),
+        ("format", seen.format.to_string()),
+        ("records", seen.records.to_string()),
+        ("quarantined", seen.quarantined.to_string()),
+        ("on disk", size),
+    ];
+    facts.extend(seen.warnings.into_iter().map(|warning| ("warning", warning)));
+    let rows: Vec<_> = facts
+        .into_iter()
+        .map(|(name, value)| vec![cell(Tone::Faint, name), cell(Tone::Plain, value)])
+        .collect();
+    Ok(repl.palette.table(&rows))
+}

@@ -1,0 +1,75 @@
+//! One line for each thing that happens.
+
+use std::time::SystemTime;
+
+use tokenward::event::{Event, EventKind};
+
+use crate::screen::{Palette, Tone, count, from_now, human, tone_of_state};
+
+/// The line of an event: how long after `start` it happened, to what, and what it was.
+pub(crate) fn line(event: &Event, start: SystemTime, palette: Palette) -> String {
+    let since = event.at.duration_since(start).unwrap_or_default();
+    let time = palette.paint(Tone::Faint, &format!("[{:.1}s]", since.as_secs_f64()));
+    format!("{time} {}", describe(event, palette))
+}
+
+fn describe(event: &Event, palette: Palette) -> String {
+    let reason = |reason: &str| palette.paint(Tone::Faint, &format!("({reason})"));
+    match &event.kind {
+        EventKind::StateChanged { credential, from, to, generation, reason: why } => {
+            let state = |state| palette.paint(tone_of_state(state), &state.to_string());
+            let (from, to) = (state(*from), state(*to));
+            let why = why.as_deref().map(|why| format!(" {}", reason(why))).unwrap_or_default();
+            format!("{credential} {from} → {to}, generation {generation}{why}")
+        }
+        EventKind::SignedIn { credential, generation } => {
+            format!("{credential} signed in, generation {generation}")
+        }
+        EventKind::SignedOut { credential, revoked: true } => {
+            format!("{credential} signed out and revoked")
+        }
+        EventKind::SignedOut { credential, revoked: false } => format!("{credential} signed out"),
+        EventKind::Refreshed { credential, generation, expires_at } => {
+            let end = expires_at.map(|end| format!(", expires {}", from_now(end, event.at)));
+            format!("{credential} renewed, generation {generation}{}", end.unwrap_or_default())
+        }
+        EventKind::RefreshFailed { credential, reason: why, retry_in, .. } => {
+            let again = retry_in.map(|after| format!(", again in {}", human(after)));
+            format!("{credential} not renewed{} {}", again.unwrap_or_default(), reason(why))
+        }
+        EventKind::HeldInMemory { credential, reason: why, .. } => {
+            format!("{credential} held in memory {}", reason(why))
+        }
+        EventKind::HeldMaterialStored { credential, .. } => format!("{credential} is in the vault"),
+        EventKind::LoginStarted { user, provider, method, .. } => {
+            format!("{user} begins to sign in to {provider} by {method}")
+        }
+        EventKind::LoginFailed { user, provider, reason: why, .. } => {
+            format!("{user} did not sign in to {provider} {}", reason(why))
+        }
+        EventKind::SessionOpened { user, .. } => format!("{user} opened a session"),
+        EventKind::SessionSwitched { user, provider, method, .. } => {
+            format!("a session of {user} uses {provider} by {method}")
+        }
+        EventKind::SessionClosed { user, .. } => format!("{user} closed a session"),
+        EventKind::SessionExpired { user, .. } => format!("a session of {user} expired"),
+        EventKind::ActorRestarted { actor, restarts, reason: why } => {
+            let restarts = count(*restarts, "restart");
+            format!("{actor} died and was started again, {restarts} lately {}", reason(why))
+        }
+        EventKind::ActorQuarantined { actor, retry_in, reason: why } => {
+            format!("{actor} dies too often, tried again in {} {}", human(*retry_in), reason(why))
+        }
+        EventKind::ActorRecovered { actor } => format!("{actor} runs again"),
+        EventKind::VaultDegraded { reason: why } => format!("the vault fails {}", reason(why)),
+        EventKind::VaultRecovered => "the vault works again".to_owned(),
+        EventKind::RecordQuarantined { record, reason: why } => {
+            format!("{record} can not be opened {}", reason(why))
+        }
+        EventKind::ClockStepped { by_millis } => {
+            format!("the clock was stepped by {by_millis} ms, or the machine slept")
+        }
+        EventKind::ShuttingDown => "the runtime stops".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

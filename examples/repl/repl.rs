@@ -1,0 +1,175 @@
+//! What the program keeps in mind between two commands: who you act as, the session of each user,
+//! and the sign-ins that are under way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokenward::credential::CredentialHandle;
+use tokenward::event::CredentialState;
+use tokenward::identity::ProviderId;
+use tokenward::login::Login;
+use tokenward::runtime::{Session, User};
+use tokenward::supervision::Notice;
+use tokenward::vault::{Query, RecordKind};
+use tokio::task::JoinHandle;
+
+use crate::commands;
+use crate::events;
+use crate::grammar::Command;
+use crate::host::Host;
+use crate::problem::{Answer, Problem};
+use crate::screen::{Palette, Tone};
+
+/// Prints a line that no command asked for, beside whatever is being typed.
+pub(crate) type Aside = Arc<Mutex<dyn FnMut(String) + Send>>;
+
+/// The sign-ins that are under way, one for each user.
+pub(crate) type Pending = Arc<Mutex<HashMap<String, Login>>>;
+
+/// The state of the conversation.
+pub(crate) struct Repl {
+    pub(crate) host: Host,
+    pub(crate) palette: Palette,
+    pub(crate) user: String,
+    pub(crate) pending: Pending,
+    pub(crate) aside: Aside,
+    sessions: HashMap<String, Session>,
+    start: SystemTime,
+    events: Option<JoinHandle<()>>,
+}
+
+impl Repl {
+    pub(crate) fn new(host: Host, palette: Palette, aside: Aside) -> Self {
+        let start = host.sources.now().wall;
+        Self {
+            host,
+            palette,
+            user: "ada".to_owned(),
+            pending: Pending::default(),
+            aside,
+            sessions: HashMap::new(),
+            start,
+            events: None,
+        }
+    }
+
+    /// Carries out one command, and gives what it has to say.
+    pub(crate) async fn carry_out(&mut self, command: Command) -> Answer {
+        let answer = commands::carry_out(self, command).await;
+        if let Some(simulations) = &self.host.simulations {
+            simulations.save()?;
+        }
+        answer
+    }
+
+    /// The user you act as.
+    pub(crate) fn user(&self) -> User {
+        self.host.runtime.user(&self.user)
+    }
+
+    /// The session you work in: the one that was used last, or a new one.
+    pub(crate) async fn session(&mut self) -> Result<Session, Problem> {
+        if let Some(session) = self.sessions.get(&self.user) {
+            return Ok(session.clone());
+        }
+        let sessions = self.user().sessions().await?;
+        let session = match sessions.into_iter().max_by_key(Session::last_activity) {
+            Some(session) => session,
+            None => self.user().open_session().await?,
+        };
+        self.work_in(session.clone());
+        Ok(session)
+    }
+
+    /// Works in `session` from now on.
+    pub(crate) fn work_in(&mut self, session: Session) {
+        self.sessions.insert(self.user.clone(), session);
+    }
+
+    /// Works in no session, until one is needed.
+    pub(crate) fn leave_session(&mut self) {
+        self.sessions.remove(&self.user);
+    }
+
+    /// The provider that the next call goes to, as far as it is known without asking.
+    pub(crate) fn active(&self) -> Option<ProviderId> {
+        let view = self.sessions.get(&self.user)?.view();
+        view.active().map(|context| context.provider.clone())
+    }
+
+    /// Your credential at a provider: the one that your session uses there, or would.
+    pub(crate) async fn credential(&mut self, name: &str) -> Result<CredentialHandle, Problem> {
+        self.host.check_provider(name)?;
+        let session = self.session().await?;
+        let provider: ProviderId = name.parse().map_err(tokenward::Error::from)?;
+        if let Some(context) = session.view().context(&provider) {
+            let credential = self.user().credential(name, context.method, &context.label).await?;
+            if credential.inspect().await?.state() != CredentialState::Absent {
+                return Ok(credential);
+            }
+        }
+        Ok(self.user().preferred_credential(name).await?)
+    }
+
+    /// Every user that the vault knows, and you.
+    pub(crate) async fn users(&self) -> Result<Vec<String>, Problem> {
+        let mut users = vec![self.user.clone()];
+        for kind in [RecordKind::Credential, RecordKind::Session] {
+            let entries = self.host.runtime.vault().list(Query::all(kind)).await;
+            let entries = entries.map_err(tokenward::Error::from)?;
+            users.extend(entries.iter().map(|entry| entry.key.user.to_string()));
+        }
+        users.sort();
+        users.dedup();
+        Ok(users)
+    }
+
+    /// The sign-ins that are under way.
+    pub(crate) fn pending(&self) -> MutexGuard<'_, HashMap<String, Login>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints events as they happen from now on, or no more.
+    pub(crate) fn show_events(&mut self, on: bool) {
+        if let Some(printing) = self.events.take() {
+            printing.abort();
+        }
+        if !on {
+            return;
+        }
+        let mut events = self.host.runtime.events();
+        let (aside, start, palette) = (self.aside.clone(), self.start, self.palette);
+        self.events = Some(tokio::spawn(async move {
+            while let Some(notice) = events.next().await {
+                say(
+                    &aside,
+                    match notice {
+                        Notice::Event(event) => events::line(&event, start, palette),
+                        Notice::Missed(count) => {
+                            palette.paint(Tone::Busy, &format!("{count} events were missed"))
+                        }
+                    },
+                );
+            }
+        }));
+    }
+
+    /// Stops everything. Says what did not finish in time.
+    pub(crate) async fn stop(self) -> Result<(), Problem> {
+        if let Some(printing) = self.events {
+            printing.abort();
+        }
+        let unfinished = self.host.stop().await;
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(format!("not finished in time: {}", unfinished.join(", "))))
+    }
+}
+
+/// Prints a line beside whatever is being typed.
+pub(crate) fn say(aside: &Aside, line: String) {
+    let mut print = aside.lock().unwrap_or_else(PoisonError::into_inner);
+    print(line);
+}

@@ -1,0 +1,174 @@
+//! The REPL by script: each file in `tests/repl` is what somebody types, with what they expect to
+//! see. A script that ends with status 1 has failed.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+#[test]
+fn two_users_work_with_three_providers_each_and_everything_is_there_after_a_restart() {
+    let folder = folder();
+    let vault = folder.path().join("vault");
+    assert_success(&run("two_users.repl", &["--vault", text(&vault)]));
+    assert_success(&run("again.repl", &["--vault", text(&vault)]));
+}
+
+#[test]
+fn tokens_come_through_faults_and_outages() {
+    assert_success(&run("faults.repl", &[]));
+}
+
+#[test]
+fn tokens_are_renewed_before_they_expire() {
+    assert_success(&run("renewal.repl", &["--token-lifetime", "2s"]));
+}
+
+#[test]
+fn sign_ins_end_in_every_way_they_can() {
+    assert_success(&run("sign_ins.repl", &[]));
+}
+
+#[test]
+fn bad_input_is_told_what_to_do() {
+    assert_success(&run("bad_input.repl", &[]));
+}
+
+#[test]
+fn a_script_ends_at_the_first_command_that_fails_and_names_its_line() {
+    let output = run_text("users\n\n# a comment\nuse openai\nusers\n", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error, "error: line 4: ada is not signed in to openai, sign in first\n");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(printed, "> users\n*  ada\n> use openai\n", "nothing after it was done");
+}
+
+#[test]
+fn an_expectation_that_is_not_met_fails_the_script() {
+    for (script, complaint) in [
+        ("users\nexpect bob\n", "line 2: the last answer does not contain: bob"),
+        ("users\nexpect-not ada\n", "line 2: the last answer contains: ada"),
+        ("expect-error users\n", "line 1: this was to fail: users"),
+        ("wait nothing\n", "line 1: wait needs more"),
+    ] {
+        let output = run_text(script, &[]);
+        assert_eq!(output.status.code(), Some(1), "{script}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+#[test]
+fn a_script_is_also_taken_from_a_file() {
+    let script = scripts().join("bad_input.repl");
+    assert_success(&run_text("this is not read\n", &["--script", text(&script)]));
+}
+
+#[test]
+fn what_can_not_start_says_why() {
+    let folder = folder();
+    let nowhere = folder.path().join("nowhere.repl");
+    let output = run_text("", &["--script", text(&nowhere)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.repl can not be read"));
+
+    let output = run_text("", &["--no-such-option"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_temporary_vault_is_gone_when_the_program_ends() {
+    let folder = folder();
+    for script in ["sign-in openai\nvault\n", "sign-in openai\nuse nothing\n"] {
+        let output = command(&[])
+            .env("TMPDIR", folder.path())
+            .env("TMP", folder.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                child.stdin.take().expect("a pipe").write_all(script.as_bytes())?;
+                child.wait_with_output()
+            })
+            .expect("the repl runs");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("signed in to openai"));
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 0, "nothing is left behind");
+    }
+}
+
+#[test]
+fn a_killed_program_goes_on_where_it_was() {
+    let folder = folder();
+    let vault = folder.path().join("vault");
+    let mut child = command(&["--vault", text(&vault), "--token-lifetime", "2s"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the repl runs");
+    let mut typed = child.stdin.take().expect("a pipe");
+    let mut printed = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let script = "sign-in openai authorization-code\napprove\nwait openai valid 2\nusers\n";
+    typed.write_all(script.as_bytes()).expect("it reads");
+    let reached = printed.any(|line| line.expect("text") == "> users");
+    assert!(reached, "the token was renewed");
+    child.kill().expect("killed");
+    child.wait().expect("dead");
+
+    let output = run_text("refresh openai\ncall\nexpect 200 OK\n", &["--vault", text(&vault)]);
+    assert_success(&output);
+}
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a folder")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path that is text")
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("repl")
+}
+
+/// Runs a script of `tests/repl` through a pipe.
+fn run(script: &str, arguments: &[&str]) -> Output {
+    let script = File::open(scripts().join(script)).expect("a script");
+    command(arguments).stdin(script).output().expect("the repl runs")
+}
+
+fn run_text(script: &str, arguments: &[&str]) -> Output {
+    let mut child = command(arguments).stdin(Stdio::piped()).spawn().expect("the repl runs");
+    let mut typed = child.stdin.take().expect("a pipe");
+    // A program that ends before it has read everything is fine.
+    let _ = typed.write_all(script.as_bytes());
+    drop(typed);
+    child.wait_with_output().expect("the repl ends")
+}
+
+/// The example that Cargo builds beside the tests.
+fn command(arguments: &[&str]) -> Command {
+    let test = std::env::current_exe().expect("a path");
+    let profile = test.parent().and_then(Path::parent).expect("target/profile/deps");
+    let program = profile.join("examples").join(format!("repl{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "build it first: cargo build --example repl");
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove("RUST_LOG");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn assert_success(output: &Output) {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}\n{error}");
+    assert_eq!(error, "", "nothing is complained about");
+    assert!(!printed.contains('\x1b'), "plain lines");
+    for beginning in ["sk-proj-", "sk-ant-", "AIza", "Bearer ey", "rt_"] {
+        let secret = printed.lines().find(|line| {
+            !line.starts_with("open http") && !line.starts_with('>') && line.contains(beginning)
+        });
+        assert_eq!(secret, None, "no secret is shown");
+    }
+}
