@@ -1,0 +1,292 @@
+//! How each event is handled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answers::Availability;
+use super::held::{Early, Held, Knowledge, Retry};
+use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome};
+use crate::credential::material::{Life, Material};
+use crate::credential::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
+use crate::identity::Generation;
+use crate::provider::{Failure, FailureClass};
+
+/// A rejection of material younger than this, that was itself made because of a rejection, is not
+/// answered by another renewal: the resource refuses for another reason.
+const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
+
+impl Lifecycle {
+    pub(super) fn loaded(&mut self, loaded: Loaded, evidence: Evidence, to: &mut Vec<Effect>) {
+        if matches!(self.knowledge, Knowledge::Known) {
+            // A sign-in or a sign-out ended while the vault was read: what is in force is newer.
+            return;
+        }
+        self.knowledge = Knowledge::Known;
+        let early = std::mem::take(&mut self.early);
+        if loaded.signed_out {
+            let newest = loaded.material.map(|material| material.generation);
+            self.generation = self.generation.max(newest.unwrap_or_default()).next();
+            self.erasing = Some(Retry { attempts: 1, at: evidence.now, under_way: false });
+            self.settle(evidence, to);
+            return self.tick(evidence, to);
+        }
+        let newest = loaded.material.as_ref().map(|material| material.generation);
+        self.generation = self.generation.max(newest.unwrap_or_default());
+        let unsaved =
+            loaded.unsaved.then_some(Retry { attempts: 1, at: evidence.now, under_way: false });
+        self.held = loaded.material.map(|material| Held {
+            plan: Plan::new(&self.policy, &material, evidence.noise),
+            refused: material.life != Life::Unlimited
+                && (early.invalidated || early.refused == Some(material.generation)),
+            material,
+            after_refusal: false,
+            in_doubt: loaded.in_doubt,
+            unsaved,
+        });
+        self.renewing = loaded.under_way;
+        self.trouble = loaded.trouble;
+        if early.renew && self.may_renew() && self.trouble.is_none() {
+            self.renew(evidence, to);
+        } else {
+            self.settle(evidence, to);
+            self.tick(evidence, to);
+        }
+    }
+
+    pub(super) fn load_failed(&mut self, reason: String, evidence: Evidence, to: &mut Vec<Effect>) {
+        if matches!(self.knowledge, Knowledge::Known) {
+            return;
+        }
+        let retry = match &self.knowledge {
+            Knowledge::Refused { retry, .. } => retry.again(evidence),
+            _ => Retry::after(Backoff::VAULT, 1, evidence),
+        };
+        let error = self.unreadable(&reason);
+        self.early.renew = false;
+        self.knowledge = Knowledge::Refused { reason, retry };
+        self.answer_all(Err(error), to);
+    }
+
+    pub(super) fn acquire(&mut self, evidence: Evidence, to: &mut Vec<Effect>) {
+        match self.availability(evidence.now) {
+            Availability::Usable => {
+                self.tick(evidence, to);
+                to.push(Effect::Answer(Ok(())));
+            }
+            Availability::Failed(error) => to.push(Effect::Answer(Err(error))),
+            Availability::Later => {
+                self.park(to);
+                self.tick(evidence, to);
+            }
+        }
+    }
+
+    pub(super) fn refresh(&mut self, evidence: Evidence, to: &mut Vec<Effect>) {
+        let now = evidence.now;
+        let Some(held) = &self.held else {
+            self.early.renew = !matches!(self.knowledge, Knowledge::Known);
+            return self.acquire(evidence, to);
+        };
+        let renewable = held.material.is_renewable(self.id.method);
+        if renewable && (self.renewing || self.is_asking()) {
+            self.early.renew = !self.renewing;
+            return self.park(to);
+        }
+        let just_renewed =
+            self.last_renewal.is_some_and(|last| now.since(last) < SHORTEST_INTERVAL);
+        if !renewable || just_renewed {
+            return self.acquire(evidence, to);
+        }
+        // Asked for by hand, an outage's back-off is skipped; what a provider asked for is not.
+        if let Some(trouble) = &self.trouble
+            && trouble.failure.retry_after().is_none()
+            && trouble.retry_at.is_some()
+        {
+            self.trouble = None;
+        }
+        if self.may_renew() && self.trouble.is_none() {
+            self.park(to);
+            self.renew(evidence, to);
+        } else {
+            let error = self.failure(now);
+            to.push(Effect::Answer(Err(error)));
+        }
+    }
+
+    pub(super) fn invalidate(&mut self, to: &mut Vec<Effect>) {
+        match &mut self.held {
+            Some(held) => held.refused |= held.material.life != Life::Unlimited,
+            None => self.early.invalidated = !matches!(self.knowledge, Knowledge::Known),
+        }
+        to.push(Effect::Answer(Ok(())));
+    }
+
+    pub(super) fn rejected(
+        &mut self,
+        generation: Generation,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        if self.held.is_none() && !matches!(self.knowledge, Knowledge::Known) {
+            self.early.refused = self.early.refused.max(Some(generation));
+        }
+        if let Some(held) = &mut self.held
+            && generation == held.material.generation
+        {
+            if held.material.life == Life::Unlimited {
+                let error = Error::new(
+                    ErrorKind::ReauthorizationRequired,
+                    format!("{} refuses the API key, sign in with another one", self.id.provider),
+                );
+                to.push(Effect::Answer(Err(error)));
+                return;
+            }
+            let young = evidence.now.since(held.material.obtained) < REJECTED_TWICE_WITHIN;
+            if !(held.after_refusal && young) {
+                held.refused = true;
+            }
+        }
+        self.acquire(evidence, to);
+    }
+
+    pub(super) fn renewed(
+        &mut self,
+        base: Generation,
+        outcome: RenewalOutcome,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        let current = self.held.as_ref().is_some_and(|held| held.material.generation == base);
+        if !current || !self.renewing {
+            return;
+        }
+        self.renewing = false;
+        match outcome {
+            RenewalOutcome::Granted { material, unsaved } => {
+                let after_refusal = self.held.as_ref().is_some_and(|held| held.refused);
+                self.adopt(material, unsaved, after_refusal, evidence, to);
+            }
+            RenewalOutcome::Failed(failure) => self.failed(failure, evidence, to),
+            RenewalOutcome::NotStarted { reason } => {
+                let class = FailureClass::Transient { retry_after: None };
+                let failure = Failure::new(class, format!("nothing was sent: {reason}"));
+                // Not remembered: it says nothing about the provider.
+                self.fail(failure, self.attempts(), evidence, to);
+            }
+            RenewalOutcome::Superseded => {
+                self.knowledge = Knowledge::Asked;
+                to.push(Effect::Load);
+            }
+        }
+    }
+
+    pub(super) fn signed_in(
+        &mut self,
+        material: Arc<Material>,
+        unsaved: Option<String>,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        let generation = material.generation;
+        let known = self.held.as_ref().is_some_and(|held| held.material.generation == generation);
+        if generation <= self.generation && !known {
+            // Signed out, or signed in again, while this one was written.
+            return;
+        }
+        self.knowledge = Knowledge::Known;
+        self.early = Early::default();
+        self.renewing = false;
+        self.erasing = None;
+        let credential = self.id.clone();
+        self.install(material, false, evidence);
+        to.push(Effect::Emit(EventKind::SignedIn { credential, generation }));
+        if let Some(reason) = unsaved {
+            self.hold(reason, evidence, to);
+        }
+        self.settle(evidence, to);
+    }
+
+    pub(super) fn saved(
+        &mut self,
+        generation: Generation,
+        saved: bool,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        let Some(held) = &mut self.held else { return };
+        let Some(retry) = held.unsaved.filter(|_| held.material.generation == generation) else {
+            return;
+        };
+        if saved {
+            held.unsaved = None;
+            let credential = self.id.clone();
+            to.push(Effect::Emit(EventKind::HeldMaterialStored { credential, generation }));
+            self.tick(evidence, to);
+        } else {
+            held.unsaved = Some(retry.again(evidence));
+        }
+    }
+
+    pub(super) fn sign_out(&mut self, to: &mut Vec<Effect>) {
+        let material = self.held.take().map(|held| held.material);
+        // Whatever is under way refers to the generation before this one, and changes nothing.
+        self.generation = self.generation.next();
+        self.knowledge = Knowledge::Known;
+        self.early = Early::default();
+        self.renewing = false;
+        self.trouble = None;
+        self.erasing = Some(Retry::first_try());
+        to.push(Effect::Erase { generation: self.generation, material });
+        let error = self.absent();
+        self.answer_all(Err(error), to);
+    }
+
+    pub(super) fn erased(
+        &mut self,
+        generation: Generation,
+        erased: bool,
+        revoked: bool,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
+        // A later sign-out is another matter.
+        let Some(retry) = self.erasing.filter(|_| generation == self.generation) else { return };
+        if erased {
+            self.erasing = None;
+            let credential = self.id.clone();
+            to.push(Effect::Emit(EventKind::SignedOut { credential, revoked }));
+        } else {
+            self.erasing = Some(retry.again(evidence));
+        }
+    }
+
+    /// Does whatever is due.
+    pub(super) fn tick(&mut self, evidence: Evidence, to: &mut Vec<Effect>) {
+        let now = evidence.now;
+        if let Knowledge::Refused { retry, .. } = &mut self.knowledge
+            && retry.start_if_due(now)
+        {
+            to.push(Effect::Load);
+        }
+        if let Some(retry) = &mut self.erasing
+            && retry.start_if_due(now)
+        {
+            to.push(Effect::Erase { generation: self.generation, material: None });
+        }
+        let Some(held) = &mut self.held else { return };
+        if let Some(retry) = &mut held.unsaved
+            && retry.start_if_due(now)
+        {
+            to.push(Effect::Save { material: held.material.clone() });
+        }
+        let Some(held) = &self.held else { return };
+        if self.may_renew()
+            && self.wants_renewal(held, now)
+            && self.renewal_due(held).is_some_and(|due| now.has_passed(due))
+        {
+            self.renew(evidence, to);
+        }
+    }
+}
