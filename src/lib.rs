@@ -75,7 +75,7 @@ pub use error::Error;
 pub use event::{CredentialState, Event, EventKind};
 pub use http::Client;
 pub use identity::{CredentialId, Generation, Label, Method, ProviderId, SessionId, UserId};
-pub use login::Login;
+pub use login::{DeviceLogin, Login};
 pub use provider::{Provider, ProviderSpec, catalog};
 pub use runtime::{Runtime, RuntimeBuilder, Session, SignIn, User};
 pub use secret::Secret;

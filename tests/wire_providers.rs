@@ -374,7 +374,7 @@ async fn refusals_are_told_apart_on_the_wire() {
     let date =
         "date: Fri, 01 Jan 2100 00:00:00 GMT\r\nretry-after: Fri, 01 Jan 2100 00:00:17 GMT\r\n";
     let html = Reply::raw("HTTP/1.1 403 No\r\ncontent-type: text/html\r\n\r\n<html>blocked</html>");
-    let cases = [
+    let cases = vec![
         (openai(), Reply::json(400, reused), FailureClass::ReauthorizationRequired),
         (anthropic(), Reply::json(400, gone), FailureClass::ReauthorizationRequired),
         (anthropic(), Reply::json(200, gone), FailureClass::ReauthorizationRequired),

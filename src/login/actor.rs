@@ -9,10 +9,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::flow::{Effect, Event, Flow, Submission, Terms};
 use super::messages::{Internal, LoginMessage, News};
-use super::verdict::{interrupted, stopping};
+use super::outcome::{Ending, Outcome};
+use super::verdict::{not_stored, stopping};
 use crate::clock::Sources;
-use crate::error::{Error, ErrorKind};
-use crate::event::EventKind;
+use crate::error::Error;
 use crate::identity::{CredentialId, Generation, LoginId};
 use crate::oauth::Transport;
 use crate::oauth::redirect::{AuthorizationResponse, Listening, Loopback, Page, Sink};
@@ -23,9 +23,6 @@ use crate::supervision::{Alarm, Errands, EventBus, Reply, Timekeeper};
 /// Stores a grant durably as the credential that was signed in for, and says its generation.
 pub type GrantSink =
     Arc<dyn Fn(Grant) -> BoxFuture<'static, Result<Generation, Error>> + Send + Sync>;
-
-/// How a sign-in ended; none while it is pending.
-pub(super) type Outcome = Option<Result<(), Error>>;
 
 /// What a sign-in begins with.
 pub(super) struct LoginArguments {
@@ -128,12 +125,6 @@ impl Pending {
         let deadline =
             timekeeper.alarm(move || drop(rung.send_message(News::DeadlineReached.into())));
         deadline.set(terms.expires_at);
-        events.emit(EventKind::LoginStarted {
-            login: id.clone(),
-            user: credential.user.clone(),
-            provider: credential.provider.clone(),
-            method: credential.method,
-        });
         let exchange = Exchange {
             provider: arguments.provider,
             transport: arguments.transport,
@@ -147,7 +138,7 @@ impl Pending {
             sink: arguments.sink,
             errands,
             sources,
-            ending: Ending { id, credential, events, outcome: Some(arguments.outcome) },
+            ending: Ending::new(id, credential, events, arguments.outcome),
             _deadline: deadline,
             _listening: listening,
         }
@@ -239,35 +230,6 @@ impl Exchange {
     }
 }
 
-/// Announces the end of a sign-in, once. When the actor dies before that, dropping this does.
-struct Ending {
-    id: LoginId,
-    credential: CredentialId,
-    events: EventBus,
-    outcome: Option<watch::Sender<Outcome>>,
-}
-
-impl Ending {
-    fn end(&mut self, result: Result<(), Error>) {
-        let Some(outcome) = self.outcome.take() else { return };
-        if let Err(error) = &result {
-            self.events.emit(EventKind::LoginFailed {
-                login: self.id.clone(),
-                user: self.credential.user.clone(),
-                provider: self.credential.provider.clone(),
-                reason: error.to_string(),
-            });
-        }
-        outcome.send_replace(Some(result));
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.end(Err(interrupted()));
-    }
-}
-
 /// The listener's way to the sign-in. It holds no permit: the listener limits its connections.
 fn pass_on(myself: ActorRef<LoginMessage>) -> Sink {
     Arc::new(move |response: AuthorizationResponse| {
@@ -286,8 +248,4 @@ fn pass_on(myself: ActorRef<LoginMessage>) -> Sink {
 /// The outcome of an exchange that died: nobody knows how far it got.
 fn died() -> Failure {
     Failure::new(FailureClass::Uncertain, "the exchange was interrupted")
-}
-
-fn not_stored() -> Error {
-    Error::new(ErrorKind::Interrupted, "storing the credential was interrupted, sign in again")
 }

@@ -213,16 +213,14 @@ impl<W> Flow<W> {
             (Phase::Storing { by, .. }, Ok(())) => {
                 vec![self.finish(Ok(())), Effect::Tell(by, Verdict::SignedIn)]
             }
-            (Phase::Storing { by, grant, tries }, Err(error))
-                if error.is_transient() && tries < STORE_TRIES =>
-            {
-                let after = STORE_PAUSE * tries;
+            (Phase::Storing { by, grant, tries }, Err(error)) => {
+                let Some(after) = store_again_after(tries, &error) else {
+                    let effect = self.finish(Err(error.clone()));
+                    return vec![effect, Effect::Tell(by, Verdict::Failed(error))];
+                };
                 let effect = Effect::Store { grant: grant.clone(), after };
                 self.phase = Phase::Storing { by, grant, tries: tries + 1 };
                 vec![effect]
-            }
-            (Phase::Storing { by, .. }, Err(error)) => {
-                vec![self.finish(Err(error.clone())), Effect::Tell(by, Verdict::Failed(error))]
             }
             (other, _) => {
                 self.phase = other;
@@ -259,6 +257,12 @@ impl<W> Flow<W> {
         self.phase = Phase::Over;
         Effect::Finish(result)
     }
+}
+
+/// The pause before a grant that the vault did not take is handed over once more; none when that
+/// would not help.
+pub(super) fn store_again_after(tries: u32, error: &Error) -> Option<Duration> {
+    (error.is_transient() && tries < STORE_TRIES).then(|| STORE_PAUSE * tries)
 }
 
 #[cfg(test)]

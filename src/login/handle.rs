@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use super::actor::Outcome;
 use super::messages::LoginMessage;
+use super::outcome::{self, Outcome};
 use super::verdict::{interrupted, over};
 use crate::error::Error;
 use crate::identity::{CredentialId, LoginId};
@@ -84,13 +84,8 @@ impl Login {
     /// cancelled or not completed in time ([`Error::is_expired`]), was interrupted
     /// ([`Error::is_transient`]), or the exchange or the storing failed. The text says what to do.
     pub async fn finished(&self) -> Result<CredentialId, Error> {
-        let mut outcome = self.0.outcome.clone();
-        let ended = outcome.wait_for(Option::is_some).await.map_err(|_| interrupted())?;
-        match &*ended {
-            Some(Ok(())) => Ok(self.0.credential.clone()),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(interrupted()),
-        }
+        outcome::finished(&self.0.outcome).await?;
+        Ok(self.0.credential.clone())
     }
 
     /// Ends it, unless its grant is on its way into the vault already.
@@ -101,7 +96,7 @@ impl Login {
 
     /// Whether it has ended.
     pub fn is_over(&self) -> bool {
-        self.0.outcome.borrow().is_some() || self.0.outcome.has_changed().is_err()
+        outcome::is_over(&self.0.outcome)
     }
 
     /// The same sign-in as messages.

@@ -9,6 +9,7 @@ use ractor::Actor as _;
 use tokio::sync::watch;
 
 use super::actor::{GrantSink, LoginActor, LoginArguments};
+use super::device::{DeviceActor, DeviceArguments, DeviceLogin, DeviceProgress};
 use super::flow::{EXPIRES_AFTER, Terms};
 use super::handle::{Face, Login};
 use crate::clock::Sources;
@@ -48,8 +49,6 @@ pub struct LoginRequest {
     pub provider: Arc<dyn Provider>,
     /// As which of several accounts.
     pub label: Label,
-    /// How the answer is to come back.
-    pub receiver: Receiver,
     /// Stores the grant.
     pub sink: GrantSink,
 }
@@ -66,8 +65,14 @@ struct Shared {
     events: EventBus,
     /// Held while one begins, so that those that begin at once are counted too.
     beginning: tokio::sync::Mutex<()>,
-    /// Those that are over are removed when the next one begins.
-    pending: Mutex<BTreeMap<LoginId, Login>>,
+    pending: Mutex<Table>,
+}
+
+/// What is pending. Those that are over are removed when the next one begins.
+#[derive(Default)]
+struct Table {
+    logins: BTreeMap<LoginId, Login>,
+    devices: BTreeMap<LoginId, DeviceLogin>,
 }
 
 impl Logins {
@@ -95,7 +100,8 @@ impl Logins {
         })))
     }
 
-    /// Begins a sign-in by authorization code. It is over after ten minutes.
+    /// Begins a sign-in by authorization code, whose answer is to come back to `receiver`. It is
+    /// over after ten minutes.
     ///
     /// # Errors
     ///
@@ -103,12 +109,10 @@ impl Logins {
     /// ([`Error::is_configuration`]), when the user has too many pending
     /// ([`Error::is_overloaded`]), and when there is neither a port to listen on nor another
     /// address at which the browser could end.
-    pub async fn begin(&self, request: LoginRequest) -> Result<Login, Error> {
-        let LoginRequest { user, provider, label, receiver, sink } = request;
+    pub async fn begin(&self, request: LoginRequest, receiver: Receiver) -> Result<Login, Error> {
+        let LoginRequest { user, provider, label, sink } = request;
         let _beginning = self.0.beginning.lock().await;
-        if self.pending(&user).len() >= MOST_PENDING {
-            return Err(too_many());
-        }
+        self.admit(&user)?;
         let (method, name) = (Method::AuthorizationCode, provider.id().clone());
         let rules = provider.redirect().ok_or_else(|| no_browser_sign_in(&name))?;
         let credential = CredentialId { user, provider: name, method, label };
@@ -146,39 +150,106 @@ impl Logins {
         let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
         let messages = supervisor.start_child(spec).await?;
         let expires_at = expires_at.wall;
-        let face = Face { id, credential, url, expires_at, no_listener, messages, outcome };
+        let face =
+            Face { id: id.clone(), credential, url, expires_at, no_listener, messages, outcome };
         let login = Login::new(face);
-        self.remember(login.clone());
+        self.table().logins.insert(id, login.clone());
+        Ok(login)
+    }
+
+    /// Begins a sign-in on another device (RFC 8628): asks the provider for a code, and returns
+    /// when there is one to show. It is over when the code is.
+    ///
+    /// # Errors
+    ///
+    /// When the provider has no such sign-in or is not configured for it
+    /// ([`Error::is_configuration`]), can not be reached, or the user has too many pending
+    /// ([`Error::is_overloaded`]).
+    pub async fn begin_device(&self, request: LoginRequest) -> Result<DeviceLogin, Error> {
+        // A look beforehand, since a lock is not held while the provider is asked.
+        self.admit(&request.user)?;
+        let LoginRequest { user, provider, label, sink } = request;
+        let (method, name) = (Method::DeviceCode, provider.id().clone());
+        let credential = CredentialId { user, provider: name, method, label };
+        let Shared { supervisor, transport, timekeeper, sources, events, .. } = &*self.0;
+        let authorization = provider.authorize_device(transport).await?;
+        let id = LoginId::random(&*sources.entropy)?;
+        let (sender, outcome) = watch::channel(None);
+        let (progress, seen) = watch::channel(DeviceProgress::beginning(&authorization));
+        let shown = authorization.clone();
+        let arguments = Arc::new(Mutex::new(Some(DeviceArguments {
+            id: id.clone(),
+            credential: credential.clone(),
+            provider,
+            transport: transport.clone(),
+            sink,
+            authorization,
+            progress,
+            outcome: sender,
+            timekeeper: timekeeper.clone(),
+            sources: sources.clone(),
+            events: events.clone(),
+        })));
+        let spec = ChildSpec::new(name_of(&id), move |spawning| {
+            let (arguments, supervisor) = (Arc::clone(&arguments), spawning.supervisor);
+            Box::pin(DeviceActor::spawn_linked(None, DeviceActor, arguments, supervisor))
+        });
+        let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
+        let _beginning = self.0.beginning.lock().await;
+        self.admit(&credential.user)?;
+        let messages = supervisor.start_child(spec).await?;
+        let login = DeviceLogin::new(id.clone(), credential, &shown, messages, seen, outcome);
+        self.table().devices.insert(id, login.clone());
         Ok(login)
     }
 
     /// The pending sign-in of this user with this id, for a front end that did not begin it.
     pub fn find(&self, user: &UserId, id: &LoginId) -> Option<Login> {
-        let found = self.table().get(id).cloned();
+        let found = self.table().logins.get(id).cloned();
+        found.filter(|login| login.credential().user == *user && !login.is_over())
+    }
+
+    /// As [`Logins::find`], for a sign-in on another device.
+    pub fn find_device(&self, user: &UserId, id: &LoginId) -> Option<DeviceLogin> {
+        let found = self.table().devices.get(id).cloned();
         found.filter(|login| login.credential().user == *user && !login.is_over())
     }
 
     /// The pending sign-ins of a user.
     pub fn pending(&self, user: &UserId) -> Vec<Login> {
         let pending = |login: &&Login| login.credential().user == *user && !login.is_over();
-        self.table().values().filter(pending).cloned().collect()
+        self.table().logins.values().filter(pending).cloned().collect()
     }
 
-    fn remember(&self, login: Login) {
+    /// The pending sign-ins of a user on other devices.
+    pub fn pending_devices(&self, user: &UserId) -> Vec<DeviceLogin> {
+        let pending = |login: &&DeviceLogin| login.credential().user == *user && !login.is_over();
+        self.table().devices.values().filter(pending).cloned().collect()
+    }
+
+    /// Checks that the user may begin another one.
+    fn admit(&self, user: &UserId) -> Result<(), Error> {
+        if self.pending(user).len() + self.pending_devices(user).len() >= MOST_PENDING {
+            return Err(too_many());
+        }
         let mut table = self.table();
-        table.retain(|_, login| !login.is_over());
-        table.insert(login.id().clone(), login);
+        table.logins.retain(|_, login| !login.is_over());
+        table.devices.retain(|_, login| !login.is_over());
+        Ok(())
     }
 
-    fn table(&self) -> MutexGuard<'_, BTreeMap<LoginId, Login>> {
-        // Nothing between two changes of the map can panic, so a poisoned one is whole.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing between two changes of the maps can panic, so poisoned ones are whole.
         self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Logins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logins").field("known", &self.table().len()).finish_non_exhaustive()
+        let table = self.table();
+        f.debug_struct("Logins")
+            .field("known", &(table.logins.len() + table.devices.len()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -188,7 +259,6 @@ impl fmt::Debug for LoginRequest {
             .field("user", &self.user)
             .field("provider", self.provider.id())
             .field("label", &self.label)
-            .field("receiver", &self.receiver)
             .finish_non_exhaustive()
     }
 }

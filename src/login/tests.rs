@@ -54,7 +54,6 @@ impl House {
             user: ada(),
             provider: Arc::new(provider),
             label: Label::default(),
-            receiver: Receiver::Loopback,
             sink: Arc::new(move |grant| {
                 let trouble = troubles.lock().expect("no panic").pop();
                 let stored = Arc::clone(&stored);
@@ -70,7 +69,10 @@ impl House {
     }
 
     async fn begin(&self, provider: &SimulatedProvider) -> Login {
-        self.logins.begin(self.request(provider.spec())).await.expect("a sign-in")
+        self.logins
+            .begin(self.request(provider.spec()), Receiver::Loopback)
+            .await
+            .expect("a sign-in")
     }
 
     fn stored(&self) -> usize {
@@ -168,8 +170,8 @@ async fn the_page_of_a_provider_that_shows_the_code_is_used_for_pasting() {
     let house = House::new().await;
     let anthropic = SimulatedProvider::anthropic().sources(house.clock.sources());
     let anthropic = anthropic.start().await.expect("a simulated provider");
-    let request = LoginRequest { receiver: Receiver::Paste, ..house.request(anthropic.spec()) };
-    let login = house.logins.begin(request).await.expect("a sign-in");
+    let request = house.request(anthropic.spec());
+    let login = house.logins.begin(request, Receiver::Paste).await.expect("a sign-in");
     assert!(login.no_listener().is_none(), "none was wanted");
     let text = anthropic.approve_for_paste(login.url()).expect("approved");
     assert!(text.contains('#'), "code#state");
@@ -414,9 +416,17 @@ async fn storing_is_tried_again_when_that_may_help() {
 #[tokio::test]
 async fn a_provider_without_a_browser_sign_in_is_a_clear_error() {
     let house = House::new().await;
-    let error = house.logins.begin(house.request(catalog::orange())).await.expect_err("none");
+    let error = house
+        .logins
+        .begin(house.request(catalog::orange()), Receiver::Loopback)
+        .await
+        .expect_err("none");
     assert!(error.is_configuration(), "{error}");
-    let error = house.logins.begin(house.request(catalog::anthropic())).await.expect_err("none");
+    let error = house
+        .logins
+        .begin(house.request(catalog::anthropic()), Receiver::Loopback)
+        .await
+        .expect_err("none");
     assert!(error.is_configuration(), "no client id: {error}");
 }
 
@@ -428,7 +438,11 @@ async fn a_user_has_a_limited_number_of_sign_ins_pending() {
     for _ in 0..16 {
         pending.push(house.begin(&openai).await);
     }
-    let refused = house.logins.begin(house.request(openai.spec())).await.expect_err("too many");
+    let refused = house
+        .logins
+        .begin(house.request(openai.spec()), Receiver::Loopback)
+        .await
+        .expect_err("too many");
     assert!(refused.is_overloaded(), "{refused}");
     pending[0].cancel().await;
     house.begin(&openai).await;
@@ -438,7 +452,8 @@ async fn a_user_has_a_limited_number_of_sign_ins_pending() {
 async fn the_limit_holds_when_sign_ins_begin_at_once() {
     let house = House::new().await;
     let openai = house.openai().await;
-    let begun = (0..40).map(|_| house.logins.begin(house.request(openai.spec())));
+    let begun =
+        (0..40).map(|_| house.logins.begin(house.request(openai.spec()), Receiver::Loopback));
     let begun = futures_util::future::join_all(begun).await;
     assert_eq!(begun.iter().filter(|login| login.is_ok()).count(), 16);
     assert_eq!(house.logins.pending(&ada()).len(), 16);

@@ -70,6 +70,11 @@ pub(super) fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "the sign-in was interrupted, start it again")
 }
 
+/// How a sign-in ends whose storing died.
+pub(super) fn not_stored() -> Error {
+    Error::new(ErrorKind::Interrupted, "storing the credential was interrupted, sign in again")
+}
+
 /// How a sign-in ends that the runtime did not wait for.
 pub(super) fn stopping() -> Error {
     Error::new(
@@ -126,6 +131,11 @@ pub(super) fn may_try_again(failure: &Failure) -> bool {
     !failure.sent && matches!(failure.class, FailureClass::Transient { .. })
 }
 
+/// Whether a poll may be repeated: the provider, or the way to it, failed for now.
+pub(super) fn may_ask_again(failure: &Failure) -> bool {
+    matches!(failure.class, FailureClass::Transient { .. } | FailureClass::RateLimited { .. })
+}
+
 /// A failed exchange, by what can be done about it.
 pub(super) fn not_exchanged(failure: &Failure) -> Error {
     let (kind, advice) = match failure.class {
@@ -150,4 +160,35 @@ pub(super) fn not_exchanged(failure: &Failure) -> Error {
         || Error::new(kind, text.clone()),
         |after| Error::retry_in(kind, text.clone(), after),
     )
+}
+
+/// How a device sign-in ends that the user, or the provider, refused (RFC 8628 §3.5).
+pub(super) fn denied() -> Error {
+    Error::new(
+        ErrorKind::ReauthorizationRequired,
+        "the sign-in was refused on the other device, start it again and allow the access",
+    )
+}
+
+/// How a device sign-in ends that nobody completed (RFC 8628 §3.5).
+pub(super) fn code_expired() -> Error {
+    Error::new(
+        ErrorKind::Expired,
+        "the code was not entered on the other device in time, start the sign-in again",
+    )
+}
+
+/// How a device sign-in ends when the provider will not go on with it.
+pub(super) fn not_polled(failure: &Failure) -> Error {
+    let (kind, advice) = match failure.class {
+        FailureClass::ReauthorizationRequired => {
+            (ErrorKind::ReauthorizationRequired, "start the sign-in again")
+        }
+        FailureClass::Misconfigured => {
+            (ErrorKind::Configuration, "check the client id, its secret and the endpoints")
+        }
+        FailureClass::Protocol => (ErrorKind::Protocol, "check the token endpoint"),
+        _ => (ErrorKind::Transient, "start the sign-in again"),
+    };
+    Error::new(kind, format!("the provider does not go on with the sign-in: {failure}, {advice}"))
 }

@@ -123,9 +123,15 @@ pub(super) struct Call {
 
 /// What is remembered of a call beside its body.
 #[derive(Clone, Copy)]
-struct Sent {
+pub(super) struct Sent {
     requested_at: Moment,
     server_date: Option<SystemTime>,
+}
+
+impl Sent {
+    pub(super) fn of(answer: &Answer) -> Self {
+        Self { requested_at: answer.requested_at, server_date: answer.date() }
+    }
 }
 
 impl TokenEndpoint<'_> {
@@ -157,8 +163,7 @@ impl Call {
         }
     }
 
-    /// Makes our own grant, or our own error, of what the oauth2 crate returned. An answer without
-    /// an access token leaves the one `in_force`; where there is none, it is an error.
+    /// Makes our own grant, or our own error, of what the oauth2 crate returned.
     pub(super) fn conclude(
         &self,
         result: Result<TokenBody, RequestTokenError<ExchangeError, BasicErrorResponse>>,
@@ -174,41 +179,18 @@ impl Call {
                 Problem::NotJson.into()
             }
         })?;
-        let granted = body.into_granted(self.assume_bearer)?;
         let sent = self.sent.get().copied();
-        let Sent { requested_at, server_date } = sent.unwrap_or_else(|| Sent {
+        let sent = sent.unwrap_or_else(|| Sent {
             requested_at: self.transport.sources().now(),
             server_date: None,
         });
-        let Granted { access_token, lifetime, refresh_token, scopes, id_token } = granted;
-        let (access_token, lifetime) = match (access_token, in_force) {
-            (Some(token), _) => {
-                let now = server_date.unwrap_or(requested_at.wall);
-                let lifetime = lifetime.or_else(|| claimed_lifetime(&token, now));
-                (token, lifetime)
-            }
-            (None, Some(old)) => {
-                let left = old.expires_at.map(|expires| requested_at.until(expires));
-                (old.access_token.clone(), left)
-            }
-            (None, None) => return Err(Problem::AccessTokenMissing.into()),
-        };
-        Ok(TokenGrant {
-            access_token,
-            refresh_token,
-            id_token,
-            lifetime,
-            scopes,
-            requested_at,
-            server_date,
-        })
+        Ok(token_grant(body, self.assume_bearer, in_force, sent)?)
     }
 
     async fn carry_out(&self, request: HttpRequest) -> Result<HttpResponse, ExchangeError> {
         let request = self.rewritten(request)?;
         let mut answer = self.transport.send(request).await?;
-        let server_date = answer.date();
-        let _ = self.sent.set(Sent { requested_at: answer.requested_at, server_date });
+        let _ = self.sent.set(Sent::of(&answer));
         match response::examine(answer.status, &answer.body)? {
             Verdict::Refusal(refusal) => {
                 let retry_after = retry_after(&answer);
@@ -248,6 +230,40 @@ impl<'c> AsyncHttpClient<'c> for Call {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.carry_out(request))
     }
+}
+
+/// Makes our own grant of what an answer holds. One without an access token leaves the one
+/// `in_force`; where there is none, it is an error.
+pub(super) fn token_grant(
+    body: TokenBody,
+    assume_bearer: bool,
+    in_force: Option<TokenInForce<'_>>,
+    sent: Sent,
+) -> Result<TokenGrant, Problem> {
+    let granted = body.into_granted(assume_bearer)?;
+    let Sent { requested_at, server_date } = sent;
+    let Granted { access_token, lifetime, refresh_token, scopes, id_token } = granted;
+    let (access_token, lifetime) = match (access_token, in_force) {
+        (Some(token), _) => {
+            let now = server_date.unwrap_or(requested_at.wall);
+            let lifetime = lifetime.or_else(|| claimed_lifetime(&token, now));
+            (token, lifetime)
+        }
+        (None, Some(old)) => {
+            let left = old.expires_at.map(|expires| requested_at.until(expires));
+            (old.access_token.clone(), left)
+        }
+        (None, None) => return Err(Problem::AccessTokenMissing),
+    };
+    Ok(TokenGrant {
+        access_token,
+        refresh_token,
+        id_token,
+        lifetime,
+        scopes,
+        requested_at,
+        server_date,
+    })
 }
 
 pub(super) fn user_agent(text: &str) -> Result<HeaderValue, ExchangeError> {

@@ -4,9 +4,11 @@
 mod authorize;
 mod call;
 mod client_credentials;
+mod device;
 mod exchange;
 mod jwt;
 mod pkce;
+mod post;
 mod profile;
 pub mod redirect;
 mod refresh;
@@ -16,6 +18,7 @@ pub(crate) mod tls;
 mod transport;
 
 pub use authorize::AuthorizationRequest;
+pub use device::DeviceAuthorization;
 pub use exchange::CodeExchange;
 pub use pkce::Pkce;
 pub use profile::{BodyEncoding, ClientAuthentication, RequestProfile};
@@ -25,6 +28,7 @@ pub use transport::{Limits, Transport};
 pub(crate) use authorize::authorization_url;
 pub(crate) use call::{ExchangeError, TokenEndpoint, TokenGrant};
 pub(crate) use client_credentials::request_client_credentials;
+pub(crate) use device::{DeviceManner, DevicePoll, authorize_device, poll_device};
 pub(crate) use exchange::exchange_code;
 pub(crate) use jwt::claim_at;
 pub(crate) use profile::Client;

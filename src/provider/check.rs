@@ -20,13 +20,8 @@ impl ProviderSpec {
         if self.methods.is_empty() {
             found.add("methods", "is empty, name at least one method");
         }
-        for method in [Method::DeviceCode, Method::JwtBearer] {
-            if self.methods.contains(&method) {
-                found.add(
-                    "methods",
-                    &format!("names {method}, which data can not do yet, leave it out"),
-                );
-            }
+        if self.methods.contains(&Method::JwtBearer) {
+            found.add("methods", "names jwt-bearer, which data can not do yet, leave it out");
         }
         found.endpoint("base_url", Some(&self.base_url));
         found.headers("headers.api_key", &self.headers.api_key);
@@ -55,6 +50,12 @@ impl ProviderSpec {
         found.endpoint("oauth.authorization_endpoint", oauth.authorization_endpoint.as_ref());
         found.endpoint("oauth.token_endpoint", oauth.token_endpoint.as_ref());
         found.endpoint("oauth.revocation_endpoint", oauth.revocation_endpoint.as_ref());
+        found.endpoint("oauth.device.endpoint", oauth.device.endpoint.as_ref());
+        found.endpoint("oauth.device.poll_endpoint", oauth.device.poll_endpoint.as_ref());
+        found.endpoint("oauth.device.verification_uri", oauth.device.verification_uri.as_ref());
+        if self.methods.contains(&Method::DeviceCode) && oauth.device.endpoint.is_none() {
+            found.add("oauth.device.endpoint", "is missing, device-code needs it");
+        }
         if tokens && oauth.token_endpoint.is_none() {
             found.add("oauth.token_endpoint", "is missing, set it: the methods offered need it");
         }
@@ -168,8 +169,13 @@ mod tests {
 
     #[test]
     fn the_catalogue_has_no_problems() {
-        for spec in [catalog::anthropic(), catalog::openai(), catalog::google(), catalog::orange()]
-        {
+        for spec in [
+            catalog::anthropic(),
+            catalog::openai(),
+            catalog::google(),
+            catalog::orange(),
+            catalog::github_copilot(),
+        ] {
             assert_eq!(spec.problems(), [], "{}", spec.id);
         }
     }
@@ -214,10 +220,10 @@ mod tests {
         assert_eq!(
             settings,
             [
-                "methods",
                 "base_url",
                 "headers.token",
                 "headers.token",
+                "oauth.device.endpoint",
                 "oauth.token_endpoint",
                 "oauth.authorization_endpoint",
                 "oauth.redirect",

@@ -9,12 +9,14 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Failure;
+use super::{DeviceAnswer, Failure, FailureClass};
 use crate::clock::Moment;
 use crate::config::Problem;
 use crate::error::Error;
 use crate::identity::{Method, ProviderId};
-use crate::oauth::{AuthorizationRequest, CodeExchange, TokenInForce, Transport};
+use crate::oauth::{
+    AuthorizationRequest, CodeExchange, DeviceAuthorization, TokenInForce, Transport,
+};
 use crate::secret::Secret;
 
 /// An exchange with a provider that is under way.
@@ -79,6 +81,25 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         transport: &'a Transport,
         exchange: CodeExchange<'a>,
     ) -> Exchanging<'a, Grant>;
+
+    /// Asks for a device code (RFC 8628 §3.1), for a user who signs in on another device.
+    fn authorize_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+    ) -> Exchanging<'a, DeviceAuthorization> {
+        let _ = transport;
+        Box::pin(async { Err(no_device_sign_in(self.id())) })
+    }
+
+    /// Asks once whether the user has consented (RFC 8628 §3.4). The caller keeps to the interval.
+    fn poll_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+        device: &'a DeviceAuthorization,
+    ) -> Exchanging<'a, DeviceAnswer> {
+        let _ = (transport, device);
+        Box::pin(async { Err(no_device_sign_in(self.id())) })
+    }
 
     /// Obtains a new grant for an existing credential: by refresh token, or by asking again where
     /// the method needs no user.
@@ -202,4 +223,9 @@ pub struct RedirectRules {
     /// The page that shows the code to paste, for when no listener can be reached.
     #[serde(default)]
     pub manual: Option<String>,
+}
+
+fn no_device_sign_in(provider: &ProviderId) -> Failure {
+    let text = format!("{provider} has no sign-in by device code, use another method");
+    Failure::new(FailureClass::Misconfigured, text)
 }

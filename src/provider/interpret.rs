@@ -8,15 +8,15 @@ use url::Url;
 use super::errors::{Spends, failure};
 use super::template::render;
 use super::{
-    Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules, RefreshPolicy,
-    Renewal, Revocation, RevocationOutcome,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules,
+    RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use crate::config::Problem;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{
-    self, AuthorizationRequest, Client, CodeExchange, ExchangeError, RequestProfile, TokenEndpoint,
-    TokenGrant, Transport,
+    self, AuthorizationRequest, Client, CodeExchange, DeviceAuthorization, ExchangeError,
+    RequestProfile, TokenEndpoint, TokenGrant, Transport,
 };
 use crate::secret::Secret;
 
@@ -158,6 +158,21 @@ impl Provider for ProviderSpec {
         })
     }
 
+    fn authorize_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+    ) -> Exchanging<'a, DeviceAuthorization> {
+        Box::pin(self.ask_for_device_code(transport))
+    }
+
+    fn poll_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+        device: &'a DeviceAuthorization,
+    ) -> Exchanging<'a, DeviceAnswer> {
+        Box::pin(self.ask_for_device_grant(transport, device))
+    }
+
     fn renew<'a>(
         &'a self,
         transport: &'a Transport,
@@ -238,11 +253,11 @@ impl ProviderSpec {
         id.ok_or_else(|| format!("no oauth client id is configured for {}, set one", self.id))
     }
 
-    fn scope(&self) -> String {
+    pub(super) fn scope(&self) -> String {
         self.oauth.scopes.join(&self.oauth.scope_separator)
     }
 
-    fn token_endpoint_for<'a>(
+    pub(super) fn token_endpoint_for<'a>(
         &'a self,
         profile: &'a RequestProfile,
     ) -> Result<TokenEndpoint<'a>, Failure> {
@@ -253,7 +268,7 @@ impl ProviderSpec {
         self.endpoint(url, profile)
     }
 
-    fn endpoint<'a>(
+    pub(super) fn endpoint<'a>(
         &'a self,
         url: &'a Url,
         profile: &'a RequestProfile,
@@ -273,7 +288,7 @@ impl ProviderSpec {
         })
     }
 
-    fn granted(
+    pub(super) fn granted(
         &self,
         result: Result<TokenGrant, ExchangeError>,
         spends: Spends,

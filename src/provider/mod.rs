@@ -4,6 +4,7 @@ pub mod catalog;
 mod check;
 mod configured;
 mod contract;
+mod device;
 mod errors;
 mod failure;
 mod interpret;
@@ -14,11 +15,12 @@ pub use contract::{
     Exchanging, Grant, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
     RevocationOutcome,
 };
+pub use device::{DeviceAnswer, DeviceCode, DeviceSpec};
 pub use errors::{ErrorTable, Otherwise};
 pub use failure::{Failure, FailureClass};
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 
 pub use crate::oauth::{
-    AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, RequestProfile,
-    TokenInForce,
+    AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, DeviceAuthorization,
+    RequestProfile, TokenInForce,
 };

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{ErrorTable, RedirectRules, RefreshPolicy};
+use super::{DeviceSpec, ErrorTable, RedirectRules, RefreshPolicy};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile};
 use crate::secret::Secret;
@@ -113,6 +113,8 @@ pub struct OAuthSpec {
     pub client_credentials: RequestProfile,
     /// How a revocation is written.
     pub revocation: RequestProfile,
+    /// How it signs users in on another device.
+    pub device: DeviceSpec,
     /// Where a browser sign-in may come back to.
     pub redirect: Option<RedirectRules>,
     /// The issuer that has to stand as `iss` in authorization responses (RFC 9207); none where the
@@ -205,6 +207,13 @@ impl ProviderSpec {
         self
     }
 
+    /// Where device codes are issued.
+    #[must_use]
+    pub fn device_endpoint(mut self, url: Url) -> Self {
+        self.oauth.device.endpoint = Some(url);
+        self
+    }
+
     /// What is asked for, in place of the preset.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
@@ -271,6 +280,7 @@ impl Default for OAuthSpec {
             refresh: RequestProfile::default(),
             client_credentials: RequestProfile::default(),
             revocation: RequestProfile::default(),
+            device: DeviceSpec::default(),
             redirect: None,
             issuer: None,
             account_claim: Vec::new(),

@@ -8,7 +8,7 @@ use crate::config::Origin;
 use crate::credential::SignInWith;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
-use crate::login::{GrantSink, Login, LoginRequest, Receiver};
+use crate::login::{DeviceLogin, GrantSink, Login, LoginRequest, Receiver};
 use crate::provider::Renewal;
 use crate::secret::Secret;
 
@@ -142,8 +142,25 @@ impl SignIn {
         self.begin(Receiver::Paste).await
     }
 
+    /// Begins a sign-in on another device (RFC 8628): show the user [`DeviceLogin::user_code`] and
+    /// [`DeviceLogin::verification_uri`], and wait for [`DeviceLogin::finished`].
+    ///
+    /// # Errors
+    ///
+    /// When the provider has no such sign-in or no client configured, can not be reached, or the
+    /// user has too many sign-ins pending.
+    pub async fn with_device_code(self) -> Result<DeviceLogin, Error> {
+        let request = self.request(Method::DeviceCode).await?;
+        self.user.runtime.0.logins.begin_device(request).await
+    }
+
     async fn begin(self, receiver: Receiver) -> Result<Login, Error> {
-        let id = self.id(Method::AuthorizationCode)?;
+        let request = self.request(Method::AuthorizationCode).await?;
+        self.user.runtime.0.logins.begin(request, receiver).await
+    }
+
+    async fn request(&self, method: Method) -> Result<LoginRequest, Error> {
+        let id = self.id(method)?;
         let runtime = &self.user.runtime;
         let credential = runtime.credential(&id).await?;
         let provider = runtime.0.credentials.provider(&id.provider)?.clone();
@@ -152,7 +169,7 @@ impl SignIn {
             let credential = credential.clone();
             Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
         });
-        runtime.0.logins.begin(LoginRequest { user, provider, label, receiver, sink }).await
+        Ok(LoginRequest { user, provider, label, sink })
     }
 
     fn id(&self, method: Method) -> Result<CredentialId, Error> {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::Counters;
+use super::devices::Devices;
 use super::dialect::Refusal;
 use crate::clock::Moment;
 
@@ -21,6 +22,8 @@ pub(super) struct Ledger {
     access_tokens: HashMap<Fingerprint, AccessToken>,
     refresh_tokens: HashMap<Fingerprint, RefreshToken>,
     api_keys: HashSet<Fingerprint>,
+    #[serde(default)]
+    pub(super) devices: Devices,
     grants: u64,
     #[serde(skip)]
     pub(super) counters: Counters,
@@ -28,13 +31,18 @@ pub(super) struct Ledger {
 
 /// The SHA-256 of a token, in base64url: also how PKCE makes a challenge from a verifier.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Fingerprint(String);
+pub(super) struct Fingerprint(String);
 
 impl Fingerprint {
-    fn of(token: &str) -> Self {
+    pub(super) fn of(token: &str) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
         Self(URL_SAFE_NO_PAD.encode(digest))
     }
+}
+
+/// The S256 challenge of a verifier (RFC 7636 §4.2).
+pub(super) fn challenge_of(verifier: &str) -> String {
+    Fingerprint::of(verifier).0
 }
 
 /// What a user consented to; all tokens that follow from one consent share it.
@@ -72,18 +80,18 @@ struct RefreshToken {
 /// When something ends, on both clocks; on the wall clock alone once it was saved and restored,
 /// because a monotonic clock does not outlive its process.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct End {
+pub(super) struct End {
     wall: SystemTime,
     #[serde(skip)]
     monotonic: Option<Duration>,
 }
 
 impl End {
-    fn at(moment: Moment) -> Self {
+    pub(super) fn at(moment: Moment) -> Self {
         Self { wall: moment.wall, monotonic: Some(moment.monotonic) }
     }
 
-    fn has_passed(self, now: Moment) -> bool {
+    pub(super) fn has_passed(self, now: Moment) -> bool {
         now.wall >= self.wall || self.monotonic.is_some_and(|end| now.monotonic >= end)
     }
 }
@@ -242,5 +250,6 @@ impl Ledger {
         self.access_tokens.clear();
         self.refresh_tokens.clear();
         self.api_keys.clear();
+        self.devices.clear();
     }
 }

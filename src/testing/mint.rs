@@ -36,6 +36,21 @@ impl Mint {
         token
     }
 
+    /// A code that a user types: eight consonants, so that it spells nothing.
+    pub(super) fn user_code(&self) -> String {
+        const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+        let mut number = self.entropy.noise();
+        let mut code = String::with_capacity(9);
+        for at in 0..8_usize {
+            if at == 4 {
+                code.push('-');
+            }
+            code.push(char::from(LETTERS[usize::try_from(number % 20).unwrap_or_default()]));
+            number /= 20;
+        }
+        code
+    }
+
     /// A signed-looking JWT with `claims`, as long as about `length` characters.
     pub(super) fn jwt(&self, claims: &Value, length: usize) -> String {
         let header = json!({ "alg": "RS256", "kid": "simulated", "typ": "JWT" });

@@ -99,6 +99,7 @@
 
 mod answer;
 mod builder;
+mod devices;
 mod dialect;
 mod fault;
 mod gate;

@@ -20,6 +20,8 @@ pub enum Endpoint {
     Token,
     /// Where tokens are revoked.
     Revocation,
+    /// Where device codes are issued, and polled for where that is not the token endpoint.
+    Device,
     /// What the tokens are for.
     Resource,
     /// Any other path: the provider answers 404.
@@ -32,6 +34,7 @@ impl fmt::Display for Endpoint {
             Self::Authorization => "authorization",
             Self::Token => "token",
             Self::Revocation => "revocation",
+            Self::Device => "device",
             Self::Resource => "resource",
             Self::Other => "other",
         })
@@ -40,14 +43,14 @@ impl fmt::Display for Endpoint {
 
 /// A text that names no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no endpoint, use authorization, token, revocation or resource")]
+#[error("{0:?} is no endpoint, use authorization, token, revocation, device or resource")]
 pub struct EndpointError(String);
 
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        [Self::Authorization, Self::Token, Self::Revocation, Self::Resource]
+        [Self::Authorization, Self::Token, Self::Revocation, Self::Device, Self::Resource]
             .into_iter()
             .find(|endpoint| endpoint.to_string() == text)
             .ok_or_else(|| EndpointError(text.to_owned()))
@@ -137,6 +140,12 @@ pub struct Counters {
     pub refreshes: usize,
     /// Tokens for client credentials that were issued.
     pub client_credentials: usize,
+    /// Device codes that were issued.
+    pub device_authorizations: usize,
+    /// Polls for the grant of a device code that were carried out.
+    pub device_polls: usize,
+    /// Polls that came before the interval was over: each is a defect of the client.
+    pub hasty_polls: usize,
     /// Access tokens issued.
     pub issued_access_tokens: usize,
     /// Refresh tokens issued.

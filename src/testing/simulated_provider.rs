@@ -8,7 +8,9 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::dialect::{Anthropic, Google, OpenAi, Orange, Refusal, Registration};
+use super::dialect::{
+    Anthropic, GitHubCopilot, Google, OpenAi, Orange, Paths, Refusal, Registration,
+};
 use super::server::Server;
 use super::simulation::Simulation;
 use super::{Counters, Endpoint, Faults, RecordedRequest, SimulatedProviderBuilder};
@@ -54,6 +56,11 @@ impl SimulatedProvider {
         SimulatedProviderBuilder::new(Box::new(Orange))
     }
 
+    /// GitHub Copilot: device code, and tokens that do not expire.
+    pub fn github_copilot() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(GitHubCopilot))
+    }
+
     /// The name of the provider that is simulated, as the catalogue has it.
     pub fn name(&self) -> &'static str {
         self.0.simulation.dialect.name()
@@ -89,6 +96,11 @@ impl SimulatedProvider {
     /// Where tokens are revoked; none when the provider has no such endpoint.
     pub fn revocation_endpoint(&self) -> Option<Url> {
         self.endpoint(self.0.simulation.dialect.paths().revocation)
+    }
+
+    /// Where device codes are issued; none when the provider has no device sign-in.
+    pub fn device_endpoint(&self) -> Option<Url> {
+        self.endpoint(self.0.simulation.dialect.paths().device)
     }
 
     /// The client that is registered.
@@ -131,6 +143,24 @@ impl SimulatedProvider {
     pub fn deny(&self, authorization_url: &str) -> Result<String, Error> {
         let query = self.query_of(authorization_url)?;
         self.0.simulation.deny(&query).map_err(refused)
+    }
+
+    /// Acts as a user who types `user_code` on another device, and agrees.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such code, or it is over.
+    pub fn approve_device(&self, user_code: &str) -> Result<(), Error> {
+        self.decide_device(user_code, true)
+    }
+
+    /// Acts as a user who types `user_code` on another device, and declines.
+    ///
+    /// # Errors
+    ///
+    /// As [`SimulatedProvider::approve_device`].
+    pub fn deny_device(&self, user_code: &str) -> Result<(), Error> {
+        self.decide_device(user_code, false)
     }
 
     /// Issues an API key that the resources accept from now on.
@@ -271,11 +301,23 @@ impl SimulatedProvider {
         &self.0.simulation.registration
     }
 
+    pub(super) fn paths(&self) -> Paths {
+        self.0.simulation.dialect.paths()
+    }
+
     pub(super) fn catalogue_spec(&self) -> ProviderSpec {
         self.0.simulation.dialect.spec()
     }
 
-    fn endpoint(&self, path: &str) -> Option<Url> {
+    fn decide_device(&self, user_code: &str, agrees: bool) -> Result<(), Error> {
+        if self.0.simulation.decide_device(user_code, agrees) {
+            return Ok(());
+        }
+        let message = format!("{} has no pending device code {user_code}", self.name());
+        Err(Error::new(ErrorKind::NotFound, message))
+    }
+
+    pub(super) fn endpoint(&self, path: &str) -> Option<Url> {
         (!path.is_empty()).then(|| self.url(path))
     }
 

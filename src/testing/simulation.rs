@@ -10,11 +10,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::answer::Answer;
+use super::devices::Decision;
 use super::dialect::{Desk, Dialect, Fields, Refusal, Registration};
 use super::ledger::{Consent, Ledger};
 use super::mint::Mint;
 use super::{Counters, Endpoint, Fault, Faults, RecordedRequest};
-use crate::clock::Sources;
+use crate::clock::{Moment, Sources};
 use crate::secret::Secret;
 
 /// So many requests are remembered; the counters count them all.
@@ -101,7 +102,7 @@ impl Simulation {
                 Endpoint::Token => counters.token_requests += 1,
                 Endpoint::Revocation => counters.revocation_requests += 1,
                 Endpoint::Resource => counters.resource_requests += 1,
-                Endpoint::Authorization | Endpoint::Other => {}
+                Endpoint::Authorization | Endpoint::Device | Endpoint::Other => {}
             }
             counters.faults += usize::from(fault.is_some());
             if state.requests.len() == REMEMBERED {
@@ -165,7 +166,11 @@ impl Simulation {
         fault: Option<&Fault>,
     ) -> Answer {
         if request.endpoint == Endpoint::Authorization && request.method == Method::GET {
-            return self.consent_page(memory, request);
+            return if request.path == self.dialect.paths().verification {
+                self.verification_page(memory, request)
+            } else {
+                self.consent_page(memory, request)
+            };
         }
         let mut desk = Desk {
             request,
@@ -176,9 +181,12 @@ impl Simulation {
             omit_refresh_token: matches!(fault, Some(Fault::OmitRefreshToken)),
         };
         let answer = match request.endpoint {
-            Endpoint::Token | Endpoint::Revocation if request.method != Method::POST => {
+            Endpoint::Token | Endpoint::Revocation | Endpoint::Device
+                if request.method != Method::POST =>
+            {
                 Err(Refusal::Method)
             }
+            Endpoint::Device => self.dialect.device(&mut desk),
             Endpoint::Token => self.dialect.token(&mut desk),
             Endpoint::Revocation => self.dialect.revoke(&mut desk),
             Endpoint::Resource => self.dialect.resource(&desk),
@@ -206,6 +214,13 @@ impl Simulation {
         Ok(callback(fields.require("redirect_uri")?, &parameters))
     }
 
+    /// The user types `user_code`, and agrees or declines. False: there is no such code to decide
+    /// about.
+    pub(super) fn decide_device(&self, user_code: &str, agrees: bool) -> bool {
+        let now = self.sources.now();
+        self.memory(|memory| memory.decide_device(user_code, agrees, now))
+    }
+
     pub(super) fn issue_api_key(&self) -> Option<Secret> {
         let (prefix, length) = self.dialect.api_key_shape()?;
         let key = Secret::from(self.mint.token(prefix, length));
@@ -230,11 +245,6 @@ impl Simulation {
     /// The page that a browser gets which opens the authorization endpoint: this user agrees at
     /// once.
     fn consent_page(&self, memory: &mut Memory, request: &RecordedRequest) -> Answer {
-        let page = |status, text: &str| {
-            let text = text.replace('&', "&amp;").replace('<', "&lt;");
-            let page = format!("<!doctype html><title>Simulated provider</title><p>{text}</p>");
-            Answer::html(status, page)
-        };
         match self.consent(memory, request.query.as_deref().unwrap_or_default()) {
             Ok(approval) if approval.manual => page(StatusCode::OK, &approval.pasted()),
             Ok(approval) => {
@@ -243,6 +253,23 @@ impl Simulation {
             Err(refusal) => {
                 memory.ledger.counters.refusals += 1;
                 page(StatusCode::BAD_REQUEST, &format!("the request is refused: {refusal}"))
+            }
+        }
+    }
+
+    /// The page at which a user types the code of another device; with the code in the query, this
+    /// user agrees at once.
+    fn verification_page(&self, memory: &mut Memory, request: &RecordedRequest) -> Answer {
+        let query = Fields::form(request.query.as_deref().unwrap_or_default().as_bytes());
+        let fields = query.unwrap_or_default();
+        match fields.get("user_code") {
+            None => page(StatusCode::OK, "add ?user_code=… to the address, and you agree"),
+            Some(code) if memory.decide_device(code, true, self.sources.now()) => {
+                page(StatusCode::OK, "you are signed in on the other device")
+            }
+            Some(_) => {
+                memory.ledger.counters.refusals += 1;
+                page(StatusCode::BAD_REQUEST, "there is no such code to agree to")
             }
         }
     }
@@ -297,6 +324,20 @@ impl Simulation {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Memory {
+    fn decide_device(&mut self, user_code: &str, agrees: bool, now: Moment) -> bool {
+        let account = self.account.clone();
+        let decision = if agrees { Decision::Approved { account } } else { Decision::Denied };
+        self.ledger.devices.decide(user_code, decision, now)
+    }
+}
+
+fn page(status: StatusCode, text: &str) -> Answer {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    let page = format!("<!doctype html><title>Simulated provider</title><p>{text}</p>");
+    Answer::html(status, page)
 }
 
 impl fmt::Debug for Simulation {

@@ -29,6 +29,11 @@ impl SimulatedProvider {
         // What the simulation does not have must not be the real one's.
         spec.oauth.authorization_endpoint = self.authorization_endpoint();
         spec.oauth.revocation_endpoint = self.revocation_endpoint();
+        let (paths, device) = (self.paths(), &mut spec.oauth.device);
+        device.endpoint = self.endpoint(paths.device);
+        device.poll_endpoint = self.endpoint(paths.device_poll);
+        device.verification_uri =
+            device.verification_uri.take().and_then(|_| self.endpoint(paths.verification));
         if let Some(redirect) = &mut spec.oauth.redirect {
             redirect.ports.clone_from(&registration.redirect_ports);
         }

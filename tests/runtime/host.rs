@@ -23,6 +23,7 @@ pub(crate) struct Host {
     pub(crate) anthropic: SimulatedProvider,
     pub(crate) google: SimulatedProvider,
     pub(crate) orange: SimulatedProvider,
+    pub(crate) github: SimulatedProvider,
     pub(crate) runtime: Runtime,
     pub(crate) folder: TempDir,
 }
@@ -43,17 +44,19 @@ impl Host {
         let anthropic = on(SimulatedProvider::anthropic()).await.expect("a port");
         let google = on(SimulatedProvider::google()).await.expect("a port");
         let orange = on(SimulatedProvider::orange()).await.expect("a port");
+        let github = on(SimulatedProvider::github_copilot()).await.expect("a port");
         let folder = TempDir::new().expect("a folder");
-        let providers = [&openai, &anthropic, &google, &orange];
+        let providers = [&openai, &anthropic, &google, &orange, &github];
         let runtime = start(&sources, &folder, providers).await;
-        Self { clock, openai, anthropic, google, orange, runtime, folder }
+        Self { clock, openai, anthropic, google, orange, github, runtime, folder }
     }
 
     /// Stops the runtime in good order and starts another one on the same vault.
     pub(crate) async fn restart(&mut self) {
         let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
-        let providers = [&self.openai, &self.anthropic, &self.google, &self.orange];
+        let Self { openai, anthropic, google, orange, github, .. } = &*self;
+        let providers = [openai, anthropic, google, orange, github];
         self.runtime = start(&self.clock.sources(), &self.folder, providers).await;
     }
 
@@ -111,7 +114,7 @@ impl Host {
     }
 }
 
-async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvider; 4]) -> Runtime {
+async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvider; 5]) -> Runtime {
     let key = MasterKey::from_bytes([7; 32]);
     let mut builder = Runtime::builder()
         .sources(sources.clone())

@@ -3,6 +3,7 @@
 mod client;
 mod clocks;
 mod credentials;
+mod device;
 mod faults;
 mod host;
 mod sessions;

@@ -193,7 +193,7 @@ fn scopes(value: Scalar) -> Option<Vec<Scope>> {
 
 /// Seconds as a whole number, a fraction (rounded down), or either of them as text. Null and
 /// absent are unknown; zero is expired; more than ten years is ten years; all else is an error.
-fn lifetime(value: &Scalar) -> Result<Option<Duration>, Problem> {
+pub(super) fn lifetime(value: &Scalar) -> Result<Option<Duration>, Problem> {
     let seconds = match value {
         Scalar::Null => return Ok(None),
         Scalar::Whole(seconds) => *seconds,

@@ -1,12 +1,14 @@
 //! Reading the answer of a token endpoint (RFC 6749 §5): every way in which real servers bend the
 //! specification has one defined meaning here, and nothing that is read is ever quoted.
 
+mod device;
 mod grant;
 mod refusal;
 mod scalar;
 
 use http::StatusCode;
 
+pub(super) use device::{DeviceCodeIssued, DeviceIssued, asked_interval};
 pub(super) use grant::{Granted, LONGEST_LIFETIME, TokenBody};
 use refusal::ErrorMembers;
 pub(crate) use refusal::Refusal;
@@ -45,10 +47,16 @@ pub(super) enum Problem {
     TokenTypeUnusable,
     LifetimeUnusable,
     TooLong,
+    DeviceCodeMissing,
+    UserCodeUnusable,
+    VerificationUriUnusable,
+    VerificationUriMissing,
+    IntervalUnusable,
+    CodeMissing,
 }
 
 impl Problem {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 15] = [
         Self::NotJson,
         Self::DuplicateMember,
         Self::AccessTokenMissing,
@@ -58,6 +66,12 @@ impl Problem {
         Self::TokenTypeUnusable,
         Self::LifetimeUnusable,
         Self::TooLong,
+        Self::DeviceCodeMissing,
+        Self::UserCodeUnusable,
+        Self::VerificationUriUnusable,
+        Self::VerificationUriMissing,
+        Self::IntervalUnusable,
+        Self::CodeMissing,
     ];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -71,6 +85,12 @@ impl Problem {
             Self::TokenTypeUnusable => "the token type is not bearer",
             Self::LifetimeUnusable => "the lifetime is not a number of seconds",
             Self::TooLong => "the answer is too long",
+            Self::DeviceCodeMissing => "the answer has no device code",
+            Self::UserCodeUnusable => "the answer has no user code that can be typed",
+            Self::VerificationUriUnusable => "the verification address is not a page to open",
+            Self::VerificationUriMissing => "the answer has no verification address",
+            Self::IntervalUnusable => "the interval is not a number of seconds",
+            Self::CodeMissing => "the answer has no code and verifier to exchange",
         }
     }
 

@@ -1,10 +1,10 @@
-//! Google (Gemini): API key, and authorization code with the operator's own desktop client.
+//! Google (Gemini): API key, and authorization code or device code with the operator's own client.
 
 use super::{headers, spec, texts, url};
 use crate::identity::Method;
 use crate::oauth::RequestProfile;
 use crate::provider::{
-    ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules, RequestHeaders,
+    DeviceSpec, ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules, RequestHeaders,
 };
 
 /// Google's Gemini. The vendor forbids reuse of its own command-line client, so authorization code
@@ -14,7 +14,7 @@ use crate::provider::{
 /// A resource refuses a bad API key with 400 and the reason `API_KEY_INVALID`, not with 401.
 pub fn google() -> ProviderSpec {
     ProviderSpec {
-        methods: vec![Method::ApiKey, Method::AuthorizationCode],
+        methods: vec![Method::ApiKey, Method::AuthorizationCode, Method::DeviceCode],
         headers: RequestHeaders {
             api_key: headers(&[("x-goog-api-key", "{secret}"), ("user-agent", "{user_agent}")]),
             token: headers(&[("authorization", "Bearer {secret}"), ("user-agent", "{user_agent}")]),
@@ -40,6 +40,11 @@ pub fn google() -> ProviderSpec {
                 Parameter::new("prompt", "consent"),
             ],
             revocation: RequestProfile::form(&["token"]),
+            // The poll needs the client secret, and the address comes as `verification_url`.
+            device: DeviceSpec {
+                endpoint: Some(url("https://oauth2.googleapis.com/device/code")),
+                ..DeviceSpec::default()
+            },
             redirect: Some(RedirectRules {
                 host: "127.0.0.1".to_owned(),
                 path: "/oauth2callback".to_owned(),

@@ -2,6 +2,7 @@
 //! configuration can override.
 
 mod anthropic;
+mod github_copilot;
 mod google;
 mod openai;
 mod orange;
@@ -12,6 +13,7 @@ use super::{HeaderTemplate, ProviderSpec};
 use crate::identity::ProviderId;
 
 pub use anthropic::anthropic;
+pub use github_copilot::github_copilot;
 pub use google::google;
 pub use openai::{OPENAI_PUBLIC_CLIENT_ID, openai};
 pub use orange::orange;

@@ -1,23 +1,23 @@
-//! OpenAI: API key, and authorization code.
+//! OpenAI: API key, authorization code, and its own variant of the device code.
 
 use super::{headers, spec, texts, url};
 use crate::identity::Method;
 use crate::oauth::RequestProfile;
 use crate::provider::{
-    ApiKeyShape, ErrorTable, OAuthSpec, Otherwise, Parameter, ProviderSpec, RedirectRules,
-    RequestHeaders,
+    ApiKeyShape, DeviceSpec, ErrorTable, OAuthSpec, Otherwise, Parameter, ProviderSpec,
+    RedirectRules, RequestHeaders,
 };
 
 /// The client id that OpenAI publishes for command-line programs; it has no secret. It is used
 /// only where it is selected: `catalog::openai().client(catalog::OPENAI_PUBLIC_CLIENT_ID)`.
 pub const OPENAI_PUBLIC_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 
-/// OpenAI. Authorization code needs [`ProviderSpec::client`], with a client of the operator's own
+/// OpenAI. Authorization code and device code need [`ProviderSpec::client`], with a client of the operator's own
 /// or with [`OPENAI_PUBLIC_CLIENT_ID`].
 pub fn openai() -> ProviderSpec {
     let bearer = headers(&[("authorization", "Bearer {secret}"), ("user-agent", "{user_agent}")]);
     ProviderSpec {
-        methods: vec![Method::ApiKey, Method::AuthorizationCode],
+        methods: vec![Method::ApiKey, Method::AuthorizationCode, Method::DeviceCode],
         api_key: ApiKeyShape { prefix: "sk-".to_owned(), not: texts(&["sk-ant-"]) },
         headers: RequestHeaders { api_key: bearer.clone(), token: bearer },
         oauth: OAuthSpec {
@@ -57,6 +57,20 @@ pub fn openai() -> ProviderSpec {
                 "client_id",
                 "client_secret",
             ]),
+            // Not RFC 8628: JSON, codes under other names, a poll that is pending by its status and
+            // ends in a code to exchange. The address is fixed.
+            device: DeviceSpec {
+                endpoint: Some(url("https://auth.openai.com/api/accounts/deviceauth/usercode")),
+                request: RequestProfile::json(&["client_id"]),
+                poll_endpoint: Some(url("https://auth.openai.com/api/accounts/deviceauth/token")),
+                poll: RequestProfile::json(&["device_auth_id", "user_code"]),
+                verification_uri: Some(url("https://auth.openai.com/codex/device")),
+                pending_statuses: vec![403, 404],
+                exchange_redirect_uri: Some(
+                    "https://auth.openai.com/deviceauth/callback".to_owned(),
+                ),
+                ..DeviceSpec::default()
+            },
             redirect: Some(RedirectRules {
                 host: "localhost".to_owned(),
                 path: "/auth/callback".to_owned(),

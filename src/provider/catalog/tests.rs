@@ -5,8 +5,8 @@ use crate::identity::Method;
 use crate::provider::{AuthorizationRequest, Provider as _};
 use crate::secret::Secret;
 
-fn all() -> [ProviderSpec; 4] {
-    [anthropic(), openai(), google(), orange()]
+fn all() -> [ProviderSpec; 5] {
+    [anthropic(), openai(), google(), orange(), github_copilot()]
 }
 
 #[test]

@@ -70,6 +70,13 @@ impl ErrorTable {
         self
     }
 
+    /// Adds codes after which the operator has to act.
+    #[must_use]
+    pub fn with_misconfiguration(mut self, more: &[&str]) -> Self {
+        self.misconfiguration.extend(codes(more));
+        self
+    }
+
     /// Adds codes of an endpoint that fails for now.
     #[must_use]
     pub fn with_transient(mut self, more: &[&str]) -> Self {

@@ -25,8 +25,8 @@ impl Dialect for Anthropic {
         Paths {
             authorization: "/oauth/authorize",
             token: "/v1/oauth/token",
-            revocation: "",
             resources: "/v1/",
+            ..Paths::NONE
         }
     }
 

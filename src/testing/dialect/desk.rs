@@ -6,11 +6,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::super::RecordedRequest;
+use super::super::devices::{DeviceConsent, NewDevice};
 use super::super::ledger::{Grant, Ledger, Redemption};
 use super::super::mint::Mint;
-use super::{Fields, Refusal};
+use super::{Fields, Paths, Refusal};
 use crate::clock::Moment;
 use crate::secret::Secret;
+
+/// The pace of polls that is asked for.
+const DEVICE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the provider knows about its one client.
 #[derive(Debug, Clone)]
@@ -53,6 +57,46 @@ impl Desk<'_> {
     pub(super) fn renew(&mut self, fields: &Fields, rotates: bool) -> Result<Grant, Refusal> {
         let rotates = rotates && !self.omit_refresh_token;
         self.ledger.renew(fields.require("refresh_token")?, rotates)
+    }
+
+    /// Issues a device code and the user code that goes with it.
+    pub(super) fn issue_device_code(
+        &mut self,
+        scope: &str,
+        lifetime: Duration,
+    ) -> (String, String) {
+        let (device_code, user_code) = (self.mint.token("", 40), self.mint.user_code());
+        let new = NewDevice {
+            device_code: &device_code,
+            user_code: &user_code,
+            scope,
+            lifetime,
+            interval: DEVICE_INTERVAL,
+        };
+        self.ledger.devices.issue(&new, self.now);
+        self.ledger.counters.device_authorizations += 1;
+        (device_code, user_code)
+    }
+
+    /// One poll for a device code; a grant when the user has agreed.
+    pub(super) fn poll_device(
+        &mut self,
+        device_code: &str,
+        user_code: Option<&str>,
+        renewable: bool,
+    ) -> Result<Grant, Refusal> {
+        self.ledger.counters.device_polls += 1;
+        let consent = self.ledger.devices.poll(device_code, user_code, self.now);
+        let hasty = matches!(consent, Err(Refusal::DeviceHasty { .. }));
+        self.ledger.counters.hasty_polls += usize::from(hasty);
+        let DeviceConsent { scope, account } = consent?;
+        Ok(self.ledger.new_grant(&scope, &account, renewable))
+    }
+
+    /// Where the user types a code: at this simulation, by the address that the client used.
+    pub(super) fn verification_uri(&self, paths: Paths) -> String {
+        let host = self.request.header("host").unwrap_or("127.0.0.1");
+        format!("http://{host}{}", paths.verification)
     }
 
     /// A grant that needs no user.

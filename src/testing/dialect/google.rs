@@ -1,13 +1,18 @@
 //! Google: a form with the client secret, refresh tokens that do not rotate, and a bad API key that
 //! is a 400.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::super::Endpoint;
 use super::super::answer::Answer;
-use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
+use super::{BodyTypes, DEVICE_GRANT, Desk, Dialect, Fields, Paths, Redirects, Refusal};
 use crate::provider::{ProviderSpec, catalog};
+
+/// How long a device code lives.
+const CODE_LIFETIME: Duration = Duration::from_mins(30);
 
 #[derive(Debug)]
 pub(in crate::testing) struct Google;
@@ -26,7 +31,10 @@ impl Dialect for Google {
             authorization: "/o/oauth2/v2/auth",
             token: "/token",
             revocation: "/revoke",
+            device: "/device/code",
+            verification: "/device",
             resources: "/v1beta/",
+            ..Paths::NONE
         }
     }
 
@@ -59,10 +67,30 @@ impl Dialect for Google {
                 (desk.redeem(&fields, None)?, Some(desk.mint.token("1//0", 96)))
             }
             "refresh_token" => (desk.renew(&fields, false)?, None),
+            DEVICE_GRANT => {
+                let grant = desk.poll_device(fields.require("device_code")?, None, true)?;
+                (grant, Some(desk.mint.token("1//0", 96)))
+            }
             _ => return Err(Refusal::GrantType),
         };
         let access_token = desk.mint.token("ya29.a0", 200);
         let answer = desk.issue(&grant, &access_token, refresh_token.as_deref());
+        Ok(Answer::json(StatusCode::OK, &answer))
+    }
+
+    fn device(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
+        let fields = Fields::of(desk.request, BodyTypes::Form)?;
+        desk.check_client(&fields)?;
+        let (device_code, user_code) =
+            desk.issue_device_code(fields.require("scope")?, CODE_LIFETIME);
+        let answer = json!({
+            "device_code": device_code,
+            "user_code": user_code,
+            // Its own name for what RFC 8628 calls verification_uri.
+            "verification_url": desk.verification_uri(self.paths()),
+            "expires_in": CODE_LIFETIME.as_secs(),
+            "interval": 5,
+        });
         Ok(Answer::json(StatusCode::OK, &answer))
     }
 
@@ -103,7 +131,7 @@ impl Dialect for Google {
     }
 
     fn refuse(&self, endpoint: Endpoint, refusal: &Refusal) -> Answer {
-        if matches!(endpoint, Endpoint::Token | Endpoint::Revocation) {
+        if matches!(endpoint, Endpoint::Token | Endpoint::Revocation | Endpoint::Device) {
             refuse_token(refusal)
         } else {
             refuse_resource(refusal)
@@ -136,6 +164,17 @@ fn refuse_token(refusal: &Refusal) -> Answer {
         Refusal::RefreshToken | Refusal::RefreshTokenSpent => {
             oauth(bad, "invalid_grant", "Token has been expired or revoked.")
         }
+        Refusal::DevicePending => oauth(
+            StatusCode::PRECONDITION_REQUIRED,
+            "authorization_pending",
+            "Precondition Required",
+        ),
+        Refusal::DeviceHasty { .. } => {
+            oauth(StatusCode::FORBIDDEN, "slow_down", "Rate Limit Exceeded")
+        }
+        Refusal::DeviceDenied => oauth(StatusCode::FORBIDDEN, "access_denied", "Forbidden"),
+        Refusal::DeviceExpired => oauth(bad, "expired_token", "Bad Request"),
+        Refusal::DeviceCode => oauth(bad, "invalid_grant", "Malformed device code."),
         Refusal::Code | Refusal::CodeSpent => oauth(bad, "invalid_grant", "Malformed auth code."),
         Refusal::Verifier => oauth(bad, "invalid_grant", "Invalid code verifier."),
         Refusal::RedirectUri => oauth(bad, "redirect_uri_mismatch", "Bad Request"),

@@ -3,22 +3,28 @@
 
 mod anthropic;
 mod desk;
+mod github;
 mod google;
 mod openai;
 mod orange;
 
 use std::fmt;
+use std::time::Duration;
 
 use url::Url;
 
 pub(super) use self::anthropic::Anthropic;
 pub(super) use self::desk::{Desk, Registration};
+pub(super) use self::github::GitHubCopilot;
 pub(super) use self::google::Google;
 pub(super) use self::openai::OpenAi;
 pub(super) use self::orange::Orange;
 use super::answer::Answer;
 use super::{Endpoint, RecordedRequest};
 use crate::provider::ProviderSpec;
+
+/// The grant type of a poll (RFC 8628 §3.4).
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// One provider's manner.
 pub(super) trait Dialect: fmt::Debug + Send + Sync {
@@ -47,6 +53,11 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync {
 
     fn revoke(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal>;
 
+    /// What is answered at the endpoints of a device sign-in; the provider has none by default.
+    fn device(&self, _: &mut Desk<'_>) -> Result<Answer, Refusal> {
+        Err(Refusal::Path)
+    }
+
     fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal>;
 
     /// A refusal in the provider's own words.
@@ -62,15 +73,33 @@ pub(super) struct Paths {
     pub(super) authorization: &'static str,
     pub(super) token: &'static str,
     pub(super) revocation: &'static str,
+    /// Where device codes are issued.
+    pub(super) device: &'static str,
+    /// Where they are polled for; empty: at the token endpoint.
+    pub(super) device_poll: &'static str,
+    /// Where the user types the code.
+    pub(super) verification: &'static str,
     /// What every path of a resource begins with.
     pub(super) resources: &'static str,
 }
 
 impl Paths {
+    pub(super) const NONE: Self = Self {
+        authorization: "",
+        token: "",
+        revocation: "",
+        device: "",
+        device_poll: "",
+        verification: "",
+        resources: "",
+    };
+
     pub(super) fn endpoint(&self, path: &str) -> Endpoint {
         if path == self.token {
             Endpoint::Token
-        } else if path == self.authorization {
+        } else if path == self.device || path == self.device_poll {
+            Endpoint::Device
+        } else if path == self.authorization || path == self.verification {
             Endpoint::Authorization
         } else if path == self.revocation {
             Endpoint::Revocation
@@ -150,6 +179,16 @@ pub(super) enum Refusal {
     RefreshToken,
     /// The refresh token was used up before.
     RefreshTokenSpent,
+    /// The device code was never issued, is spent, or does not go with the user code.
+    DeviceCode,
+    /// The user has not decided about the device code.
+    DevicePending,
+    /// The poll for the device code came too early.
+    DeviceHasty { interval: Duration },
+    /// The user declined.
+    DeviceDenied,
+    /// The device code has expired.
+    DeviceExpired,
     /// The token to be revoked is unknown.
     UnknownToken,
     /// The request has no credential.

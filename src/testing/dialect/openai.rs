@@ -1,16 +1,25 @@
 //! `OpenAI`: form-encoded exchange, JWT access tokens with an id token that names the account, and
 //! refresh tokens that must not be used twice.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::Endpoint;
 use super::super::answer::Answer;
+use super::super::ledger::{Consent, challenge_of};
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
 use crate::provider::{ProviderSpec, catalog};
 
 #[derive(Debug)]
 pub(in crate::testing) struct OpenAi;
+
+/// Where a device sign-in is polled for.
+const DEVICE_POLL: &str = "/api/accounts/deviceauth/token";
+
+/// The redirect URI of the codes that a device sign-in ends in.
+const DEVICE_REDIRECT: &str = "https://auth.openai.com/deviceauth/callback";
 
 /// The claim of the id token that names the account.
 const AUTH_CLAIM: &str = "https://api.openai.com/auth";
@@ -29,6 +38,9 @@ impl Dialect for OpenAi {
             authorization: "/oauth/authorize",
             token: "/oauth/token",
             revocation: "/oauth/revoke",
+            device: "/api/accounts/deviceauth/usercode",
+            device_poll: DEVICE_POLL,
+            verification: "/codex/device",
             resources: "/v1/",
         }
     }
@@ -70,6 +82,15 @@ impl Dialect for OpenAi {
         let mut answer = desk.issue(&grant, &access_token, Some(&refresh_token));
         answer["id_token"] = desk.mint.jwt(&claims, 900).into();
         Ok(Answer::json(StatusCode::OK, &answer))
+    }
+
+    fn device(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
+        let fields = Fields::of(desk.request, BodyTypes::Json)?;
+        if desk.request.path == DEVICE_POLL {
+            poll(desk, &fields)
+        } else {
+            user_code(desk, &fields)
+        }
     }
 
     fn revoke(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
@@ -125,6 +146,18 @@ impl Dialect for OpenAi {
                 Some("invalid_grant"),
                 "The provided authorization grant is invalid, expired, or does not match.",
             ),
+            // It does not tell a user who declined, or a code that is over, from one who takes time.
+            Refusal::DevicePending
+            | Refusal::DeviceHasty { .. }
+            | Refusal::DeviceDenied
+            | Refusal::DeviceExpired => error(
+                StatusCode::FORBIDDEN,
+                Some("deviceauth_authorization_unknown"),
+                "Device authorization is unknown. Please try again.",
+            ),
+            Refusal::DeviceCode => {
+                error(StatusCode::NOT_FOUND, None, "Device authorization not found.")
+            }
             Refusal::Client | Refusal::ClientAuthentication => {
                 error(unauthorized, Some("invalid_client"), "Client authentication failed.")
             }
@@ -166,6 +199,29 @@ impl Dialect for OpenAi {
     fn rate_limit(&self, _: Endpoint) -> Answer {
         error(StatusCode::TOO_MANY_REQUESTS, Some("rate_limit_exceeded"), "Rate limit reached.")
     }
+}
+
+fn user_code(desk: &mut Desk<'_>, fields: &Fields) -> Result<Answer, Refusal> {
+    desk.check_client(fields)?;
+    let scope = "openid profile email offline_access";
+    let (device_auth_id, user_code) = desk.issue_device_code(scope, Duration::from_mins(15));
+    // The interval is text.
+    let answer =
+        json!({ "device_auth_id": device_auth_id, "user_code": user_code, "interval": "5" });
+    Ok(Answer::json(StatusCode::OK, &answer))
+}
+
+/// Ends in a code, with the verifier that the provider itself made.
+fn poll(desk: &mut Desk<'_>, fields: &Fields) -> Result<Answer, Refusal> {
+    let (device, user) = (fields.require("device_auth_id")?, fields.require("user_code")?);
+    let grant = desk.poll_device(device, Some(user), true)?;
+    let (code, verifier) = (desk.mint.token("ac_", 43), desk.mint.token("", 43));
+    let challenge = challenge_of(&verifier);
+    let consent = Consent { redirect_uri: DEVICE_REDIRECT, challenge: &challenge, state: "" };
+    desk.ledger.add_code(&code, grant, &consent, desk.now);
+    let answer = json!({ "authorization_code": code, "code_challenge": challenge,
+        "code_verifier": verifier });
+    Ok(Answer::json(StatusCode::OK, &answer))
 }
 
 fn claims(desk: &Desk<'_>, account: &str) -> Value {

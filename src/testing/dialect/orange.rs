@@ -24,12 +24,7 @@ impl Dialect for Orange {
     }
 
     fn paths(&self) -> Paths {
-        Paths {
-            authorization: "",
-            token: "/oauth/v3/token",
-            revocation: "",
-            resources: "/smsmessaging/v1/",
-        }
+        Paths { token: "/oauth/v3/token", resources: "/smsmessaging/v1/", ..Paths::NONE }
     }
 
     fn default_client(&self) -> (&'static str, Option<&'static str>) {

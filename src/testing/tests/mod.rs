@@ -1,5 +1,6 @@
 //! The simulated providers, as a plain HTTP client sees them.
 
+mod devices;
 mod faults;
 mod flows;
 mod outages;
@@ -214,11 +215,12 @@ fn sms() -> Value {
     } })
 }
 
-async fn every_provider() -> [SimulatedProvider; 4] {
+async fn every_provider() -> [SimulatedProvider; 5] {
     [
         started(SimulatedProvider::anthropic()).await,
         started(SimulatedProvider::openai()).await,
         started(SimulatedProvider::google()).await,
         started(SimulatedProvider::orange()).await,
+        started(SimulatedProvider::github_copilot()).await,
     ]
 }

@@ -30,6 +30,9 @@ async fn no_endpoint_of_the_real_provider_is_left() {
             spec.oauth.token_endpoint.as_ref(),
             spec.oauth.authorization_endpoint.as_ref(),
             spec.oauth.revocation_endpoint.as_ref(),
+            spec.oauth.device.endpoint.as_ref(),
+            spec.oauth.device.poll_endpoint.as_ref(),
+            spec.oauth.device.verification_uri.as_ref(),
         ];
         for endpoint in endpoints.into_iter().flatten() {
             assert_eq!(endpoint.origin(), provider.base_url().origin(), "{}", provider.name());

@@ -1,0 +1,152 @@
+//! One pending device sign-in as its front ends see it: what to show the user, and the end of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use super::super::outcome::{self, Outcome};
+use super::messages::DeviceMessage;
+use crate::error::Error;
+use crate::identity::{CredentialId, LoginId};
+use crate::oauth::DeviceAuthorization;
+use crate::supervision::Handle;
+
+/// A pending sign-in on another device (RFC 8628). Show the user
+/// [`user_code`](DeviceLogin::user_code) and [`verification_uri`](DeviceLogin::verification_uri),
+/// and wait for [`finished`](DeviceLogin::finished): the provider is asked by itself, at its pace.
+/// Clones are the same one. Dropping it ends nothing.
+#[derive(Clone)]
+pub struct DeviceLogin(Arc<Face>);
+
+/// What a device sign-in shows of itself.
+struct Face {
+    id: LoginId,
+    credential: CredentialId,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: Option<String>,
+    expires_at: SystemTime,
+    messages: Handle<DeviceMessage>,
+    progress: watch::Receiver<DeviceProgress>,
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// How a device sign-in goes on while the user is busy elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceProgress {
+    /// How many polls have had an outcome.
+    pub polls: u32,
+    /// How long it waits between two polls; the provider can make it longer.
+    pub interval: Duration,
+    /// When the provider is asked next; none while it is being asked, and at the end.
+    pub next_poll: Option<SystemTime>,
+}
+
+impl DeviceProgress {
+    pub(in super::super) fn beginning(authorization: &DeviceAuthorization) -> Self {
+        Self { polls: 0, interval: authorization.interval, next_poll: None }
+    }
+}
+
+impl DeviceLogin {
+    pub(in super::super) fn new(
+        id: LoginId,
+        credential: CredentialId,
+        authorization: &DeviceAuthorization,
+        messages: Handle<DeviceMessage>,
+        progress: watch::Receiver<DeviceProgress>,
+        outcome: watch::Receiver<Outcome>,
+    ) -> Self {
+        let complete = authorization.verification_uri_complete.as_ref();
+        Self(Arc::new(Face {
+            id,
+            credential,
+            user_code: authorization.user_code.clone(),
+            verification_uri: authorization.verification_uri.to_string(),
+            verification_uri_complete: complete.map(ToString::to_string),
+            expires_at: authorization.requested_at.after(authorization.lifetime).wall,
+            messages,
+            progress,
+            outcome,
+        }))
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &LoginId {
+        &self.0.id
+    }
+
+    /// The credential that is to result.
+    pub fn credential(&self) -> &CredentialId {
+        &self.0.credential
+    }
+
+    /// What the user types on the other device. Show it also where
+    /// [`verification_uri_complete`](DeviceLogin::verification_uri_complete) is opened: the user
+    /// compares the two (RFC 8628 §3.3.1).
+    pub fn user_code(&self) -> &str {
+        &self.0.user_code
+    }
+
+    /// Where the user types it.
+    pub fn verification_uri(&self) -> &str {
+        &self.0.verification_uri
+    }
+
+    /// The same address with the code in it, for a link or a picture to scan, where the provider
+    /// has one.
+    pub fn verification_uri_complete(&self) -> Option<&str> {
+        self.0.verification_uri_complete.as_deref()
+    }
+
+    /// When it is over if the user is not done.
+    pub fn expires_at(&self) -> SystemTime {
+        self.0.expires_at
+    }
+
+    /// How it goes on, and each change of that.
+    pub fn progress(&self) -> watch::Receiver<DeviceProgress> {
+        self.0.progress.clone()
+    }
+
+    /// Waits for the end: the credential is stored, or there will be none.
+    ///
+    /// # Errors
+    ///
+    /// When the user or the provider refused ([`Error::needs_reauthorization`]), the code was not
+    /// entered in time or the sign-in was cancelled ([`Error::is_expired`]), it was interrupted
+    /// ([`Error::is_transient`]), or the provider does not go on with it. The text says what to do.
+    pub async fn finished(&self) -> Result<CredentialId, Error> {
+        outcome::finished(&self.0.outcome).await?;
+        Ok(self.0.credential.clone())
+    }
+
+    /// Ends it, unless its grant is on its way into the vault already.
+    pub async fn cancel(&self) {
+        // One that does not answer is over.
+        let _ = self.0.messages.ask(|reply| DeviceMessage::Cancel { reply }).await;
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        outcome::is_over(&self.0.outcome)
+    }
+
+    /// The same sign-in as messages.
+    pub fn messages(&self) -> &Handle<DeviceMessage> {
+        &self.0.messages
+    }
+}
+
+impl fmt::Debug for DeviceLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceLogin")
+            .field("id", &self.0.id)
+            .field("credential", &self.0.credential)
+            .field("over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}

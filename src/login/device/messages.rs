@@ -1,0 +1,35 @@
+//! What a pending device sign-in can be told. [`DeviceLogin`](super::DeviceLogin) has a method for
+//! each.
+
+use crate::supervision::Reply;
+
+/// A message to a pending device sign-in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DeviceMessage {
+    /// Ends the sign-in, unless its grant is on its way into the vault already.
+    Cancel {
+        /// Gets an answer when that is done.
+        reply: Reply<()>,
+    },
+    /// What the sign-in is told by its own parts.
+    Internal(DeviceInternal),
+}
+
+/// What the sign-in is told by its own parts; nobody else can make one.
+#[derive(Debug)]
+pub struct DeviceInternal(pub(super) News);
+
+#[derive(Debug)]
+pub(super) enum News {
+    /// A task has an outcome.
+    ErrandReturned,
+    /// There is something to do.
+    AlarmRang,
+}
+
+impl From<News> for DeviceMessage {
+    fn from(news: News) -> Self {
+        Self::Internal(DeviceInternal(news))
+    }
+}
