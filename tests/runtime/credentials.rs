@@ -329,7 +329,8 @@ async fn an_unknown_provider_is_told_with_those_that_there_are() {
     let error = host.runtime.user("ada").sign_in("openia").with_api_key("sk-x").await;
     let error = error.expect_err("a typing mistake");
     assert!(error.is_not_found());
-    let text = "there is no provider openia, there are: anthropic, google, openai, orange";
+    let text =
+        "there is no provider openia, there are: anthropic, github-copilot, google, openai, orange";
     assert_eq!(error.to_string(), text);
 }
 
