@@ -65,6 +65,20 @@ pub(super) const SCHEMA: Schema = Schema(&[
     texts("providers.*.oauth.client_credentials.fields"),
     encoding("providers.*.oauth.revocation.encoding"),
     texts("providers.*.oauth.revocation.fields"),
+    removable("providers.*.oauth.device.endpoint", URL, reads_as::<Url>),
+    encoding("providers.*.oauth.device.request.encoding"),
+    texts("providers.*.oauth.device.request.fields"),
+    removable("providers.*.oauth.device.poll_endpoint", URL, reads_as::<Url>),
+    encoding("providers.*.oauth.device.poll.encoding"),
+    texts("providers.*.oauth.device.poll.fields"),
+    removable("providers.*.oauth.device.verification_uri", URL, reads_as::<Url>),
+    duration("providers.*.oauth.device.lifetime"),
+    plain(
+        "providers.*.oauth.device.pending_statuses",
+        "a list of http statuses",
+        reads_as::<Vec<u16>>,
+    ),
+    removable("providers.*.oauth.device.exchange_redirect_uri", URL, reads_as::<Url>),
     text("providers.*.oauth.redirect.host"),
     text("providers.*.oauth.redirect.path"),
     plain("providers.*.oauth.redirect.ports", "a list of ports", reads_as::<Vec<u16>>),
@@ -175,7 +189,7 @@ mod tests {
     use crate::config::SettingPath;
     use crate::config::schema::Found;
     use crate::provider::{
-        ApiKeyShape, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules, RefreshPolicy,
+        ApiKeyShape, DeviceSpec, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules, RefreshPolicy,
         RequestHeaders, RequestProfile,
     };
 
@@ -201,6 +215,9 @@ mod tests {
             (".oauth.refresh", fields::<RequestProfile>()),
             (".oauth.client_credentials", fields::<RequestProfile>()),
             (".oauth.revocation", fields::<RequestProfile>()),
+            (".oauth.device", fields::<DeviceSpec>()),
+            (".oauth.device.request", fields::<RequestProfile>()),
+            (".oauth.device.poll", fields::<RequestProfile>()),
             (".oauth.redirect", fields::<RedirectRules>()),
             (".errors", fields::<ErrorTable>()),
             (".refresh", fields::<RefreshPolicy>()),

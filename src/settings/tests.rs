@@ -195,7 +195,7 @@ fn everything_wrong_is_told_at_once_with_its_setting_and_its_source() {
             "providers.openai.oauth.token_endpiont (builder): is no setting, did you mean \
              `token_endpoint`?",
             "providers.open.preset (test.toml:15): is no built-in provider, use one of \
-             anthropic, openai, google, orange",
+             anthropic, openai, google, orange, github-copilot",
             "vault.path (default): is missing, set the folder in which everything is kept",
             "vault.key (default): is missing, set it, or the variable CREDENTIAL_ENCRYPTION_KEY",
             "providers.mine.base_url (test.toml:12): is missing, set where requests go",

@@ -19,8 +19,13 @@ pub use openai::{OPENAI_PUBLIC_CLIENT_ID, openai};
 pub use orange::orange;
 
 /// Every built-in provider by its name.
-const BUILT_IN: [(&str, Preset); 4] =
-    [("anthropic", anthropic), ("openai", openai), ("google", google), ("orange", orange)];
+const BUILT_IN: [(&str, Preset); 5] = [
+    ("anthropic", anthropic),
+    ("openai", openai),
+    ("google", google),
+    ("orange", orange),
+    ("github-copilot", github_copilot),
+];
 
 type Preset = fn() -> ProviderSpec;
 
