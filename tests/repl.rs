@@ -99,6 +99,25 @@ fn a_temporary_vault_is_gone_when_the_program_ends() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_told_to_end_leaves_nothing_behind() {
+    let folder = folder();
+    let mut child = command(&[])
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the repl runs");
+    let mut typed = child.stdin.take().expect("a pipe");
+    let mut printed = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    typed.write_all(b"sign-in openai\nwait 1h\n").expect("it reads");
+    assert!(printed.any(|line| line.expect("text") == "> wait 1h"));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+    assert_eq!(child.wait().expect("its end").code(), Some(1));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
 #[test]
 fn a_killed_program_goes_on_where_it_was() {
     let folder = folder();

@@ -11,8 +11,9 @@ use rustyline::{Context, Helper};
 use tokenward::testing::Fault;
 
 use crate::commands::actors;
-use crate::grammar::{COMMANDS, STATES, STATUSES, Slot, find};
+use crate::grammar::{STATES, STATUSES, Slot, find};
 use crate::repl::Repl;
+use crate::table::COMMANDS;
 
 /// The words that are known at the moment.
 #[derive(Debug, Default)]

@@ -9,11 +9,13 @@ mod completion;
 mod events;
 mod grammar;
 mod host;
+mod leaving;
 mod problem;
 mod repl;
 mod screen;
 mod script;
 mod simulations;
+mod table;
 mod terminal;
 mod words;
 

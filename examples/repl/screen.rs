@@ -133,3 +133,67 @@ pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     let number = number.into();
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
+
+/// Breaks lines that are wider than `width` between words. What follows is indented as the last
+/// column of the line is. A word that is too long alone, such as a URL, is left to the terminal.
+pub(crate) fn fold(text: &str, width: usize) -> String {
+    text.split('\n').map(|line| fold_line(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn fold_line(line: &str, width: usize) -> String {
+    let indent = last_column(line, width * 2 / 3);
+    let (mut folded, mut column) = (String::new(), 0);
+    for (gap, word) in words(line) {
+        let length = visible_length(word);
+        if column > indent && column + gap + length > width && indent + length <= width {
+            folded.push('\n');
+            folded.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            folded.push_str(&" ".repeat(gap));
+            column += gap;
+        }
+        folded.push_str(word);
+        column += length;
+    }
+    folded
+}
+
+/// Where the last column begins that begins before `limit`: after two spaces or more.
+fn last_column(line: &str, limit: usize) -> usize {
+    let (mut column, mut last) = (0, 0);
+    for (gap, word) in words(line) {
+        column += gap;
+        if gap >= 2 && column < limit {
+            last = column;
+        }
+        column += visible_length(word);
+    }
+    last
+}
+
+/// The words of a line, each with the number of spaces before it.
+fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut gap = 0;
+    line.split(' ').enumerate().filter_map(move |(index, word)| {
+        gap += usize::from(index > 0);
+        (!word.is_empty()).then(|| (std::mem::take(&mut gap), word))
+    })
+}
+
+/// How wide a word is without its colours.
+fn visible_length(word: &str) -> usize {
+    let mut in_colour = false;
+    let visible = word.chars().filter(|char| match char {
+        '\x1b' => {
+            in_colour = true;
+            false
+        }
+        'm' if in_colour => {
+            in_colour = false;
+            false
+        }
+        _ => !in_colour,
+    });
+    visible.count()
+}

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::grammar::{Command, parse};
 use crate::host::Host;
+use crate::leaving::told_to_end;
 use crate::problem::{Answer, Problem};
 use crate::repl::{Aside, Repl};
 use crate::screen::{Palette, human};
@@ -26,6 +27,7 @@ pub(crate) async fn run(host: Host, lines: Box<dyn BufRead + Send>) -> Result<Ex
     let outcome = tokio::select! {
         outcome = script.run(read(lines)) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Problem::new("interrupted")),
+        () = told_to_end() => Err(Problem::new("terminated")),
     };
     if let Err(problem) = &outcome {
         eprintln!("error: {problem}");

@@ -1,8 +1,9 @@
 //! Commands from a person at a terminal: line editing, history, completion, and events that appear
 //! above the line that is being typed.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as handover};
 
 use rustyline::error::ReadlineError;
@@ -14,9 +15,10 @@ use crate::commands::greeting;
 use crate::completion::{Completion, Vocabulary};
 use crate::grammar::{Command, parse};
 use crate::host::Host;
+use crate::leaving::told_to_end;
 use crate::problem::{Answer, Problem};
 use crate::repl::{Aside, Repl, say};
-use crate::screen::{Palette, Tone};
+use crate::screen::{Palette, Tone, fold};
 
 /// Talks until the person leaves.
 pub(crate) async fn run(host: Host) -> Result<ExitCode, Problem> {
@@ -25,24 +27,38 @@ pub(crate) async fn run(host: Host) -> Result<ExitCode, Problem> {
     let (mut keyboard, aside) = Keyboard::start(palette, vocabulary.clone()).await?;
     let mut repl = Repl::new(host, palette, aside);
     tell_if_the_runtime_fails(&repl);
-    println!("{}", greeting(&repl));
-    loop {
-        let known = Vocabulary::of(&repl).await;
-        *vocabulary.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        match keyboard.read(prompt(&repl)).await {
-            Typed::Line(line) if line.trim().is_empty() => {}
-            Typed::Line(line) => match parse(&line) {
-                Ok(Command::Quit) => break,
-                Ok(command) => print(palette, interruptible(&mut repl, command).await),
-                Err(problem) => print(palette, Err(problem)),
-            },
-            Typed::Interrupted => println!("{}", palette.paint(Tone::Faint, "quit leaves")),
-            Typed::End => break,
-        }
+    keyboard.print(&greeting(&repl));
+    tokio::select! {
+        () = talk(&mut repl, &mut keyboard, &vocabulary) => {}
+        () = told_to_end() => {}
     }
-    println!("{}", palette.paint(Tone::Faint, "stopping"));
+    keyboard.print(&palette.paint(Tone::Faint, "stopping"));
     repl.stop().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn talk(repl: &mut Repl, keyboard: &mut Keyboard, vocabulary: &Mutex<Vocabulary>) {
+    loop {
+        let known = Vocabulary::of(repl).await;
+        *vocabulary.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        let answer = match keyboard.read(prompt(repl)).await {
+            Typed::Line(line) if line.trim().is_empty() => Ok(String::new()),
+            Typed::Line(line) => match parse(&line) {
+                Ok(Command::Quit) => return,
+                Ok(command) => interruptible(repl, command).await,
+                Err(problem) => Err(problem),
+            },
+            Typed::Interrupted => Ok(repl.palette.paint(Tone::Faint, "quit leaves")),
+            Typed::End => return,
+        };
+        match answer {
+            Ok(text) => keyboard.print(&text),
+            Err(problem) => {
+                let error = repl.palette.paint(Tone::Bad, "error:");
+                keyboard.print(&format!("{error} {problem}"));
+            }
+        }
+    }
 }
 
 /// Carries a command out, or leaves it alone when ctrl-c is pressed.
@@ -70,14 +86,6 @@ fn prompt(repl: &Repl) -> String {
     }
 }
 
-fn print(palette: Palette, answer: Answer) {
-    match answer {
-        Ok(text) if text.is_empty() => {}
-        Ok(text) => println!("{text}"),
-        Err(problem) => println!("{} {problem}", palette.paint(Tone::Bad, "error:")),
-    }
-}
-
 /// Whether the person wants no colours (<https://no-color.org>).
 fn no_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -94,7 +102,11 @@ enum Typed {
 struct Keyboard {
     prompts: handover::Sender<String>,
     typed: mpsc::Receiver<Typed>,
+    width: Width,
 }
+
+/// How many characters a line of the terminal has, as last seen.
+type Width = Arc<AtomicUsize>;
 
 impl Keyboard {
     /// Opens the terminal, and gives what prints beside the line that is being typed.
@@ -105,16 +117,18 @@ impl Keyboard {
         let (prompts, wanted) = handover::channel();
         let (sender, typed) = mpsc::channel(1);
         let (opened, opening) = oneshot::channel();
-        std::thread::spawn(move || match open(vocabulary) {
+        let width = Width::default();
+        let seen = width.clone();
+        std::thread::spawn(move || match open(vocabulary, &seen) {
             Ok((editor, aside)) => {
                 if opened.send(Ok(aside)).is_ok() {
-                    edit(editor, palette, &wanted, &sender);
+                    edit(editor, palette, &wanted, &sender, &seen);
                 }
             }
             Err(error) => drop(opened.send(Err(error))),
         });
         let aside = opening.await.map_err(|error| unusable(&error))?;
-        Ok((Self { prompts, typed }, aside.map_err(|error| unusable(&error))?))
+        Ok((Self { prompts, typed, width }, aside.map_err(|error| unusable(&error))?))
     }
 
     /// The next line.
@@ -124,18 +138,29 @@ impl Keyboard {
         }
         self.typed.recv().await.unwrap_or(Typed::End)
     }
+
+    /// Prints an answer, if there is anything in it. A terminal that is gone shows nothing.
+    fn print(&self, text: &str) {
+        if !text.is_empty() {
+            let _ = writeln!(io::stdout(), "{}", folded(text, &self.width));
+        }
+    }
 }
 
 type LineEditor = Editor<Completion, DefaultHistory>;
 
-fn open(vocabulary: Arc<Mutex<Vocabulary>>) -> rustyline::Result<(LineEditor, Aside)> {
+fn open(
+    vocabulary: Arc<Mutex<Vocabulary>>,
+    width: &Width,
+) -> rustyline::Result<(LineEditor, Aside)> {
     let config = Config::builder().completion_type(CompletionType::List).build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(Completion::new(vocabulary)));
+    measure(&mut editor, width);
     let mut printer = editor.create_external_printer()?;
+    let width = width.clone();
     let aside: Aside = Arc::new(Mutex::new(move |line: String| {
-        // A terminal that is gone shows nothing any more.
-        let _ = printer.print(format!("{line}\n"));
+        let _ = printer.print(format!("{}\n", folded(&line, &width)));
     }));
     Ok((editor, aside))
 }
@@ -145,6 +170,7 @@ fn edit(
     palette: Palette,
     prompts: &handover::Receiver<String>,
     typed: &mpsc::Sender<Typed>,
+    width: &Width,
 ) {
     while let Ok(prompt) = prompts.recv() {
         let styled = palette.paint(Tone::Strong, &prompt);
@@ -159,9 +185,23 @@ fn edit(
             Err(ReadlineError::Interrupted) => Typed::Interrupted,
             Err(_) => Typed::End,
         };
+        measure(&mut editor, width);
         if typed.blocking_send(input).is_err() {
             return;
         }
+    }
+}
+
+fn measure(editor: &mut LineEditor, width: &Width) {
+    if let Some((columns, _)) = editor.dimensions() {
+        width.store(columns.into(), Ordering::Relaxed);
+    }
+}
+
+fn folded(text: &str, width: &Width) -> String {
+    match width.load(Ordering::Relaxed) {
+        0 => text.to_owned(),
+        width => fold(text, width),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The greeting, and what can be typed.
 
-use crate::grammar::{COMMANDS, find};
+use crate::grammar::find;
 use crate::problem::Answer;
 use crate::repl::Repl;
 use crate::screen::{Tone, cell, human};
+use crate::table::COMMANDS;
 
 /// What stands on the screen at first: where things are, and what to type next.
 pub(crate) fn greeting(repl: &Repl) -> String {

@@ -21,7 +21,10 @@ pub(super) async fn sign_in(repl: &mut Repl, provider: &str, method: Option<Meth
     let sign_in = repl.user().sign_in(provider);
     let id = match method {
         Some(Method::AuthorizationCode) => return begin(repl, provider).await,
-        Some(Method::ClientCredentials) => sign_in.with_client_credentials().await?,
+        Some(Method::ClientCredentials) => {
+            let outcome = sign_in.with_client_credentials().await;
+            outcome.map_err(|error| with_variable(repl, provider, error))?
+        }
         Some(Method::ApiKey) => sign_in.with_api_key(api_key(repl, provider)?).await?,
         Some(method) => {
             return Err(Problem::new(format!("{provider} does not offer {method}")));
@@ -95,7 +98,8 @@ async fn begin(repl: &mut Repl, provider: &str) -> Answer {
     if let Some(previous) = previous {
         previous.cancel().await;
     }
-    let login = repl.user().sign_in(provider).in_browser().await?;
+    let outcome = repl.user().sign_in(provider).in_browser().await;
+    let login = outcome.map_err(|error| with_variable(repl, provider, error))?;
     repl.pending().insert(repl.user.clone(), login.clone());
     announce_when_finished(repl, login.clone());
     let now = repl.host.sources.now().wall;
@@ -191,6 +195,18 @@ fn api_key(repl: &Repl, provider: &str) -> Result<Secret, Problem> {
         let variable = format!("{}_API_KEY", variable.to_uppercase());
         Problem::new(format!("there is no key for {provider}, start again with {variable} set"))
     })
+}
+
+/// Names the variable that a real provider's client is configured by, when that is the trouble.
+fn with_variable(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem {
+    let configurable = repl.host.simulations.is_none() && error.is_configuration();
+    let problem = Problem::from(error);
+    if !configurable {
+        return problem;
+    }
+    let oauth = if provider == "orange" { "" } else { "OAUTH_" };
+    let variable = format!("{}_{oauth}CLIENT_ID", provider.to_uppercase());
+    problem.advice(&format!("with {variable} in the environment"))
 }
 
 /// Gets a page on this machine, as a browser that is redirected does.

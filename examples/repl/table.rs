@@ -1,0 +1,312 @@
+//! The commands, one after the other: parsing, help and completion come from this table. To add
+//! one, add its line here, its variant in `grammar`, and what it does in `commands`.
+
+use tokenward::testing::Fault;
+
+use crate::grammar::{Command, Entry, STATES, STATUSES, Slot, Wait};
+use crate::problem::Problem;
+use crate::words::Words;
+
+/// The table. Its order is the order of `help`.
+pub(crate) const COMMANDS: &[Entry] = &[
+    Entry {
+        name: "help",
+        arguments: "[COMMAND]",
+        about: "list the commands, or explain one",
+        more: "",
+        slots: &[Slot::Command],
+        parse: |words| Ok(Command::Help(words.optional())),
+    },
+    Entry {
+        name: "user",
+        arguments: "NAME",
+        about: "act as this user",
+        more: "A name that is new is a new user. What a user signs in to, and the sessions in which \
+               they work, are theirs alone.",
+        slots: &[Slot::User],
+        parse: |words| Ok(Command::User(words.text()?)),
+    },
+    Entry {
+        name: "users",
+        arguments: "",
+        about: "list the users there are",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Users),
+    },
+    Entry {
+        name: "sign-in",
+        arguments: "PROVIDER [METHOD]",
+        about: "sign in, by its first method unless you name one",
+        more: "api-key: a simulated provider issues one by itself. authorization-code: prints the \
+               address that a browser opens; then approve, deny, paste TEXT or cancel. \
+               client-credentials: at once, as orange does it. Your session uses what you signed \
+               in to.",
+        slots: &[Slot::Provider, Slot::Method],
+        parse: |words| {
+            Ok(Command::SignIn { provider: words.word()?, method: words.optional_as()? })
+        },
+    },
+    Entry {
+        name: "approve",
+        arguments: "",
+        about: "be the browser: agree to your pending sign-in",
+        more: "The callback is a real request to the loopback listener. For simulated providers.",
+        slots: &[],
+        parse: |_| Ok(Command::Approve),
+    },
+    Entry {
+        name: "deny",
+        arguments: "",
+        about: "be the browser: decline your pending sign-in",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Deny),
+    },
+    Entry {
+        name: "paste",
+        arguments: "TEXT",
+        about: "complete it with what the browser showed",
+        more: "The code, code#state, or the whole address at which the browser ended.",
+        slots: &[],
+        parse: |words| Ok(Command::Paste(words.text()?)),
+    },
+    Entry {
+        name: "cancel",
+        arguments: "",
+        about: "give up your pending sign-in",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Cancel),
+    },
+    Entry {
+        name: "sign-out",
+        arguments: "PROVIDER",
+        about: "erase and revoke what you have there",
+        more: "",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::SignOut(words.word()?)),
+    },
+    Entry {
+        name: "use",
+        arguments: "PROVIDER [METHOD]",
+        about: "let your next call go to this provider",
+        more: "",
+        slots: &[Slot::Provider, Slot::Method],
+        parse: |words| Ok(Command::Use { provider: words.word()?, method: words.optional_as()? }),
+    },
+    Entry {
+        name: "call",
+        arguments: "[PATH [JSON]]",
+        about: "send a GET as your session, or a POST of JSON",
+        more: "Without a path it asks for the provider's models, or sends a message at orange. An \
+               answer that is no success is an error here.",
+        slots: &[],
+        parse: |words| Ok(Command::Call { path: words.optional(), body: words.optional_text() }),
+    },
+    Entry {
+        name: "providers",
+        arguments: "",
+        about: "show your credentials, and which is active",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Providers),
+    },
+    Entry {
+        name: "sessions",
+        arguments: "",
+        about: "list your sessions",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Sessions),
+    },
+    Entry {
+        name: "session",
+        arguments: "new|switch N|close N",
+        about: "open one, or choose or close it by number",
+        more: "",
+        slots: &[Slot::OneOf(&["new", "switch", "close"])],
+        parse: |words| match words.one_of(&["new", "switch", "close"])? {
+            "new" => Ok(Command::NewSession),
+            "switch" => Ok(Command::SwitchSession(words.number()?)),
+            _ => Ok(Command::CloseSession(words.number()?)),
+        },
+    },
+    Entry {
+        name: "refresh",
+        arguments: "PROVIDER",
+        about: "renew your token now, due or not",
+        more: "",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::Refresh(words.word()?)),
+    },
+    Entry {
+        name: "expire",
+        arguments: "PROVIDER",
+        about: "end every access token there before its time",
+        more: "The provider refuses the next call, which renews the token and is sent again. A real \
+               provider can not be told to: there, we stop using your token.",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::Expire(words.word()?)),
+    },
+    Entry {
+        name: "fault",
+        arguments: "PROVIDER KIND|off [COUNT]",
+        about: "let the next requests there go wrong",
+        more: "COUNT is 1 unless you say, or always. The name of an endpoint before KIND \
+               (token, resource, revocation) spares the others. `faults` lists the kinds; off \
+               forgets them all.",
+        slots: &[Slot::Provider, Slot::Fault, Slot::OneOf(&["always"])],
+        parse: fault,
+    },
+    Entry {
+        name: "faults",
+        arguments: "",
+        about: "list what can go wrong",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Faults),
+    },
+    Entry {
+        name: "stop",
+        arguments: "PROVIDER",
+        about: "begin an outage: connections are refused",
+        more: "",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::Stop(words.word()?)),
+    },
+    Entry {
+        name: "start",
+        arguments: "PROVIDER",
+        about: "end an outage",
+        more: "",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::Start(words.word()?)),
+    },
+    Entry {
+        name: "crash",
+        arguments: "ACTOR",
+        about: "kill an actor in the middle of what it does",
+        more: "ACTOR is a path as in `tree`, without the root: credentials/ada/openai/api-key. Its \
+               supervisor starts it again.",
+        slots: &[Slot::Actor],
+        parse: |words| Ok(Command::Crash(words.text()?)),
+    },
+    Entry {
+        name: "tree",
+        arguments: "",
+        about: "draw the actors, and how they fare",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Tree),
+    },
+    Entry {
+        name: "events",
+        arguments: "on|off",
+        about: "print what happens as it happens",
+        more: "",
+        slots: &[Slot::OneOf(&["on", "off"])],
+        parse: |words| Ok(Command::Events(words.one_of(&["on", "off"])? == "on")),
+    },
+    Entry {
+        name: "wait",
+        arguments: "PROVIDER|ACTOR STATE [N] | TIME",
+        about: "wait until it is so, at most 90s",
+        more: "For your credential at a provider to be in a state, of generation N or later; for an \
+               actor to be running, restarting, quarantined or stopped, restarted N times or more; \
+               or for a time such as 5s.",
+        slots: &[Slot::ActorOrProvider, Slot::State],
+        parse: wait,
+    },
+    Entry {
+        name: "stats",
+        arguments: "",
+        about: "count what the simulated providers saw",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Stats),
+    },
+    Entry {
+        name: "vault",
+        arguments: "",
+        about: "show what the vault says about itself",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Vault),
+    },
+    Entry {
+        name: "expect",
+        arguments: "TEXT",
+        about: "in scripts: the last answer contains TEXT",
+        more: "",
+        slots: &[],
+        parse: |words| Ok(Command::Expect { text: words.text()?, wanted: true }),
+    },
+    Entry {
+        name: "expect-not",
+        arguments: "TEXT",
+        about: "in scripts: the last answer does not",
+        more: "",
+        slots: &[],
+        parse: |words| Ok(Command::Expect { text: words.text()?, wanted: false }),
+    },
+    Entry {
+        name: "expect-error",
+        arguments: "COMMAND...",
+        about: "in scripts: COMMAND fails; `expect` sees why",
+        more: "",
+        slots: &[Slot::Command],
+        parse: |words| Ok(Command::ExpectError(words.text()?)),
+    },
+    Entry {
+        name: "quit",
+        arguments: "",
+        about: "let what is under way finish, and leave",
+        more: "",
+        slots: &[],
+        parse: |_| Ok(Command::Quit),
+    },
+];
+
+fn fault(words: &mut Words<'_>) -> Result<Command, Problem> {
+    let provider = words.word()?;
+    let mut kind = words.word()?;
+    if kind == "off" {
+        return Ok(Command::NoFault(provider));
+    }
+    let endpoint = kind.parse().ok();
+    if endpoint.is_some() {
+        kind = words.word()?;
+    }
+    let fault = kind.parse().map_err(|_| {
+        let kinds: Vec<_> = Fault::KINDS.iter().map(|kind| kind.example).collect();
+        let near = Problem::unknown("fault", &kind, &kinds);
+        near.advice("`faults` lists them, with the values they take")
+    })?;
+    let count = match words.optional().as_deref() {
+        None => Some(1),
+        Some("always") => None,
+        Some(count) => Some(words.read_number(count)?),
+    };
+    Ok(Command::Fault { provider, endpoint, fault, count })
+}
+
+fn wait(words: &mut Words<'_>) -> Result<Command, Problem> {
+    let what = words.word()?;
+    if let Ok(time) = humantime::parse_duration(&what) {
+        return Ok(Command::Wait(Wait::Time(time)));
+    }
+    let wanted = words.word()?;
+    let least = words.optional().map(|count| words.read_number(&count)).transpose()?.unwrap_or(0);
+    if let Some(state) = STATES.iter().find(|state| state.as_str() == wanted) {
+        let generation = least as u64;
+        return Ok(Command::Wait(Wait::Credential { provider: what, state: *state, generation }));
+    }
+    if let Some((_, status)) = STATUSES.iter().find(|(name, _)| *name == wanted) {
+        let restarts = u32::try_from(least).unwrap_or(u32::MAX);
+        return Ok(Command::Wait(Wait::Actor { path: what, status: *status, restarts }));
+    }
+    let names = STATES.iter().map(|state| state.as_str());
+    let names: Vec<_> = names.chain(STATUSES.iter().map(|(name, _)| *name)).collect();
+    Err(Problem::unknown("state", &wanted, &names).advice("`help wait` says more"))
+}
