@@ -49,6 +49,9 @@ impl Lifecycle {
         self.trouble = loaded.trouble;
         if early.renew && self.may_renew() && self.trouble.is_none() {
             self.renew(evidence, to);
+        } else if early.renew && self.renewing {
+            // Whoever asked is answered by the renewal that is under way, as at any other time.
+            self.tick(evidence, to);
         } else {
             self.settle(evidence, to);
             self.tick(evidence, to);
