@@ -1,0 +1,205 @@
+//! A thousand crashes of actors, at random, under two hundred users: everybody else is served
+//! throughout, nothing is stuck afterwards, and no refresh token is spent twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokenward::Runtime;
+use tokenward::clock::Entropy;
+use tokenward::credential::{Answer, CredentialHandle};
+use tokenward::event::CredentialState;
+use tokenward::identity::Generation;
+use tokenward::supervision::{ChildStatus, TreeNode};
+use tokenward::testing::{Endpoint, ManualClock, SeededEntropy, SimulatedProvider};
+use tokenward::vault::{MasterKey, Vault};
+use tokio::task::JoinSet;
+
+const USERS: usize = 200;
+const CRASHES: usize = 1_000;
+const SEED: u64 = 2_026;
+
+/// Between two crashes. At this pace no child dies more often than its supervisor forgives, so
+/// that none is quarantined, and the vault is not given up.
+const PACE: Duration = Duration::from_secs(13);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_crashes_are_noticed_by_nobody_else() {
+    let mut town = Town::settle(USERS).await;
+    let mut crashes = 0;
+    while crashes < CRASHES {
+        crashes += usize::from(town.crash_someone().await);
+    }
+
+    town.check_that_nothing_is_stuck().await;
+    town.check_that_nothing_was_spent_twice();
+    town.check_the_tree(crashes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_their_supervisor_leaves_no_credential_behind() {
+    let town = Town::settle(50).await;
+    for _ in 0..10 {
+        town.clock.advance(PACE);
+        assert!(town.runtime.crash_actor("credentials").await);
+        town.everybody_renews().await;
+    }
+    assert_eq!(town.provider.reused_refresh_tokens(), 0);
+}
+
+/// A runtime with many users, each signed in by a grant that rotates.
+struct Town {
+    clock: Arc<ManualClock>,
+    chance: Arc<dyn Entropy>,
+    provider: SimulatedProvider,
+    runtime: Runtime,
+    credentials: Arc<[CredentialHandle]>,
+    _folder: TempDir,
+}
+
+impl Town {
+    async fn settle(users: usize) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let provider = SimulatedProvider::openai()
+            .sources(clock.sources())
+            .token_lifetime(Duration::from_hours(1))
+            .start()
+            .await
+            .expect("a port");
+        let folder = TempDir::new().expect("a folder");
+        let key = MasterKey::from_bytes([7; 32]);
+        let runtime = Runtime::builder()
+            .sources(clock.sources())
+            .vault(Vault::open(folder.path().join("vault")).master_key(key))
+            .provider(provider.spec())
+            .start()
+            .await
+            .expect("a runtime");
+        let mut credentials = Vec::new();
+        for number in 0..users {
+            let user = runtime.user(&format!("user {number}"));
+            let login = user.sign_in("openai").by_paste().await.expect("a sign-in");
+            let shown = provider.approve_for_paste(login.url()).expect("consent");
+            login.paste(&shown).await.expect("accepted");
+            let id = login.finished().await.expect("signed in");
+            credentials.push(runtime.credential(&id).await.expect("there"));
+        }
+        let (chance, credentials) = (Arc::new(SeededEntropy::new(SEED)), credentials.into());
+        Self { clock, chance, provider, runtime, credentials, _folder: folder }
+    }
+
+    /// Kills an actor while somebody renews and everybody calls. Whether it ran.
+    async fn crash_someone(&mut self) -> bool {
+        self.clock.advance(PACE);
+        let victim = self.draw(USERS);
+        let path = match self.draw(10) {
+            0 => "vault".to_owned(),
+            1 => "timekeeper".to_owned(),
+            _ => format!("credentials/{}", self.credentials[victim].id()),
+        };
+        let renewing = self.draw(USERS);
+        let mut work = JoinSet::new();
+        for who in [victim, renewing] {
+            let credential = self.credentials[who].clone();
+            work.spawn(async move { answered(&credential.refresh().await) });
+        }
+        for _ in 0..self.draw(40) {
+            tokio::task::yield_now().await;
+        }
+        let ran = self.runtime.crash_actor(&path).await;
+        let everybody = Arc::clone(&self.credentials);
+        work.spawn(async move {
+            for (who, credential) in everybody.iter().enumerate() {
+                let answer = credential.acquire().await;
+                assert!(who == victim || answer.is_ok(), "user {who}: {answer:?}");
+                answered(&answer);
+            }
+        });
+        self.finish(work, &path).await;
+        ran
+    }
+
+    /// Lets time pass until the work is done: actors that come back may wait for the clock.
+    async fn finish(&self, mut work: JoinSet<()>, what: &str) {
+        let pass = async {
+            loop {
+                tokio::task::yield_now().await;
+                self.clock.advance(Duration::from_millis(1));
+            }
+        };
+        let done = async {
+            while let Some(done) = work.join_next().await {
+                done.expect("answered");
+            }
+        };
+        let watch = tokio::time::timeout(Duration::from_mins(1), async {
+            tokio::select! {
+                () = done => {}
+                () = pass => {}
+            }
+        });
+        assert!(watch.await.is_ok(), "somebody is stuck after a crash of {what}");
+    }
+
+    async fn everybody_renews(&self) {
+        let mut work = JoinSet::new();
+        for credential in self.credentials.iter() {
+            let credential = credential.clone();
+            work.spawn(async move {
+                let before = credential.snapshot().generation();
+                let snapshot = credential.refresh().await.expect("renewed");
+                assert!(snapshot.generation() > before, "{}", credential.id());
+            });
+        }
+        self.finish(work, "everybody").await;
+    }
+
+    /// Once more everybody renews, whoever crashed and whatever for.
+    async fn check_that_nothing_is_stuck(&self) {
+        self.clock.advance(Duration::from_mins(1));
+        self.everybody_renews().await;
+        for credential in self.credentials.iter() {
+            let snapshot = credential.snapshot();
+            assert_eq!(snapshot.state(), CredentialState::Valid, "{snapshot:?}");
+            assert!(snapshot.is_durable(), "{snapshot:?}");
+            assert!(snapshot.generation() > Generation(4), "hours went by: {snapshot:?}");
+        }
+    }
+
+    fn check_that_nothing_was_spent_twice(&self) {
+        assert_eq!(self.provider.reused_refresh_tokens(), 0);
+        let mut sent = BTreeMap::new();
+        for request in self.provider.requests_at(Endpoint::Token) {
+            let body = request.text().into_owned();
+            if body.contains("refresh_token") {
+                *sent.entry(body).or_insert(0) += 1;
+            }
+        }
+        assert!(sent.len() > CRASHES, "{} renewals", sent.len());
+        let twice = sent.values().filter(|times| **times > 1).count();
+        assert_eq!(twice, 0, "not even a request that the provider may have lost");
+    }
+
+    /// Everything runs, and came back as often as it was killed.
+    async fn check_the_tree(&self, crashes: usize) {
+        let tree = self.runtime.tree().await;
+        assert_eq!(restarts(&tree), crashes);
+    }
+
+    fn draw(&self, below: usize) -> usize {
+        usize::try_from(self.chance.noise() % below as u64).expect("small")
+    }
+}
+
+/// Whoever asks is answered: by a token, or by a failure that passes.
+fn answered(answer: &Answer) {
+    if let Err(error) = answer {
+        assert!(error.is_transient(), "{error:?}");
+    }
+}
+
+fn restarts(node: &TreeNode) -> usize {
+    assert_eq!(node.status, ChildStatus::Running, "{}", node.name);
+    node.restarts as usize + node.children.iter().map(restarts).sum::<usize>()
+}
