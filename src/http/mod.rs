@@ -2,9 +2,7 @@
 //! be, and the same credential as plain headers.
 
 mod client;
-mod outbound;
 mod request;
 
 pub use client::Client;
-pub(crate) use outbound::Outbound;
 pub use request::RequestBuilder;

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
+use crate::oauth::root_cause;
 use crate::provider::Provider;
 use crate::runtime::Session;
 
@@ -109,7 +110,7 @@ impl RequestBuilder {
         let active = session.active_credential().await?;
         let provider = active.provider.as_ref();
         let url = self.url(provider)?;
-        let client = session.outbound().client_for(&url)?;
+        let client = session.outbound().for_url(&url)?;
 
         let snapshot = active.credential.acquire().await?;
         let request = self.build(url, &snapshot, &session)?;
@@ -198,10 +199,7 @@ impl fmt::Debug for RequestBuilder {
 }
 
 fn unanswered(error: &reqwest::Error) -> Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
+    let cause = root_cause(error);
     let host = error.url().and_then(Url::host_str).unwrap_or("the provider");
     Error::new(ErrorKind::Transient, format!("{host} gave no answer: {cause}"))
 }

@@ -4,6 +4,7 @@
 mod authorize;
 mod call;
 mod client_credentials;
+mod clients;
 mod device;
 mod exchange;
 mod jwt;
@@ -14,7 +15,7 @@ pub mod redirect;
 mod refresh;
 mod response;
 mod revoke;
-pub(crate) mod tls;
+mod tls;
 mod transport;
 
 pub use authorize::AuthorizationRequest;
@@ -28,6 +29,7 @@ pub use transport::{Limits, Transport};
 pub(crate) use authorize::authorization_url;
 pub(crate) use call::{ExchangeError, TokenEndpoint, TokenGrant};
 pub(crate) use client_credentials::request_client_credentials;
+pub(crate) use clients::{Clients, root_cause};
 pub(crate) use device::{DeviceManner, DevicePoll, authorize_device, poll_device};
 pub(crate) use exchange::exchange_code;
 pub(crate) use jwt::claim_at;

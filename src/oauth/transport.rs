@@ -1,7 +1,6 @@
 //! The way out to token endpoints: one request, one bounded answer, and a precise word on what
 //! became of a request that got none.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +11,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::tls;
+use super::clients::{Clients, NoClient, root_cause};
 use crate::clock::{Moment, Sources};
-use crate::config::may_carry_secrets;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// What the crate calls itself to providers, unless configured otherwise.
 pub(crate) const OUR_USER_AGENT: &str = concat!("tokenward/", env!("CARGO_PKG_VERSION"));
@@ -33,9 +31,7 @@ pub struct Transport {
 
 struct Shared {
     sources: Sources,
-    plain: reqwest::Client,
-    /// Or why there is none: the platform has no usable roots.
-    secure: Result<reqwest::Client, String>,
+    clients: Clients,
 }
 
 /// The bounds of one request.
@@ -78,21 +74,8 @@ impl Transport {
     ///
     /// As [`Transport::new`].
     pub fn with_limits(sources: Sources, limits: Limits) -> Result<Self, Error> {
-        let trust_nobody = tls::trust_nobody().map_err(|error| setup_failed(&error))?;
-        let plain = builder(limits)
-            .no_proxy()
-            .tls_backend_preconfigured(trust_nobody)
-            .build()
-            .map_err(|error| setup_failed(&error))?;
-        let secure = match tls::client_config() {
-            Ok(config) => Ok(builder(limits)
-                .https_only(true)
-                .tls_backend_preconfigured(config)
-                .build()
-                .map_err(|error| setup_failed(&error))?),
-            Err(error) => Err(error.to_string()),
-        };
-        Ok(Self { shared: Arc::new(Shared { sources, plain, secure }), limits })
+        let clients = Clients::new(|| builder(limits))?;
+        Ok(Self { shared: Arc::new(Shared { sources, clients }), limits })
     }
 
     /// The clock and the randomness that this transport was made with.
@@ -116,7 +99,7 @@ impl Transport {
         let body = Bytes::from_owner(Zeroizing::new(body));
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| TransportError::Refused(format!("the endpoint is no url: {error}")))?;
-        let client = self.client_for(&url)?;
+        let client = self.shared.clients.for_url(&url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
 
         let mut request = reqwest::Request::new(parts.method, url);
@@ -138,29 +121,13 @@ impl Transport {
             Err(TransportError::Ambiguous(format!("{host} gave no whole answer within {within}")))
         })
     }
-
-    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, TransportError> {
-        if !may_carry_secrets(url) {
-            return Err(TransportError::Refused(
-                "refused to send a credential in plain text, use an https endpoint".to_owned(),
-            ));
-        }
-        if url.scheme() == "http" {
-            return Ok(&self.shared.plain);
-        }
-        self.shared.secure.as_ref().map_err(|reason| {
-            TransportError::Refused(format!(
-                "the platform has no trusted certificates, install its ca bundle: {reason}"
-            ))
-        })
-    }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("limits", &self.limits)
-            .field("secure", &self.shared.secure.is_ok())
+            .field("clients", &self.shared.clients)
             .finish_non_exhaustive()
     }
 }
@@ -194,6 +161,12 @@ pub(super) enum TransportError {
     TooLong,
 }
 
+impl From<NoClient> for TransportError {
+    fn from(error: NoClient) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 fn builder(limits: Limits) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -201,11 +174,6 @@ fn builder(limits: Limits) -> reqwest::ClientBuilder {
         .http1_only()
         .connect_timeout(limits.connect.min(limits.deadline / 2))
         .retry(reqwest::retry::never())
-}
-
-fn setup_failed(error: &(dyn StdError + 'static)) -> Error {
-    let message = format!("can not set up the http client: {}", root_cause(error));
-    Error::new(ErrorKind::Configuration, message)
 }
 
 fn with_defaults(mut headers: HeaderMap) -> HeaderMap {
@@ -255,39 +223,9 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     body.extend_from_slice(chunk);
 }
 
-/// The innermost reason: it names what failed and holds no URL.
-fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn without_trusted_roots_https_says_what_is_missing() {
-        let whole = Transport::new(Sources::system()).expect("a transport");
-        let shared = Shared {
-            sources: Sources::system(),
-            plain: whole.shared.plain.clone(),
-            secure: Err("no roots".to_owned()),
-        };
-        let bare = Transport { shared: Arc::new(shared), limits: whole.limits };
-        let mut request = http::Request::new(b"grant_type=x".to_vec());
-        *request.uri_mut() = http::Uri::from_static("https://auth.example/token");
-        let error = bare.send(request).await.err();
-        assert_eq!(
-            error,
-            Some(TransportError::Refused(
-                "the platform has no trusted certificates, install its ca bundle: no roots"
-                    .to_owned()
-            ))
-        );
-    }
 
     #[test]
     fn a_growing_body_keeps_its_bytes() {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::{Inside, Runtime};
+use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
 use crate::credential::{Credentials, Providers, Shared};
 use crate::error::Error;
-use crate::http::Outbound;
 use crate::identity::ProviderId;
 use crate::login::Logins;
 use crate::oauth::{Limits, Transport};
@@ -89,7 +88,7 @@ impl RuntimeBuilder {
         }
         let sources = self.sources.unwrap_or_else(Sources::system);
         let transport = Transport::with_limits(sources.clone(), limits)?;
-        let outbound = Outbound::new()?;
+        let outbound = outbound::clients()?;
         let events = EventBus::new(sources.clone());
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
 

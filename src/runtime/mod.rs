@@ -2,6 +2,7 @@
 //! sessions. Every method here is a message or two; both ways do the same.
 
 mod builder;
+mod outbound;
 mod session;
 mod sign_in;
 mod user;
@@ -15,9 +16,9 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::http::Outbound;
 use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::login::Logins;
+use crate::oauth::Clients;
 use crate::provider::Provider;
 use crate::session::Sessions;
 use crate::settings::{OfferedKey, Settings};
@@ -45,7 +46,7 @@ pub(crate) struct Inside {
     pub(crate) credentials: Credentials,
     pub(crate) sessions: Sessions,
     pub(crate) logins: Logins,
-    pub(crate) outbound: Outbound,
+    pub(crate) outbound: Clients,
     pub(crate) settings: Settings,
     pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
 }

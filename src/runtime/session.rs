@@ -11,8 +11,8 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
-use crate::http::Outbound;
 use crate::identity::{CredentialId, Label, Method, SessionId, UserId};
+use crate::oauth::Clients;
 use crate::provider::Provider;
 use crate::session::{ProviderContext, SessionHandle, SessionView};
 
@@ -171,7 +171,7 @@ impl Session {
         Ok(Active { provider, credential })
     }
 
-    pub(crate) fn outbound(&self) -> &Outbound {
+    pub(crate) fn outbound(&self) -> &Clients {
         &self.runtime.0.outbound
     }
 
