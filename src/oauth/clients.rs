@@ -7,7 +7,7 @@ use std::fmt;
 use reqwest::{Client, ClientBuilder};
 use url::Url;
 
-use super::tls;
+use super::tls::Tls;
 use crate::config::may_carry_secrets;
 use crate::error::{Error, ErrorKind};
 
@@ -31,25 +31,24 @@ pub(crate) enum NoClient {
 }
 
 impl Clients {
-    /// Clients set up by `builder`, which is called for each.
+    /// Clients set up by `builder`, which is called for each, that speak `tls`.
     ///
     /// # Errors
     ///
     /// When they can not be set up. Missing trusted roots are told by [`Clients::for_url`].
-    pub(crate) fn new(builder: impl Fn() -> ClientBuilder) -> Result<Self, Error> {
-        let trust_nobody = tls::trust_nobody().map_err(|error| failed(&error))?;
+    pub(crate) fn new(tls: &Tls, builder: impl Fn() -> ClientBuilder) -> Result<Self, Error> {
         let plain = builder()
             .no_proxy()
-            .tls_backend_preconfigured(trust_nobody)
+            .tls_backend_preconfigured(tls.nobody.clone())
             .build()
             .map_err(|error| failed(&error))?;
-        let secure = match tls::client_config() {
+        let secure = match &tls.platform {
             Ok(config) => Ok(builder()
                 .https_only(true)
-                .tls_backend_preconfigured(config)
+                .tls_backend_preconfigured(config.clone())
                 .build()
                 .map_err(|error| failed(&error))?),
-            Err(error) => Err(error.to_string()),
+            Err(reason) => Err(reason.clone()),
         };
         Ok(Self { plain, secure })
     }
@@ -104,9 +103,13 @@ fn failed(error: &(dyn StdError + 'static)) -> Error {
 mod tests {
     use super::*;
 
+    fn tls() -> Tls {
+        Tls::of_the_platform().expect("tls")
+    }
+
     #[test]
     fn a_credential_goes_in_plain_text_to_loopback_alone() {
-        let clients = Clients::new(Client::builder).expect("clients");
+        let clients = Clients::new(&tls(), Client::builder).expect("clients");
         let url = |text: &str| Url::parse(text).expect("a url");
         assert!(clients.for_url(&url("http://127.0.0.1:8080/token")).is_ok());
         let elsewhere = clients.for_url(&url("http://auth.example/token"));
@@ -115,8 +118,8 @@ mod tests {
 
     #[test]
     fn without_trusted_roots_https_says_what_is_missing() {
-        let whole = Clients::new(Client::builder).expect("clients");
-        let bare = Clients { secure: Err("no roots".to_owned()), ..whole };
+        let tls = Tls { platform: Err("no roots".to_owned()), ..tls() };
+        let bare = Clients::new(&tls, Client::builder).expect("clients");
         let url = Url::parse("https://auth.example/token").expect("a url");
         let error = bare.for_url(&url).map(|_| ()).expect_err("nobody to trust");
         let text = "the platform has no trusted certificates, install its ca bundle: no roots";

@@ -37,4 +37,5 @@ pub(crate) use profile::Client;
 pub(crate) use refresh::refresh;
 pub(crate) use response::Refusal;
 pub(crate) use revoke::revoke;
+pub(crate) use tls::Tls;
 pub(crate) use transport::OUR_USER_AGENT;

@@ -12,6 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::clients::{Clients, NoClient, root_cause};
+use super::tls::Tls;
 use crate::clock::{Moment, Sources};
 use crate::error::Error;
 
@@ -74,7 +75,12 @@ impl Transport {
     ///
     /// As [`Transport::new`].
     pub fn with_limits(sources: Sources, limits: Limits) -> Result<Self, Error> {
-        let clients = Clients::new(|| builder(limits))?;
+        Self::with_tls(sources, limits, &Tls::of_the_platform()?)
+    }
+
+    /// A transport that shares its TLS with others.
+    pub(crate) fn with_tls(sources: Sources, limits: Limits, tls: &Tls) -> Result<Self, Error> {
+        let clients = Clients::new(tls, || builder(limits))?;
         Ok(Self { shared: Arc::new(Shared { sources, clients }), limits })
     }
 

@@ -12,7 +12,7 @@ use crate::credential::{Credentials, Providers, Shared};
 use crate::error::Error;
 use crate::identity::ProviderId;
 use crate::login::Logins;
-use crate::oauth::{Limits, Transport};
+use crate::oauth::{Limits, Tls, Transport};
 use crate::provider::Provider;
 use crate::session::{SessionPolicy, Sessions};
 use crate::settings::{OfferedKey, Resolved, Settings};
@@ -87,8 +87,9 @@ impl RuntimeBuilder {
             tracing::warn!(%warning, "a setting needs attention");
         }
         let sources = self.sources.unwrap_or_else(Sources::system);
-        let transport = Transport::with_limits(sources.clone(), limits)?;
-        let outbound = outbound::clients()?;
+        let tls = Tls::of_the_platform()?;
+        let transport = Transport::with_tls(sources.clone(), limits, &tls)?;
+        let outbound = outbound::clients(&tls)?;
         let events = EventBus::new(sources.clone());
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
 

@@ -6,7 +6,7 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use url::Url;
 
 use crate::error::Error;
-use crate::oauth::Clients;
+use crate::oauth::{Clients, Tls};
 
 /// A redirect chain longer than this is given up.
 const MOST_REDIRECTS: usize = 10;
@@ -19,8 +19,8 @@ const MOST_REDIRECTS: usize = 10;
 /// # Errors
 ///
 /// When the HTTP client can not be set up.
-pub(super) fn clients() -> Result<Clients, Error> {
-    Clients::new(|| {
+pub(super) fn clients(tls: &Tls) -> Result<Clients, Error> {
+    Clients::new(tls, || {
         reqwest::Client::builder()
             .redirect(Policy::custom(within_the_origin))
             .connect_timeout(Duration::from_secs(10))
