@@ -23,3 +23,6 @@ struct Testing;
 
 #[doc = include_str!("../docs/security-model.md")]
 struct SecurityModel;
+
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

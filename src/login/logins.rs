@@ -111,6 +111,8 @@ impl Logins {
     /// address at which the browser could end.
     pub async fn begin(&self, request: LoginRequest, receiver: Receiver) -> Result<Login, Error> {
         let LoginRequest { user, provider, label, sink } = request;
+        // Beforehand, since a lock is not held while the provider is asked.
+        provider.prepare(&self.0.transport).await?;
         let _beginning = self.0.beginning.lock().await;
         self.admit(&user)?;
         let (method, name) = (Method::AuthorizationCode, provider.id().clone());

@@ -20,7 +20,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::jwt;
 use super::profile::{Client, ClientAuthentication, RequestProfile};
 use super::refresh::TokenInForce;
-use super::response::{self, Granted, Problem, Refusal, TokenBody, Verdict};
+use super::response::{self, Granted, Problem, Refusal, TokenBody, TokenFields, Verdict};
 use super::transport::{Answer, Transport, TransportError};
 use crate::clock::Moment;
 use crate::secret::Secret;
@@ -37,6 +37,8 @@ pub(crate) struct TokenEndpoint<'a> {
     pub(crate) user_agent: &'a str,
     /// Whether an answer without a `token_type` is a bearer token all the same.
     pub(crate) assume_bearer: bool,
+    /// Where the members of an answer stand.
+    pub(crate) fields: &'a TokenFields,
 }
 
 /// What a token endpoint granted.
@@ -118,6 +120,7 @@ pub(super) struct Call {
     profile: RequestProfile,
     user_agent: String,
     assume_bearer: bool,
+    fields: TokenFields,
     sent: OnceLock<Sent>,
 }
 
@@ -159,6 +162,7 @@ impl Call {
             profile: endpoint.profile.clone(),
             user_agent: endpoint.user_agent.to_owned(),
             assume_bearer: endpoint.assume_bearer,
+            fields: endpoint.fields.clone(),
             sent: OnceLock::new(),
         }
     }
@@ -197,8 +201,12 @@ impl Call {
                 Err(ExchangeError::Refused(Refusal { retry_after, ..refusal }))
             }
             Verdict::Success(body) => {
-                let start = answer.body.len() - body.len();
-                answer.body.drain(..start);
+                if let Some(standard) = self.fields.standardized(body)? {
+                    answer.body = standard;
+                } else {
+                    let start = answer.body.len() - body.len();
+                    answer.body.drain(..start);
+                }
                 let mut response = HttpResponse::new(std::mem::take(&mut *answer.body));
                 *response.status_mut() = StatusCode::OK;
                 Ok(response)

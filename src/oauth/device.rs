@@ -113,9 +113,7 @@ pub(crate) async fn poll_device(
             let DeviceCodeIssued { code, code_verifier } = DeviceCodeIssued::read(body)?;
             Ok(DevicePoll::Code { code, code_verifier })
         }
-        Verdict::Success(body) => {
-            granted(&answer, body, endpoint.assume_bearer).map(DevicePoll::Granted)
-        }
+        Verdict::Success(body) => granted(&answer, body, endpoint).map(DevicePoll::Granted),
         Verdict::Refusal(refusal) => {
             let interval = || asked_interval(&answer.body);
             told(&refusal, interval, manner).ok_or_else(|| refused(refusal, &answer))

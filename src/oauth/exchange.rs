@@ -22,11 +22,13 @@ pub struct CodeExchange<'a> {
     pub code_verifier: &'a Secret,
 }
 
-/// Exchanges a code. `state` goes along only where the endpoint's profile names it.
+/// Exchanges a code. `state` goes along only where the endpoint's profile names it, and the verifier
+/// only `with_verifier`.
 pub(crate) async fn exchange_code(
     transport: &Transport,
     endpoint: TokenEndpoint<'_>,
     exchange: CodeExchange<'_>,
+    with_verifier: bool,
 ) -> Result<TokenGrant, ExchangeError> {
     let redirect_uri = RedirectUrl::new(exchange.redirect_uri.to_owned())
         .map_err(|_| ExchangeError::NotSent("the redirect uri is not a url".to_owned()))?;
@@ -34,8 +36,11 @@ pub(crate) async fn exchange_code(
     let client = endpoint.client();
     let mut request = client
         .exchange_code(AuthorizationCode::new(exchange.code.expose().to_owned()))
-        .set_pkce_verifier(PkceCodeVerifier::new(exchange.code_verifier.expose().to_owned()))
         .set_redirect_uri(Cow::Borrowed(&redirect_uri));
+    if with_verifier {
+        let verifier = exchange.code_verifier.expose().to_owned();
+        request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier));
+    }
     if endpoint.profile.names("state") {
         request = request.add_extra_param("state", exchange.state.expose());
     }

@@ -46,10 +46,12 @@ pub(super) async fn post(
 pub(super) fn granted(
     answer: &Answer,
     body: &[u8],
-    assume_bearer: bool,
+    endpoint: TokenEndpoint<'_>,
 ) -> Result<TokenGrant, ExchangeError> {
+    let standard = endpoint.fields.standardized(body)?;
+    let body = standard.as_ref().map_or(body, |standard| standard.as_slice());
     let body: TokenBody = serde_json::from_slice(body).map_err(|error| Problem::of(&error))?;
-    Ok(token_grant(body, assume_bearer, None, Sent::of(answer))?)
+    Ok(token_grant(body, endpoint.assume_bearer, None, Sent::of(answer))?)
 }
 
 /// A refusal with the wait that the answer asks for.

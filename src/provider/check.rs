@@ -90,7 +90,11 @@ impl ProviderSpec {
             }
         }
         for needed in ["{client_id}", "{redirect_uri}", "{code_challenge}", "{state}"] {
-            if browser && !oauth.authorization.iter().any(|it| it.value.contains(needed)) {
+            let needless = needed == "{code_challenge}" && !oauth.pkce;
+            if browser
+                && !needless
+                && !oauth.authorization.iter().any(|it| it.value.contains(needed))
+            {
                 found.add(
                     "oauth.authorization",
                     &format!("has no parameter with {needed}, add one"),

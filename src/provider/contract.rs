@@ -62,6 +62,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Where a browser sign-in may come back to; none when the provider has no browser sign-in.
     fn redirect(&self) -> Option<&RedirectRules>;
 
+    /// Learns what has to be known before a browser sign-in begins, such as where the endpoints
+    /// are. Nothing, for most.
+    fn prepare<'a>(&'a self, transport: &'a Transport) -> Exchanging<'a, ()> {
+        let _ = transport;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The URL that the user opens to sign in.
     ///
     /// # Errors

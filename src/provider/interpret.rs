@@ -133,7 +133,7 @@ impl Provider for ProviderSpec {
             ("state", request.state.expose()),
         ];
         let mut parameters = Vec::with_capacity(self.oauth.authorization.len());
-        for parameter in &self.oauth.authorization {
+        for parameter in self.oauth.authorization_parameters() {
             let value = render(&parameter.value, &values).map_err(|error| {
                 let (name, provider) = (&parameter.name, &self.id);
                 misconfigured(format!(
@@ -153,7 +153,7 @@ impl Provider for ProviderSpec {
     ) -> Exchanging<'a, Grant> {
         Box::pin(async move {
             let endpoint = self.token_endpoint_for(&self.oauth.exchange)?;
-            let result = oauth::exchange_code(transport, endpoint, exchange).await;
+            let result = oauth::exchange_code(transport, endpoint, exchange, self.oauth.pkce).await;
             self.granted(result, Spends::SingleUse)
         })
     }
@@ -285,6 +285,7 @@ impl ProviderSpec {
             profile,
             user_agent: &self.user_agent,
             assume_bearer: self.oauth.assume_bearer,
+            fields: &self.oauth.token_fields,
         })
     }
 

@@ -5,6 +5,7 @@ mod check;
 mod configured;
 mod contract;
 mod device;
+mod discovered;
 mod errors;
 mod failure;
 mod interpret;
@@ -16,11 +17,12 @@ pub use contract::{
     RevocationOutcome,
 };
 pub use device::{DeviceAnswer, DeviceCode, DeviceSpec};
+pub use discovered::Discovered;
 pub use errors::{ErrorTable, Otherwise};
 pub use failure::{Failure, FailureClass};
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 
 pub use crate::oauth::{
     AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, DeviceAuthorization,
-    RequestProfile, TokenInForce,
+    RequestProfile, TokenFields, TokenInForce,
 };

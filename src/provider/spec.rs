@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{DeviceSpec, ErrorTable, RedirectRules, RefreshPolicy};
 use crate::identity::{Method, ProviderId};
-use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile};
+use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile, TokenFields};
 use crate::secret::Secret;
 
 /// A provider as data. The [catalogue](super::catalog) has the built-in ones; the builder methods
@@ -105,6 +105,9 @@ pub struct OAuthSpec {
     pub scope_separator: String,
     /// The parameters of the authorization URL, in their order.
     pub authorization: Vec<Parameter>,
+    /// Whether a code is bound to this sign-in by PKCE (RFC 7636). Leave it on unless the provider
+    /// refuses it.
+    pub pkce: bool,
     /// How the exchange of a code is written. `state` is sent only where it is named here.
     pub exchange: RequestProfile,
     /// How a refresh is written.
@@ -115,6 +118,8 @@ pub struct OAuthSpec {
     pub revocation: RequestProfile,
     /// How it signs users in on another device.
     pub device: DeviceSpec,
+    /// Where the members of its token answers stand.
+    pub token_fields: TokenFields,
     /// Where a browser sign-in may come back to.
     pub redirect: Option<RedirectRules>,
     /// The issuer that has to stand as `iss` in authorization responses (RFC 9207); none where the
@@ -140,7 +145,7 @@ pub struct Parameter {
     /// Its value, with placeholders.
     pub value: String,
     /// Whether it is beyond the standard, and can be switched off.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extra: bool,
 }
 
@@ -276,17 +281,30 @@ impl Default for OAuthSpec {
             scopes: Vec::new(),
             scope_separator: " ".to_owned(),
             authorization: standard_parameters(),
+            pkce: true,
             exchange: RequestProfile::default(),
             refresh: RequestProfile::default(),
             client_credentials: RequestProfile::default(),
             revocation: RequestProfile::default(),
             device: DeviceSpec::default(),
+            token_fields: TokenFields::default(),
             redirect: None,
             issuer: None,
             account_claim: Vec::new(),
             assume_bearer: false,
             refresh_may_keep_access_token: false,
         }
+    }
+}
+
+impl OAuthSpec {
+    /// The parameters that go out: without PKCE, none of its own.
+    pub(super) fn authorization_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let of_pkce = |parameter: &Parameter| {
+            parameter.name == "code_challenge_method"
+                || parameter.value.contains("{code_challenge}")
+        };
+        self.authorization.iter().filter(move |parameter| self.pkce || !of_pkce(parameter))
     }
 }
 

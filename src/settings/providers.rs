@@ -1,20 +1,50 @@
 //! Makes a provider's data of its settings.
 
+use std::sync::Arc;
+
 use super::Settings;
 use super::schema::SCHEMA;
 use crate::config::schema::{Found, Kind};
 use crate::config::value::Value;
 use crate::config::{Origin, Problem, SettingPath};
-use crate::provider::{Parameter, ProviderSpec};
+use crate::provider::{Discovered, Parameter, Provider, ProviderSpec};
 use crate::secret::Secret;
 
 /// What stands among a provider's settings and is no field of its data.
-const BESIDE: [&str; 3] = ["preset", "client", "api_key.value"];
+const BESIDE: [&str; 4] = ["preset", "client", "api_key.value", "oauth.metadata"];
 
 impl Settings {
     /// The provider `id` as it is set, with everything that is wrong added to `problems`. These
     /// settings are complete.
     pub(super) fn provider(
+        &self,
+        id: &str,
+        selected_by: &Origin,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Arc<dyn Provider>> {
+        let path = SettingPath::parse("providers").join(id);
+        let spec = self.spec(id, selected_by, problems)?;
+        let issuer = self.chosen(&path.beneath("oauth.metadata")).and_then(|entry| {
+            match &entry.value {
+                // What is no text is `false`: no document.
+                Value::Plain(value) => value.as_str(),
+                Value::Secret(_) | Value::SecretIn(_) => None,
+            }
+        });
+        let provider: Arc<dyn Provider> = match issuer {
+            Some(issuer) => Arc::new(Discovered::new(spec, issuer)),
+            None => Arc::new(spec),
+        };
+        for found in provider.problems() {
+            let setting = path.beneath(&found.setting);
+            let origin = self.nearest_origin(&setting, selected_by);
+            problems.push(problem(&setting, &origin, &found.text));
+        }
+        Some(provider)
+    }
+
+    /// Its data, as far as it stands in the settings.
+    pub(super) fn spec(
         &self,
         id: &str,
         selected_by: &Origin,
@@ -51,11 +81,6 @@ impl Settings {
             let (setting, secret) = (path.beneath("oauth.client_id"), "oauth.client_secret");
             let origin = self.nearest_origin(&path.beneath(secret), selected_by);
             problems.push(problem(&setting, &origin, "is missing although there is a secret"));
-        }
-        for found in spec.problems() {
-            let setting = path.beneath(&found.setting);
-            let origin = self.nearest_origin(&setting, selected_by);
-            problems.push(problem(&setting, &origin, &found.text));
         }
         Some(spec)
     }

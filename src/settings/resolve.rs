@@ -65,16 +65,16 @@ impl Settings {
         let (mut providers, mut api_keys) = (Vec::new(), BTreeMap::new());
         for (id, selected_by) in settings.selected() {
             let Ok(name) = ProviderId::new(&id) else { continue };
-            let spec = settings.provider(&id, &selected_by, &mut problems);
+            let provider = settings.provider(&id, &selected_by, &mut problems);
             let path = SettingPath::parse("providers").join(&id).beneath("api_key.value");
             if let Some(key) = settings.secret(&path, &mut problems) {
                 let origin = settings.nearest_origin(&path, &selected_by);
-                if let Some(Err(error)) = spec.as_ref().map(|spec| spec.check_api_key(&key)) {
+                if let Some(Err(error)) = provider.as_ref().map(|it| it.check_api_key(&key)) {
                     problems.push(problem(&path, &origin, &error.to_string()));
                 }
                 api_keys.insert(name, OfferedKey { key, origin });
             }
-            providers.extend(spec.map(|spec| Arc::new(spec) as Arc<dyn Provider>));
+            providers.extend(provider);
         }
         let settings = self.clone();
         (Resolved { vault, limits, sessions, providers, api_keys, settings }, problems)

@@ -57,6 +57,14 @@ pub(super) const SCHEMA: Schema = Schema(&[
         reads_as::<Vec<Parameter>>,
     ),
     removable("providers.*.oauth.parameters.*", "text", reads_as::<String>),
+    removable("providers.*.oauth.metadata", "the issuer as a url", reads_as::<Url>),
+    flag("providers.*.oauth.pkce"),
+    texts("providers.*.oauth.token_fields.access_token"),
+    texts("providers.*.oauth.token_fields.token_type"),
+    texts("providers.*.oauth.token_fields.expires_in"),
+    texts("providers.*.oauth.token_fields.refresh_token"),
+    texts("providers.*.oauth.token_fields.scope"),
+    texts("providers.*.oauth.token_fields.id_token"),
     encoding("providers.*.oauth.exchange.encoding"),
     texts("providers.*.oauth.exchange.fields"),
     encoding("providers.*.oauth.refresh.encoding"),
@@ -190,7 +198,7 @@ mod tests {
     use crate::config::schema::Found;
     use crate::provider::{
         ApiKeyShape, DeviceSpec, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules, RefreshPolicy,
-        RequestHeaders, RequestProfile,
+        RequestHeaders, RequestProfile, TokenFields,
     };
 
     /// The names of a type's fields, as serde tells them to whoever writes a wrong one.
@@ -218,6 +226,7 @@ mod tests {
             (".oauth.device", fields::<DeviceSpec>()),
             (".oauth.device.request", fields::<RequestProfile>()),
             (".oauth.device.poll", fields::<RequestProfile>()),
+            (".oauth.token_fields", fields::<TokenFields>()),
             (".oauth.redirect", fields::<RedirectRules>()),
             (".errors", fields::<ErrorTable>()),
             (".refresh", fields::<RefreshPolicy>()),
@@ -226,7 +235,10 @@ mod tests {
             assert!(fields.len() > 1, "{section}: {fields:?}");
             for field in fields.iter().filter(|field| *field != "id") {
                 let path = SettingPath::parse(&format!("providers.mine{section}.{field}"));
-                assert!(!matches!(SCHEMA.find(&path), Found::Unknown(_)), "{path} is no setting");
+                assert!(
+                    !matches!(SCHEMA.find(&path), Found::Unknown(_)),
+                    "add {path} to the schema"
+                );
             }
         }
     }

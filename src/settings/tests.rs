@@ -24,7 +24,8 @@ fn with(settings: Settings, variables: &[(&str, &str)]) -> Settings {
 fn spec(settings: &Settings, id: &str) -> ProviderSpec {
     let completed = settings.completed();
     let mut problems = completed.problems.clone();
-    let spec = completed.provider(id, &Origin::Builder, &mut problems);
+    let spec = completed.spec(id, &Origin::Builder, &mut problems);
+    completed.provider(id, &Origin::Builder, &mut problems);
     assert_eq!(problems, [], "{id}");
     spec.expect("no problem")
 }
@@ -276,6 +277,52 @@ fn the_key_in_the_environment_wins_over_the_key_file() {
         let settings = toml(&format!("[vault]\npath = \"v\"\nkey = {place}\n[providers.openai]\n"));
         let told_now = problems(&settings).join("; ");
         assert!(told_now.contains(told) && !told_now.contains("canary"), "{place}: {told_now}");
+    }
+}
+
+/// The example in the documentation, as it is and with every setting taken in.
+fn example() -> (String, String) {
+    let text =
+        include_str!("../../docs/tokenward.toml").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    let taken_in = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && (!rest.starts_with(' ') || rest.starts_with("    ")) => {
+            format!("{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    let whole = text.lines().map(taken_in).collect();
+    (text, whole)
+}
+
+#[test]
+fn the_example_file_can_be_used_as_it_is() {
+    let (text, _) = example();
+    assert_eq!(problems(&toml(&text)), [""; 0]);
+}
+
+#[test]
+fn the_example_file_has_every_setting_with_its_default() {
+    let (_, whole) = example();
+    let settings = toml(&whole);
+    assert_eq!(settings.problems, []);
+    let shows = |known: &str| {
+        let matches = |path: &SettingPath| {
+            let names = known.split('.');
+            let keys = path.keys();
+            known.split('.').count() == keys.len()
+                && names.zip(keys).all(|(name, key)| name == "*" || name == key)
+        };
+        settings.given.keys().any(matches)
+    };
+    let missing: Vec<_> = SCHEMA.0.iter().map(|known| known.path).filter(|it| !shows(it)).collect();
+    assert_eq!(missing, [""; 0], "add them to docs/tokenward.toml");
+
+    let completed = settings.completed();
+    for (path, given) in &completed.given {
+        let [first, .., last] = given.as_slice() else { continue };
+        if first.origin == Origin::Default {
+            assert_eq!(last.value, first.value, "{path} has another default");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! specification has one defined meaning here, and nothing that is read is ever quoted.
 
 mod device;
+mod fields;
 mod grant;
 mod refusal;
 mod scalar;
@@ -9,6 +10,7 @@ mod scalar;
 use http::StatusCode;
 
 pub(super) use device::{DeviceCodeIssued, DeviceIssued, asked_interval};
+pub use fields::TokenFields;
 pub(super) use grant::{Granted, LONGEST_LIFETIME, TokenBody};
 use refusal::ErrorMembers;
 pub(crate) use refusal::Refusal;

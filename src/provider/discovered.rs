@@ -1,0 +1,272 @@
+//! A provider whose endpoints come from its metadata document (RFC 8414, OpenID Connect Discovery
+//! 1.0). The document is read when it is first needed, and again when it has grown old.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::{
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules,
+    RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+};
+use crate::clock::Moment;
+use crate::config::Problem;
+use crate::error::{Error, ErrorKind};
+use crate::identity::{Method, ProviderId};
+use crate::oauth::{
+    AuthorizationRequest, CodeExchange, DeviceAuthorization, Metadata, MetadataError, Transport,
+    fetch_metadata, issuer_url,
+};
+use crate::secret::Secret;
+
+/// A document is used for this long before it is read again.
+const FRESH_FOR: Duration = Duration::from_hours(1);
+
+/// When it can not be read again, the old one is used on, and the next attempt is this far away.
+const TRY_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// Reading a document takes no longer than this.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A provider as data, with the endpoints that its issuer's metadata document names. An endpoint
+/// that the data names itself wins over the document's.
+pub struct Discovered {
+    spec: ProviderSpec,
+    issuer: String,
+    found: ArcSwapOption<Found>,
+    /// Held while the document is read, so that it is read once for everyone who waits.
+    reading: Mutex<()>,
+}
+
+/// What a document said, made part of the provider's data.
+struct Found {
+    spec: ProviderSpec,
+    metadata: Metadata,
+    read_again_at: Moment,
+}
+
+impl Discovered {
+    /// The provider `spec` at the authorization server `issuer`, spelt exactly as the server
+    /// names itself. Nothing is read yet; [`Provider::problems`] tells when `issuer` is none.
+    pub fn new(spec: ProviderSpec, issuer: impl Into<String>) -> Self {
+        let (issuer, found, reading) = (issuer.into(), ArcSwapOption::empty(), Mutex::new(()));
+        Self { spec, issuer, found, reading }
+    }
+
+    /// What is known of the provider by now, read from its issuer where need be.
+    async fn found(&self, transport: &Transport) -> Result<Arc<Found>, Failure> {
+        let fresh = |found: &Arc<Found>| !transport.sources().now().has_passed(found.read_again_at);
+        if let Some(found) = self.found.load_full().filter(fresh) {
+            return Ok(found);
+        }
+        let _one_at_a_time = self.reading.lock().await;
+        let old = self.found.load_full();
+        if let Some(found) = old.clone().filter(fresh) {
+            return Ok(found);
+        }
+        let metadata = fetch_metadata(&transport.within(DEADLINE), &self.issuer).await;
+        let now = transport.sources().now();
+        let found = match (metadata, old) {
+            (Ok(metadata), _) => Found {
+                spec: self.filled(&metadata),
+                metadata,
+                read_again_at: now.after(FRESH_FOR),
+            },
+            (Err(MetadataError::Unreached(reason)), Some(old)) => {
+                tracing::warn!(provider = %self.spec.id, reason, "using an old metadata document");
+                Found {
+                    spec: old.spec.clone(),
+                    metadata: old.metadata.clone(),
+                    read_again_at: now.after(TRY_AGAIN_AFTER),
+                }
+            }
+            (Err(error), _) => return Err(self.failure(&error)),
+        };
+        let found = Arc::new(found);
+        self.found.store(Some(Arc::clone(&found)));
+        Ok(found)
+    }
+
+    fn filled(&self, metadata: &Metadata) -> ProviderSpec {
+        let mut spec = self.spec.clone();
+        let fill = |own: &mut Option<Url>, found: &Option<Url>| {
+            if own.is_none() {
+                own.clone_from(found);
+            }
+        };
+        fill(&mut spec.oauth.authorization_endpoint, &metadata.authorization_endpoint);
+        fill(&mut spec.oauth.token_endpoint, &metadata.token_endpoint);
+        fill(&mut spec.oauth.revocation_endpoint, &metadata.revocation_endpoint);
+        fill(&mut spec.oauth.device.endpoint, &metadata.device_authorization_endpoint);
+        spec
+    }
+
+    fn failure(&self, error: &MetadataError) -> Failure {
+        let provider = &self.spec.id;
+        match error {
+            MetadataError::Unreached(reason) => Failure::new(
+                FailureClass::Transient { retry_after: None },
+                format!("the metadata of {provider} can not be had for now: {reason}"),
+            ),
+            MetadataError::Unusable(reason) => Failure::new(
+                FailureClass::Misconfigured,
+                format!("the metadata of {provider} can not be used: {reason}"),
+            ),
+        }
+    }
+
+    /// PKCE is never given up silently: where the server announces that it has no S256, the
+    /// operator decides (RFC 9700 §2.1.1).
+    fn check_pkce(&self, metadata: &Metadata) -> Result<(), Failure> {
+        if self.spec.oauth.pkce && metadata.offers_s256 == Some(false) {
+            let provider = &self.spec.id;
+            return Err(Failure::new(
+                FailureClass::Misconfigured,
+                format!(
+                    "{provider} announces pkce without S256, set oauth.pkce to false to sign in \
+                     without it"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Provider for Discovered {
+    fn id(&self) -> &ProviderId {
+        &self.spec.id
+    }
+
+    fn methods(&self) -> &[Method] {
+        &self.spec.methods
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = match issuer_url(&self.issuer) {
+            Ok(url) => {
+                // What is missing is in the document.
+                let endpoint = Some(url);
+                let metadata = Metadata {
+                    authorization_endpoint: endpoint.clone(),
+                    token_endpoint: endpoint.clone(),
+                    revocation_endpoint: None,
+                    device_authorization_endpoint: endpoint,
+                    offers_s256: None,
+                    names_issuer: false,
+                };
+                return self.filled(&metadata).problems();
+            }
+            Err(text) => vec![Problem {
+                setting: "oauth.metadata".to_owned(),
+                source: format!("provider {}", self.spec.id),
+                text: text.to_owned(),
+            }],
+        };
+        problems.extend(self.spec.problems());
+        problems
+    }
+
+    fn base_url(&self) -> &Url {
+        &self.spec.base_url
+    }
+
+    fn refresh_policy(&self) -> RefreshPolicy {
+        self.spec.refresh
+    }
+
+    fn check_api_key(&self, key: &Secret) -> Result<(), Error> {
+        self.spec.check_api_key(key)
+    }
+
+    fn headers(&self, method: Method, secret: &Secret) -> Result<HeaderMap, Error> {
+        self.spec.headers(method, secret)
+    }
+
+    fn redirect(&self) -> Option<&RedirectRules> {
+        self.spec.redirect()
+    }
+
+    fn prepare<'a>(&'a self, transport: &'a Transport) -> Exchanging<'a, ()> {
+        Box::pin(async move { self.check_pkce(&self.found(transport).await?.metadata) })
+    }
+
+    fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error> {
+        let found = self.found.load_full().ok_or_else(|| {
+            let text = format!("the metadata of {} was not read yet, prepare it", self.spec.id);
+            Error::new(ErrorKind::Configuration, text)
+        })?;
+        found.spec.authorization_url(request)
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        let announced = self.found.load().as_ref().is_some_and(|it| it.metadata.names_issuer);
+        self.spec.oauth.issuer.as_deref().or_else(|| announced.then_some(self.issuer.as_str()))
+    }
+
+    fn exchange_code<'a>(
+        &'a self,
+        transport: &'a Transport,
+        exchange: CodeExchange<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(async move {
+            self.found(transport).await?.spec.exchange_code(transport, exchange).await
+        })
+    }
+
+    fn authorize_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+    ) -> Exchanging<'a, DeviceAuthorization> {
+        Box::pin(async move { self.found(transport).await?.spec.authorize_device(transport).await })
+    }
+
+    fn poll_device<'a>(
+        &'a self,
+        transport: &'a Transport,
+        device: &'a DeviceAuthorization,
+    ) -> Exchanging<'a, DeviceAnswer> {
+        Box::pin(
+            async move { self.found(transport).await?.spec.poll_device(transport, device).await },
+        )
+    }
+
+    fn renew<'a>(
+        &'a self,
+        transport: &'a Transport,
+        renewal: Renewal<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(async move { self.found(transport).await?.spec.renew(transport, renewal).await })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        transport: &'a Transport,
+        revocation: Revocation<'a>,
+    ) -> Exchanging<'a, RevocationOutcome> {
+        Box::pin(
+            async move { self.found(transport).await?.spec.revoke(transport, revocation).await },
+        )
+    }
+
+    fn caches_tokens(&self) -> bool {
+        self.spec.cache_tokens
+    }
+
+    fn refuses_credential(&self, status: StatusCode) -> bool {
+        self.spec.refuses_credential(status)
+    }
+}
+
+impl fmt::Debug for Discovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovered")
+            .field("spec", &self.spec)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
