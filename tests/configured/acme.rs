@@ -36,10 +36,13 @@ pub(crate) struct State {
     pub(crate) metadata_read: usize,
     /// The `iss` of authorization responses.
     pub(crate) names_itself: Option<String>,
+    /// Whether it refuses whoever speaks PKCE to it.
+    pub(crate) without_pkce: bool,
     /// Access and refresh token in force.
     pub(crate) in_force: Option<(String, String)>,
     pub(crate) revoked: Vec<String>,
-    codes: HashMap<String, (String, String)>,
+    /// Codes with their challenge and their redirect URI.
+    codes: HashMap<String, (Option<String>, String)>,
     issued: usize,
 }
 
@@ -153,7 +156,10 @@ impl State {
         let right = asked.get("client_id")? == "acme-client"
             && asked.get("scope")? == "read,write"
             && asked.get("audience")? == "acme-api"
-            && asked.get("code_challenge_method")? == "S256";
+            && match asked.get("code_challenge_method") {
+                Some(method) => method == "S256" && !self.without_pkce,
+                None => self.without_pkce,
+            };
         let mut location = Url::parse(asked.get("redirect_uri").filter(|_| right)?).ok()?;
         let code = format!("code-{}", self.codes.len());
         location
@@ -161,7 +167,8 @@ impl State {
             .append_pair("code", &code)
             .append_pair("state", asked.get("state")?)
             .extend_pairs(self.names_itself.as_ref().map(|issuer| ("iss", issuer)));
-        let bound = (asked.get("code_challenge")?.clone(), asked.get("redirect_uri")?.clone());
+        let challenge = asked.get("code_challenge").cloned();
+        let bound = (challenge, asked.get("redirect_uri")?.clone());
         self.codes.insert(code, bound);
         Some(location.into())
     }
@@ -170,9 +177,11 @@ impl State {
         let asked: Value = serde_json::from_slice(body).ok()?;
         let text = |name: &str| asked.get(name).and_then(Value::as_str);
         let (challenge, redirect_uri) = self.codes.remove(text("code")?)?;
-        let verifier =
-            ring::digest::digest(&ring::digest::SHA256, text("code_verifier")?.as_bytes());
-        let right = URL_SAFE_NO_PAD.encode(verifier) == challenge
+        let hashed = |text: &str| {
+            let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+            URL_SAFE_NO_PAD.encode(digest)
+        };
+        let right = text("code_verifier").map(hashed) == challenge
             && text("redirect_uri")? == redirect_uri
             && text("client_secret")? == SECRET;
         right.then(|| self.issue())

@@ -164,6 +164,15 @@ async fn c_pkce_1_a_server_without_s256_stops_the_sign_in() {
 }
 
 #[tokio::test]
+async fn a_server_that_knows_no_pkce_is_spoken_to_without_it_when_the_file_says_so() {
+    let acme = Acme::start().await;
+    acme.with(|acme| acme.without_pkce = true);
+    acme.announce(|it| it["code_challenge_methods_supported"] = serde_json::json!([]));
+    let host = Host::start(acme, &format!("{METADATA}pkce = false\n")).await;
+    host.sign_in_call_expire_renew_and_sign_out().await;
+}
+
+#[tokio::test]
 async fn c_iss_1_an_answer_that_names_another_issuer_sends_no_code_anywhere() {
     let acme = Acme::start().await;
     acme.announce(|_| {});
