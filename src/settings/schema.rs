@@ -94,6 +94,7 @@ pub(super) const SCHEMA: Schema = Schema(&[
     removable("providers.*.oauth.issuer", "text", reads_as::<String>),
     texts("providers.*.oauth.account_claim"),
     flag("providers.*.oauth.assume_bearer"),
+    flag("providers.*.oauth.refresh_may_keep_access_token"),
     texts("providers.*.errors.reauthorization"),
     texts("providers.*.errors.reauthorization_descriptions"),
     flag("providers.*.errors.unauthorized_is_final"),
