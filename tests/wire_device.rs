@@ -148,7 +148,7 @@ async fn the_answers_with_a_code_are_read_as_recorded() {
 async fn a_code_that_is_not_to_be_had_says_why() {
     let without_address = r#"{"device_code":"dc","user_code":"A-1"}"#;
     let script = r#"{"device_code":"dc","user_code":"A","verification_uri":"javascript:alert(1)"}"#;
-    for (spec, reply, class) in [
+    for (spec, reply, class) in vec![
         // OpenAI: 404 means that it is not enabled. GitHub: no such client.
         (openai(), Reply::json(404, ""), FailureClass::Misconfigured),
         (github(), Reply::json(404, r#"{"error":"Not Found"}"#), FailureClass::Misconfigured),

@@ -47,7 +47,7 @@ fn api_keys_are_checked_for_their_shape() {
     assert!(anthropic().check_api_key(&key("sk-ant-api03-abc")).is_ok());
     assert!(openai().check_api_key(&key("sk-proj-abc")).is_ok());
     assert!(google().check_api_key(&key("AIzaSyA-1")).is_ok());
-    for (spec, wrong) in [
+    for (spec, wrong) in vec![
         (anthropic(), "sk-ant-oat01-abc"),
         (anthropic(), "sk-abc"),
         (anthropic(), "sk-ant-api"),
