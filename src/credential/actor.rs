@@ -144,13 +144,8 @@ impl State {
             Inner::Loaded(contents) => self.loaded(contents),
             Inner::Deadline => self.step(Event::Deadline, None),
             Inner::LookAtTheDesk => self.look_at_the_desk(),
-            Inner::SignedIn { outcome: Ok(Stored { material, unsaved }), reply } => {
-                let generation = material.generation;
-                self.step(Event::SignedIn { material, unsaved }, None);
-                let in_force = self.core.material().map(|material| material.generation);
-                let answer =
-                    if in_force == Some(generation) { Ok(generation) } else { Err(overtaken()) };
-                let _ = reply.send(answer);
+            Inner::SignedIn { outcome: Ok(stored), reply } => {
+                let _ = reply.send(self.signed_in(stored));
             }
             Inner::SignedIn { outcome: Err(error), reply } => {
                 let _ = reply.send(Err(error));
@@ -166,6 +161,19 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Takes in what a sign-in stored, unless it was overtaken. The core alone can not tell: one
+    /// that was restarted does not know the generations that it has signed out of.
+    fn signed_in(&mut self, stored: Stored) -> Result<Generation, Error> {
+        let Stored { material, begun, unsaved } = stored;
+        if self.cell.desk().era() != begun {
+            return Err(overtaken());
+        }
+        let generation = material.generation;
+        self.step(Event::SignedIn { material, unsaved }, None);
+        let in_force = self.core.material().map(|material| material.generation);
+        if in_force == Some(generation) { Ok(generation) } else { Err(overtaken()) }
     }
 
     /// Steps the core, publishes what became of it, and only then carries out the effects.

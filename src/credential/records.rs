@@ -27,6 +27,8 @@ pub(crate) struct Records {
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) material: Arc<Material>,
+    /// The era in which the sign-in was asked for.
+    pub(crate) begun: Era,
     /// Why it is held in memory, where the vault could not take it.
     pub(crate) unsaved: Option<String>,
 }
@@ -75,7 +77,7 @@ impl Records {
         };
         let held = unsaved.is_some().then(|| material.clone());
         if self.cell.desk().sign_in(begun, held) {
-            Ok(Stored { material, unsaved })
+            Ok(Stored { material, begun, unsaved })
         } else {
             // The sign-out erases what was written as soon as it is its turn.
             drop(writing);

@@ -6,9 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 
+use crate::credential::cell::Era;
+use crate::credential::material::Material;
+use crate::credential::messages::{Inner, ProviderMessage};
+use crate::credential::records::Stored;
 use crate::credential::{CredentialHandle, SignInWith};
 use crate::event::{CredentialState, EventKind};
-use crate::identity::{CredentialId, Label, Method, ProviderId, UserId};
+use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, UserId};
 use crate::provider::Grant;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -115,6 +119,24 @@ async fn a_sign_out_that_overtakes_a_sign_in_leaves_nothing_behind() {
     signing_in.await.expect("no panic").expect_err("overtaken");
     stage.start_again().await;
     assert_eq!(stage.stored_of("ada").await, 0, "what is signed out does not come back");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_reported_after_a_sign_out_and_a_crash_stays_out() {
+    let stage = Stage::set().await;
+    let credential = stage.credential("ada").await;
+    credential.sign_in(stage.grant("one")).await.expect("signed in");
+    let begun = Era::default();
+    credential.sign_out().await.expect("signed out");
+    assert!(stage.runtime.crash_actor(&format!("credentials/{}", id("ada"))).await);
+    let SignInWith::Grant(grant) = stage.grant("two") else { unreachable!() };
+    let material = Arc::new(Material::granted(grant, Generation(2)));
+    let stored = Stored { material, begun, unsaved: None };
+
+    let report = |reply| ProviderMessage::inner(Inner::SignedIn { outcome: Ok(stored), reply });
+    let answer = credential.actor().ask(report).await.expect("an answer");
+    answer.expect_err("overtaken");
+    assert_eq!(credential.inspect().await.expect("read").state(), CredentialState::Absent);
 }
 
 #[tokio::test]
