@@ -1,6 +1,7 @@
 //! The OAuth 2.0 protocol as a client: requests, answers, and the way out to the endpoints. It
 //! knows no provider and no actor; what a refusal means for a credential is decided above.
 
+mod assertion;
 mod authorize;
 mod call;
 mod client_credentials;
@@ -28,6 +29,7 @@ pub use refresh::TokenInForce;
 pub use response::TokenFields;
 pub use transport::{Limits, Transport};
 
+pub(crate) use assertion::exchange_assertion;
 pub(crate) use authorize::authorization_url;
 pub(crate) use call::{ExchangeError, TokenEndpoint, TokenGrant};
 pub(crate) use client_credentials::request_client_credentials;

@@ -20,9 +20,6 @@ impl ProviderSpec {
         if self.methods.is_empty() {
             found.add("methods", "is empty, name at least one method");
         }
-        if self.methods.contains(&Method::JwtBearer) {
-            found.add("methods", "names jwt-bearer, which data can not do yet, leave it out");
-        }
         found.endpoint("base_url", Some(&self.base_url));
         found.headers("headers.api_key", &self.headers.api_key);
         found.headers("headers.token", &self.headers.token);
@@ -53,6 +50,11 @@ impl ProviderSpec {
         found.endpoint("oauth.device.endpoint", oauth.device.endpoint.as_ref());
         found.endpoint("oauth.device.poll_endpoint", oauth.device.poll_endpoint.as_ref());
         found.endpoint("oauth.device.verification_uri", oauth.device.verification_uri.as_ref());
+        found.endpoint("oauth.assertion.endpoint", oauth.assertion.endpoint.as_ref());
+        let request = &oauth.assertion.request.fields;
+        if !request.is_empty() && !request.iter().any(|field| field == "assertion") {
+            found.add("oauth.assertion.request.fields", "lacks assertion, name it");
+        }
         if self.methods.contains(&Method::DeviceCode) && oauth.device.endpoint.is_none() {
             found.add("oauth.device.endpoint", "is missing, device-code needs it");
         }

@@ -202,10 +202,7 @@ impl Provider for ProviderSpec {
                     FailureClass::Misconfigured,
                     "an api key is not renewed, replace it when it is refused",
                 )),
-                (Method::JwtBearer, _) => Err(Failure::new(
-                    FailureClass::Misconfigured,
-                    self.not_offered(Method::JwtBearer).to_string(),
-                )),
+                (Method::JwtBearer, _) => self.exchange_assertion(transport).await,
             }
         })
     }
@@ -248,7 +245,7 @@ impl ProviderSpec {
         Error::new(ErrorKind::InvalidInput, text)
     }
 
-    fn client_id(&self) -> Result<&str, String> {
+    pub(super) fn client_id(&self) -> Result<&str, String> {
         let id = self.oauth.client_id.as_deref().filter(|id| !id.is_empty());
         id.ok_or_else(|| format!("no oauth client id is configured for {}, set one", self.id))
     }
@@ -275,7 +272,17 @@ impl ProviderSpec {
     ) -> Result<TokenEndpoint<'a>, Failure> {
         let id =
             self.client_id().map_err(|reason| Failure::new(FailureClass::Misconfigured, reason))?;
-        Ok(TokenEndpoint {
+        Ok(self.endpoint_of(url, profile, id))
+    }
+
+    /// As [`ProviderSpec::endpoint`], for a client that needs no id: an empty one is not sent.
+    pub(super) fn endpoint_of<'a>(
+        &'a self,
+        url: &'a Url,
+        profile: &'a RequestProfile,
+        id: &'a str,
+    ) -> TokenEndpoint<'a> {
+        TokenEndpoint {
             url,
             client: Client {
                 id,
@@ -286,7 +293,7 @@ impl ProviderSpec {
             user_agent: &self.user_agent,
             assume_bearer: self.oauth.assume_bearer,
             fields: &self.oauth.token_fields,
-        })
+        }
     }
 
     pub(super) fn granted(

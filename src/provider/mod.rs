@@ -1,5 +1,6 @@
 //! What a provider is: the trait, the data that implements it, and the catalogue of built-in ones.
 
+mod assertion;
 pub mod catalog;
 mod check;
 mod configured;
@@ -12,6 +13,7 @@ mod interpret;
 mod spec;
 mod template;
 
+pub use assertion::{AssertionSource, AssertionSpec};
 pub use contract::{
     Exchanging, Grant, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
     RevocationOutcome,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{DeviceSpec, ErrorTable, RedirectRules, RefreshPolicy};
+use super::{AssertionSpec, DeviceSpec, ErrorTable, RedirectRules, RefreshPolicy};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile, TokenFields};
 use crate::secret::Secret;
@@ -118,6 +118,8 @@ pub struct OAuthSpec {
     pub revocation: RequestProfile,
     /// How it signs users in on another device.
     pub device: DeviceSpec,
+    /// How it takes assertions in place of a user.
+    pub assertion: AssertionSpec,
     /// Where the members of its token answers stand.
     pub token_fields: TokenFields,
     /// Where a browser sign-in may come back to.
@@ -287,6 +289,7 @@ impl Default for OAuthSpec {
             client_credentials: RequestProfile::default(),
             revocation: RequestProfile::default(),
             device: DeviceSpec::default(),
+            assertion: AssertionSpec::default(),
             token_fields: TokenFields::default(),
             redirect: None,
             issuer: None,

@@ -109,15 +109,19 @@ impl SignIn {
     ///
     /// When the provider has no client configured or refuses it, or can not be reached.
     pub async fn with_client_credentials(self) -> Result<CredentialId, Error> {
-        let id = self.id(Method::ClientCredentials)?;
-        let runtime = &self.user.runtime;
-        let credential = runtime.credential(&id).await?;
-        let provider = runtime.0.credentials.provider(&id.provider)?;
-        let renewal = Renewal { method: id.method, refresh_token: None, in_force: None };
-        let transport = &runtime.0.credentials.shared().transport;
-        let grant = provider.renew(transport, renewal).await?;
-        credential.sign_in(SignInWith::Grant(grant)).await?;
-        Ok(id)
+        self.obtain(Method::ClientCredentials).await
+    }
+
+    /// Obtains a token for the assertion that the provider is configured with (RFC 7523;
+    /// Anthropic's Workload Identity Federation). The assertion is read afresh from its source
+    /// now, and again for each renewal.
+    ///
+    /// # Errors
+    ///
+    /// When no assertion is configured or its source gives none, the provider refuses it, or it
+    /// can not be reached.
+    pub async fn with_assertion(self) -> Result<CredentialId, Error> {
+        self.obtain(Method::JwtBearer).await
     }
 
     /// Begins a sign-in in a browser (RFC 6749 §4.1 with PKCE, RFC 7636): open
@@ -157,6 +161,19 @@ impl SignIn {
     async fn begin(self, receiver: Receiver) -> Result<Login, Error> {
         let request = self.request(Method::AuthorizationCode).await?;
         self.user.runtime.0.logins.begin(request, receiver).await
+    }
+
+    /// Signs in by a method that needs no user, which is the same as renewing by it.
+    async fn obtain(self, method: Method) -> Result<CredentialId, Error> {
+        let id = self.id(method)?;
+        let runtime = &self.user.runtime;
+        let credential = runtime.credential(&id).await?;
+        let provider = runtime.0.credentials.provider(&id.provider)?;
+        let renewal = Renewal { method, refresh_token: None, in_force: None };
+        let transport = &runtime.0.credentials.shared().transport;
+        let grant = provider.renew(transport, renewal).await?;
+        credential.sign_in(SignInWith::Grant(grant)).await?;
+        Ok(id)
     }
 
     async fn request(&self, method: Method) -> Result<LoginRequest, Error> {

@@ -9,7 +9,9 @@ use url::Url;
 
 use crate::config::schema::{Kind, Known, Schema, reads_as};
 use crate::identity::Method;
-use crate::provider::{BodyEncoding, ClientAuthentication, HeaderTemplate, Otherwise, Parameter};
+use crate::provider::{
+    AssertionSource, BodyEncoding, ClientAuthentication, HeaderTemplate, Otherwise, Parameter,
+};
 
 pub(super) const SCHEMA: Schema = Schema(&[
     path("vault.path", "the path of a folder", reads_as::<PathBuf>),
@@ -73,6 +75,16 @@ pub(super) const SCHEMA: Schema = Schema(&[
     texts("providers.*.oauth.client_credentials.fields"),
     encoding("providers.*.oauth.revocation.encoding"),
     texts("providers.*.oauth.revocation.fields"),
+    path(
+        "providers.*.oauth.assertion.source",
+        "{ env = \"NAME\" } or { file = \"path\" }",
+        reads_as::<AssertionSource>,
+    ),
+    removable("providers.*.oauth.assertion.endpoint", URL, reads_as::<Url>),
+    encoding("providers.*.oauth.assertion.request.encoding"),
+    texts("providers.*.oauth.assertion.request.fields"),
+    removable("providers.*.oauth.assertion.parameters.*", "text", reads_as::<String>),
+    texts("providers.*.oauth.assertion.required"),
     removable("providers.*.oauth.device.endpoint", URL, reads_as::<Url>),
     encoding("providers.*.oauth.device.request.encoding"),
     texts("providers.*.oauth.device.request.fields"),
@@ -198,8 +210,8 @@ mod tests {
     use crate::config::SettingPath;
     use crate::config::schema::Found;
     use crate::provider::{
-        ApiKeyShape, DeviceSpec, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules, RefreshPolicy,
-        RequestHeaders, RequestProfile, TokenFields,
+        ApiKeyShape, AssertionSpec, DeviceSpec, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules,
+        RefreshPolicy, RequestHeaders, RequestProfile, TokenFields,
     };
 
     /// The names of a type's fields, as serde tells them to whoever writes a wrong one.
@@ -224,6 +236,8 @@ mod tests {
             (".oauth.refresh", fields::<RequestProfile>()),
             (".oauth.client_credentials", fields::<RequestProfile>()),
             (".oauth.revocation", fields::<RequestProfile>()),
+            (".oauth.assertion", fields::<AssertionSpec>()),
+            (".oauth.assertion.request", fields::<RequestProfile>()),
             (".oauth.device", fields::<DeviceSpec>()),
             (".oauth.device.request", fields::<RequestProfile>()),
             (".oauth.device.poll", fields::<RequestProfile>()),

@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     api_keys: HashSet<Fingerprint>,
     #[serde(default)]
     pub(super) devices: Devices,
+    #[serde(default)]
+    assertions: HashMap<Fingerprint, End>,
     grants: u64,
     #[serde(skip)]
     pub(super) counters: Counters,
@@ -216,6 +218,16 @@ impl Ledger {
         }
     }
 
+    pub(super) fn add_assertion(&mut self, assertion: &str, end: Moment) {
+        self.assertions.insert(Fingerprint::of(assertion), End::at(end));
+    }
+
+    /// An assertion is good until it expires, any number of times.
+    pub(super) fn check_assertion(&self, assertion: &str, now: Moment) -> Result<(), Refusal> {
+        let end = self.assertions.get(&Fingerprint::of(assertion));
+        if end.is_some_and(|end| !end.has_passed(now)) { Ok(()) } else { Err(Refusal::Assertion) }
+    }
+
     /// Ends the grant that `token` belongs to, whichever kind of token it is (RFC 7009 §2.1), and
     /// whether there was one.
     pub(super) fn revoke(&mut self, token: &str) -> bool {
@@ -251,5 +263,6 @@ impl Ledger {
         self.refresh_tokens.clear();
         self.api_keys.clear();
         self.devices.clear();
+        self.assertions.clear();
     }
 }

@@ -140,6 +140,8 @@ pub struct Counters {
     pub refreshes: usize,
     /// Tokens for client credentials that were issued.
     pub client_credentials: usize,
+    /// Assertions that were exchanged.
+    pub assertions: usize,
     /// Device codes that were issued.
     pub device_authorizations: usize,
     /// Polls for the grant of a device code that were carried out.

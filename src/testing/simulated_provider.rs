@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use url::Url;
@@ -173,6 +174,12 @@ impl SimulatedProvider {
         key.unwrap_or_else(|| panic!("{} has no API keys", self.name()))
     }
 
+    /// Acts as the issuer whom a federation rule trusts: gives an assertion that can be exchanged
+    /// for `lifetime` from now on (RFC 7523).
+    pub fn issue_assertion(&self, lifetime: Duration) -> Secret {
+        self.0.simulation.issue_assertion(lifetime)
+    }
+
     /// Lets the resources accept a key that was made elsewhere.
     pub fn accept_api_key(&self, key: &Secret) {
         self.0.simulation.memory(|memory| memory.ledger.add_api_key(key.expose()));
@@ -299,6 +306,10 @@ impl SimulatedProvider {
 
     pub(super) fn registration(&self) -> &Registration {
         &self.0.simulation.registration
+    }
+
+    pub(super) fn federation(&self) -> &'static [(&'static str, &'static str)] {
+        self.0.simulation.dialect.federation()
     }
 
     pub(super) fn paths(&self) -> Paths {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -226,6 +227,16 @@ impl Simulation {
         let key = Secret::from(self.mint.token(prefix, length));
         self.memory(|memory| memory.ledger.add_api_key(key.expose()));
         Some(key)
+    }
+
+    pub(super) fn issue_assertion(&self, lifetime: Duration) -> Secret {
+        let now = self.sources.now();
+        let since = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let claims = json!({ "iss": "https://issuer.example", "sub": "workload",
+            "iat": since.as_secs(), "exp": since.saturating_add(lifetime).as_secs() });
+        let assertion = Secret::from(self.mint.jwt(&claims, 600));
+        self.memory(|memory| memory.ledger.add_assertion(assertion.expose(), now.after(lifetime)));
+        assertion
     }
 
     /// Looks at or changes what the provider knows.

@@ -29,6 +29,10 @@ impl SimulatedProvider {
         // What the simulation does not have must not be the real one's.
         spec.oauth.authorization_endpoint = self.authorization_endpoint();
         spec.oauth.revocation_endpoint = self.revocation_endpoint();
+        for (name, value) in self.federation() {
+            spec = spec.assertion_parameter(*name, *value);
+        }
+        spec.oauth.assertion.endpoint = None;
         let (paths, device) = (self.paths(), &mut spec.oauth.device);
         device.endpoint = self.endpoint(paths.device);
         device.poll_endpoint = self.endpoint(paths.device_poll);

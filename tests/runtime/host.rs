@@ -11,11 +11,17 @@ use tokenward::credential::{CredentialHandle, SignInWith};
 use tokenward::event::{CredentialState, EventKind};
 use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
 use tokenward::oauth::{Limits, Pkce, Transport};
-use tokenward::provider::{AuthorizationRequest, CodeExchange, Provider as _};
+use tokenward::provider::{AssertionSource, AuthorizationRequest, CodeExchange, Provider as _};
 use tokenward::secret::Secret;
 use tokenward::supervision::{Events, Notice};
 use tokenward::testing::{ManualClock, SimulatedProvider};
 use tokenward::vault::{MasterKey, Vault};
+
+/// The file in the host's folder that holds the assertion of its workload.
+pub(crate) const ASSERTION: &str = "assertion.jwt";
+
+/// The project that Google's requests are billed to.
+pub(crate) const PROJECT: &str = "a-project-of-the-host";
 
 pub(crate) struct Host {
     pub(crate) clock: Arc<ManualClock>,
@@ -121,7 +127,12 @@ async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvid
         .vault(Vault::open(folder.path().join("vault")).master_key(key))
         .token_request_limits(Limits { deadline: Duration::from_secs(20), ..Limits::default() });
     for provider in providers {
-        builder = builder.provider(provider.spec());
+        let assertion = AssertionSource::file(folder.path().join(ASSERTION));
+        let spec = provider.spec().assertion(assertion);
+        builder = builder.provider(match provider.name() {
+            "google" => spec.token_header("x-goog-user-project", PROJECT),
+            _ => spec,
+        });
     }
     builder.start().await.expect("a runtime")
 }

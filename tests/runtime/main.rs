@@ -1,5 +1,6 @@
 //! The runtime as its host sees it: a real vault on disk, real HTTP on loopback, time by hand.
 
+mod assertion;
 mod client;
 mod clocks;
 mod credentials;

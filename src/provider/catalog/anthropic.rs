@@ -1,17 +1,23 @@
-//! Anthropic: API key, and authorization code for an operator with a client of their own.
+//! Anthropic: API key, Workload Identity Federation, and authorization code for an operator with a
+//! client of their own.
 
 use super::{headers, spec, texts, url};
 use crate::identity::Method;
 use crate::oauth::RequestProfile;
 use crate::provider::{
-    ApiKeyShape, ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules, RequestHeaders,
+    ApiKeyShape, AssertionSpec, ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules,
+    RequestHeaders,
 };
 
 /// Anthropic. The vendor's terms keep claude.ai sign-in for its own clients, so an API key is the
 /// default, no client id is preset, and authorization code needs [`ProviderSpec::client`].
+///
+/// Workload Identity Federation needs no client: it needs [`ProviderSpec::assertion`], and
+/// [`ProviderSpec::assertion_parameter`] for `federation_rule_id`, `organization_id`,
+/// `service_account_id` and, where there is one, `workspace_id`.
 pub fn anthropic() -> ProviderSpec {
     ProviderSpec {
-        methods: vec![Method::ApiKey, Method::AuthorizationCode],
+        methods: vec![Method::ApiKey, Method::JwtBearer, Method::AuthorizationCode],
         api_key: ApiKeyShape { prefix: "sk-ant-api".to_owned(), not: Vec::new() },
         headers: RequestHeaders {
             api_key: headers(&[
@@ -60,6 +66,19 @@ pub fn anthropic() -> ProviderSpec {
                 "client_id",
                 "client_secret",
             ]),
+            assertion: AssertionSpec {
+                endpoint: Some(url("https://api.anthropic.com/v1/oauth/token")),
+                request: RequestProfile::json(&[
+                    "grant_type",
+                    "assertion",
+                    "federation_rule_id",
+                    "organization_id",
+                    "service_account_id",
+                    "workspace_id",
+                ]),
+                required: texts(&["federation_rule_id", "organization_id", "service_account_id"]),
+                ..AssertionSpec::default()
+            },
             redirect: Some(RedirectRules {
                 host: "localhost".to_owned(),
                 path: "/callback".to_owned(),

@@ -9,6 +9,13 @@ use super::super::answer::Answer;
 use super::{BodyTypes, Desk, Dialect, Fields, Paths, Redirects, Refusal};
 use crate::provider::{ProviderSpec, catalog};
 
+/// The federation rule that is set up, and what belongs to it.
+const FEDERATION: [(&str, &str); 3] = [
+    ("federation_rule_id", "fdrl_simulated"),
+    ("organization_id", "00000000-0000-4000-8000-000000000001"),
+    ("service_account_id", "svac_simulated"),
+];
+
 #[derive(Debug)]
 pub(in crate::testing) struct Anthropic;
 
@@ -57,6 +64,9 @@ impl Dialect for Anthropic {
     fn token(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         let fields = Fields::of(desk.request, BodyTypes::Json)?;
         let grant_type = fields.require("grant_type")?;
+        if grant_type == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+            return exchange_assertion(desk, &fields);
+        }
         desk.check_client(&fields)?;
         desk.check_client_secret(fields.get("client_secret"))?;
         let grant = match grant_type {
@@ -69,6 +79,10 @@ impl Dialect for Anthropic {
         let mut answer = desk.issue(&grant, &access_token, Some(&refresh_token));
         answer["account"] = json!({ "uuid": grant.account });
         Ok(Answer::json(StatusCode::OK, &answer))
+    }
+
+    fn federation(&self) -> &'static [(&'static str, &'static str)] {
+        &FEDERATION
     }
 
     fn revoke(&self, _: &mut Desk<'_>) -> Result<Answer, Refusal> {
@@ -102,6 +116,19 @@ impl Dialect for Anthropic {
         let message = "This request would exceed your rate limit. Please try again later.";
         error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
     }
+}
+
+/// Workload Identity Federation: no client, no refresh token.
+fn exchange_assertion(desk: &mut Desk<'_>, fields: &Fields) -> Result<Answer, Refusal> {
+    for (name, value) in FEDERATION {
+        fields.expect(name, value)?;
+    }
+    desk.ledger.check_assertion(fields.require("assertion")?, desk.now)?;
+    desk.ledger.counters.assertions += 1;
+    let account = fields.require("service_account_id")?;
+    let grant = desk.ledger.new_grant("user:inference", account, false);
+    let access_token = desk.mint.token("sk-ant-oat01-", 95);
+    Ok(Answer::json(StatusCode::OK, &desk.issue(&grant, &access_token, None)))
 }
 
 fn check_credential(desk: &Desk<'_>) -> Result<(), Refusal> {
@@ -150,6 +177,10 @@ fn refuse_token(refusal: &Refusal) -> Answer {
         }
         Refusal::Code | Refusal::CodeSpent => {
             oauth(bad, "invalid_grant", "Invalid authorization code")
+        }
+        Refusal::Assertion => oauth(bad, "invalid_grant", "Assertion is invalid or expired"),
+        Refusal::Invalid("federation_rule_id" | "organization_id" | "service_account_id") => {
+            oauth(bad, "invalid_grant", "No federation rule matches")
         }
         Refusal::Verifier => oauth(bad, "invalid_grant", "Invalid code verifier"),
         Refusal::RedirectUri => oauth(bad, "invalid_grant", "Redirect URI does not match"),

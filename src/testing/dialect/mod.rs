@@ -46,6 +46,11 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync {
     /// What else the authorization endpoint wants, and whether the grant can be renewed.
     fn consent(&self, query: &Fields) -> Result<bool, Refusal>;
 
+    /// What an exchange of an assertion has to name, and as what.
+    fn federation(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// How an API key begins, and how many characters follow; none when there are none.
     fn api_key_shape(&self) -> Option<(&'static str, usize)>;
 
@@ -179,6 +184,8 @@ pub(super) enum Refusal {
     RefreshToken,
     /// The refresh token was used up before.
     RefreshTokenSpent,
+    /// The assertion is nobody's whom the provider trusts, or has expired.
+    Assertion,
     /// The device code was never issued, is spent, or does not go with the user code.
     DeviceCode,
     /// The user has not decided about the device code.
