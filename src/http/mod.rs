@@ -2,6 +2,7 @@
 //! be, and the same credential as plain headers.
 
 mod client;
+mod peek;
 mod request;
 
 pub use client::Client;

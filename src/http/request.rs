@@ -11,6 +11,7 @@ use serde::Serialize;
 use tracing::debug;
 use url::Url;
 
+use super::peek::peek;
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
 use crate::oauth::root_cause;
@@ -116,7 +117,13 @@ impl RequestBuilder {
         let request = self.build(url, &snapshot, &session)?;
         let again = request.try_clone();
         let response = client.execute(request).await.map_err(|error| unanswered(&error))?;
-        if !provider.refuses_credential(response.status()) {
+        let status = response.status();
+        let (response, body) = if provider.body_may_refuse(status) {
+            peek(response).await
+        } else {
+            (response, Vec::new())
+        };
+        if !provider.refuses_credential(status, &body) {
             return Ok(response);
         }
         let renewed = active.credential.rejected(snapshot.generation()).await;

@@ -12,6 +12,7 @@ mod jwt;
 mod metadata;
 mod pkce;
 mod post;
+mod probe;
 mod profile;
 pub mod redirect;
 mod refresh;
@@ -38,6 +39,7 @@ pub(crate) use device::{DeviceManner, DevicePoll, authorize_device, poll_device}
 pub(crate) use exchange::exchange_code;
 pub(crate) use jwt::claim_at;
 pub(crate) use metadata::{Metadata, MetadataError, fetch_metadata, issuer_url};
+pub(crate) use probe::{Probed, probe};
 pub(crate) use profile::Client;
 pub(crate) use refresh::refresh;
 pub(crate) use response::Refusal;

@@ -110,7 +110,9 @@ impl Transport {
 
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = with_defaults(parts.headers);
-        *request.body_mut() = Some(body.into());
+        if !body.is_empty() {
+            *request.body_mut() = Some(body.into());
+        }
 
         let requested_at = self.shared.sources.now();
         let exchange = async {

@@ -21,6 +21,9 @@ impl ProviderSpec {
             found.add("methods", "is empty, name at least one method");
         }
         found.endpoint("base_url", Some(&self.base_url));
+        if self.api_key.probe.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            found.add("api_key.probe", "does not begin with a slash, write a path");
+        }
         found.headers("headers.api_key", &self.headers.api_key);
         found.headers("headers.token", &self.headers.token);
         if HeaderValue::from_str(&self.user_agent).is_err() {

@@ -126,9 +126,27 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Asks the provider whether it takes an API key. Nothing is stored.
+    fn verify_api_key<'a>(
+        &'a self,
+        transport: &'a Transport,
+        key: &'a Secret,
+    ) -> Exchanging<'a, KeyVerdict> {
+        let _ = (transport, key);
+        Box::pin(std::future::ready(Ok(KeyVerdict::NotOffered)))
+    }
+
+    /// Whether the body of an answer with this status may say that the credential was refused. It
+    /// is read then, when it is short, and given to [`Provider::refuses_credential`].
+    fn body_may_refuse(&self, status: StatusCode) -> bool {
+        let _ = status;
+        false
+    }
+
     /// Whether an answer of a resource says that the credential was refused, so that a renewal
-    /// may help.
-    fn refuses_credential(&self, status: StatusCode) -> bool {
+    /// may help. `body` is empty unless [`Provider::body_may_refuse`] asks for it.
+    fn refuses_credential(&self, status: StatusCode, body: &[u8]) -> bool {
+        let _ = body;
         status == StatusCode::UNAUTHORIZED
     }
 }
@@ -204,6 +222,17 @@ pub struct Revocation<'a> {
     pub access_token: &'a Secret,
     /// The refresh token, where there is one.
     pub refresh_token: Option<&'a Secret>,
+}
+
+/// What a provider says of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyVerdict {
+    /// It takes it.
+    Accepted,
+    /// It does not.
+    Refused,
+    /// There is no address at which a key could be checked.
+    NotOffered,
 }
 
 /// What became of a revocation.

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{
-    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules,
-    RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, KeyVerdict, Provider, ProviderSpec,
+    RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use crate::clock::Moment;
 use crate::config::Problem;
@@ -257,8 +257,20 @@ impl Provider for Discovered {
         self.spec.cache_tokens
     }
 
-    fn refuses_credential(&self, status: StatusCode) -> bool {
-        self.spec.refuses_credential(status)
+    fn verify_api_key<'a>(
+        &'a self,
+        transport: &'a Transport,
+        key: &'a Secret,
+    ) -> Exchanging<'a, KeyVerdict> {
+        self.spec.verify_api_key(transport, key)
+    }
+
+    fn body_may_refuse(&self, status: StatusCode) -> bool {
+        self.spec.body_may_refuse(status)
+    }
+
+    fn refuses_credential(&self, status: StatusCode, body: &[u8]) -> bool {
+        self.spec.refuses_credential(status, body)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
 use super::errors::{Spends, failure};
 use super::template::render;
 use super::{
-    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, Provider, ProviderSpec, RedirectRules,
-    RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, KeyVerdict, Provider, ProviderSpec,
+    RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use crate::config::Problem;
 use crate::error::{Error, ErrorKind};
@@ -229,6 +229,24 @@ impl Provider for ProviderSpec {
                 Err(error) => Err(failure(&self.errors, &error, Spends::Nothing)),
             }
         })
+    }
+
+    fn verify_api_key<'a>(
+        &'a self,
+        transport: &'a Transport,
+        key: &'a Secret,
+    ) -> Exchanging<'a, KeyVerdict> {
+        Box::pin(self.probe_api_key(transport, key))
+    }
+
+    fn body_may_refuse(&self, status: StatusCode) -> bool {
+        self.errors.credential_refused.iter().any(|sign| sign.may_stand_in(status))
+    }
+
+    fn refuses_credential(&self, status: StatusCode, body: &[u8]) -> bool {
+        let signs = &self.errors.credential_refused;
+        status == StatusCode::UNAUTHORIZED
+            || signs.iter().any(|sign| sign.may_stand_in(status) && sign.stands_in(body))
     }
 
     fn caches_tokens(&self) -> bool {

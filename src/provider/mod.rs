@@ -10,17 +10,18 @@ mod discovered;
 mod errors;
 mod failure;
 mod interpret;
+mod probe;
 mod spec;
 mod template;
 
 pub use assertion::{AssertionSource, AssertionSpec};
 pub use contract::{
-    Exchanging, Grant, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
+    Exchanging, Grant, KeyVerdict, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
     RevocationOutcome,
 };
 pub use device::{DeviceAnswer, DeviceCode, DeviceSpec};
 pub use discovered::Discovered;
-pub use errors::{ErrorTable, Otherwise};
+pub use errors::{ErrorTable, Otherwise, RefusalSign};
 pub use failure::{Failure, FailureClass};
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 

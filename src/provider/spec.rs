@@ -58,6 +58,8 @@ pub struct ApiKeyShape {
     pub prefix: String,
     /// A key does not begin with any of these, which are other things.
     pub not: Vec<String>,
+    /// A path that any key may `GET` and that costs nothing, by which a key is checked.
+    pub probe: Option<String>,
 }
 
 /// What requests carry, in the order in which it is sent.

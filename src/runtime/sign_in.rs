@@ -9,7 +9,7 @@ use crate::credential::SignInWith;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
 use crate::login::{DeviceLogin, GrantSink, Login, LoginRequest, Receiver};
-use crate::provider::Renewal;
+use crate::provider::{KeyVerdict, Renewal};
 use crate::secret::Secret;
 
 /// What became of an API key that the settings offer.
@@ -78,6 +78,37 @@ impl SignIn {
         self.user.runtime.0.credentials.provider(&id.provider)?.check_api_key(&key)?;
         credential.sign_in(SignInWith::ApiKey(key)).await?;
         Ok(id)
+    }
+
+    /// As [`SignIn::with_api_key`], after asking the provider whether it takes the key: one small
+    /// request that costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`SignIn::with_api_key`]; when the provider does not take it
+    /// ([`Error::is_invalid_input`]), does not say for now ([`Error::is_transient`]), or has no
+    /// address at which a key can be checked ([`Error::is_configuration`]).
+    pub async fn with_verified_api_key(
+        self,
+        key: impl Into<Secret>,
+    ) -> Result<CredentialId, Error> {
+        let key = key.into();
+        let id = self.id(Method::ApiKey)?;
+        let runtime = &self.user.runtime;
+        let provider = runtime.0.credentials.provider(&id.provider)?;
+        provider.check_api_key(&key)?;
+        let transport = &runtime.0.credentials.shared().transport;
+        match provider.verify_api_key(transport, &key).await? {
+            KeyVerdict::Accepted => self.with_api_key(key).await,
+            KeyVerdict::Refused => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} does not take this api key, paste another", id.provider),
+            )),
+            KeyVerdict::NotOffered => Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{} can not check an api key, set api_key.probe", id.provider),
+            )),
+        }
     }
 
     /// Stores the API key that the settings offer for this provider (a variable such as

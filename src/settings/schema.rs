@@ -11,6 +11,7 @@ use crate::config::schema::{Kind, Known, Schema, reads_as};
 use crate::identity::Method;
 use crate::provider::{
     AssertionSource, BodyEncoding, ClientAuthentication, HeaderTemplate, Otherwise, Parameter,
+    RefusalSign,
 };
 
 pub(super) const SCHEMA: Schema = Schema(&[
@@ -39,6 +40,7 @@ pub(super) const SCHEMA: Schema = Schema(&[
     secret("providers.*.api_key.value"),
     text("providers.*.api_key.prefix"),
     texts("providers.*.api_key.not"),
+    removable("providers.*.api_key.probe", "a path", reads_as::<String>),
     headers("providers.*.headers.api_key"),
     headers("providers.*.headers.token"),
     removable("providers.*.oauth.authorization_endpoint", URL, reads_as::<Url>),
@@ -113,6 +115,11 @@ pub(super) const SCHEMA: Schema = Schema(&[
     texts("providers.*.errors.misconfiguration"),
     texts("providers.*.errors.transient"),
     texts("providers.*.errors.rate_limited"),
+    plain(
+        "providers.*.errors.credential_refused",
+        "a list of { status = 400, path = [\"…\"], value = \"…\" }",
+        reads_as::<Vec<RefusalSign>>,
+    ),
     plain("providers.*.errors.otherwise", "protocol or transient", reads_as::<Otherwise>),
     duration("providers.*.refresh.threshold"),
     duration("providers.*.refresh.unusable_before_expiry"),

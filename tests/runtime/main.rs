@@ -1,11 +1,13 @@
 //! The runtime as its host sees it: a real vault on disk, real HTTP on loopback, time by hand.
 
+mod api_keys;
 mod assertion;
 mod client;
 mod clocks;
 mod credentials;
 mod device;
 mod faults;
+mod google;
 mod host;
 mod sessions;
 mod sign_in;

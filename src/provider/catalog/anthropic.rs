@@ -18,7 +18,11 @@ use crate::provider::{
 pub fn anthropic() -> ProviderSpec {
     ProviderSpec {
         methods: vec![Method::ApiKey, Method::JwtBearer, Method::AuthorizationCode],
-        api_key: ApiKeyShape { prefix: "sk-ant-api".to_owned(), not: Vec::new() },
+        api_key: ApiKeyShape {
+            prefix: "sk-ant-api".to_owned(),
+            not: Vec::new(),
+            probe: Some("/v1/models?limit=1".to_owned()),
+        },
         headers: RequestHeaders {
             api_key: headers(&[
                 ("x-api-key", "{secret}"),

@@ -4,7 +4,8 @@ use super::{headers, spec, texts, url};
 use crate::identity::Method;
 use crate::oauth::RequestProfile;
 use crate::provider::{
-    DeviceSpec, ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules, RequestHeaders,
+    ApiKeyShape, DeviceSpec, ErrorTable, OAuthSpec, Parameter, ProviderSpec, RedirectRules,
+    RefusalSign, RequestHeaders,
 };
 
 /// Google's Gemini. The vendor forbids reuse of its own command-line client, so authorization code
@@ -15,6 +16,10 @@ use crate::provider::{
 pub fn google() -> ProviderSpec {
     ProviderSpec {
         methods: vec![Method::ApiKey, Method::AuthorizationCode, Method::DeviceCode],
+        api_key: ApiKeyShape {
+            probe: Some("/v1beta/models?pageSize=1".to_owned()),
+            ..ApiKeyShape::default()
+        },
         headers: RequestHeaders {
             api_key: headers(&[("x-goog-api-key", "{secret}"), ("user-agent", "{user_agent}")]),
             token: headers(&[("authorization", "Bearer {secret}"), ("user-agent", "{user_agent}")]),
@@ -55,6 +60,12 @@ pub fn google() -> ProviderSpec {
         },
         errors: ErrorTable {
             reauthorization_descriptions: texts(&["reauth"]),
+            // A bad API key is a 400.
+            credential_refused: vec![RefusalSign::new(
+                400,
+                &["error", "details", "reason"],
+                "API_KEY_INVALID",
+            )],
             ..ErrorTable::default()
         },
         ..spec("google", "https://generativelanguage.googleapis.com")

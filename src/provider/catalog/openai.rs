@@ -18,7 +18,11 @@ pub fn openai() -> ProviderSpec {
     let bearer = headers(&[("authorization", "Bearer {secret}"), ("user-agent", "{user_agent}")]);
     ProviderSpec {
         methods: vec![Method::ApiKey, Method::AuthorizationCode, Method::DeviceCode],
-        api_key: ApiKeyShape { prefix: "sk-".to_owned(), not: texts(&["sk-ant-"]) },
+        api_key: ApiKeyShape {
+            prefix: "sk-".to_owned(),
+            not: texts(&["sk-ant-"]),
+            probe: Some("/v1/models".to_owned()),
+        },
         headers: RequestHeaders { api_key: bearer.clone(), token: bearer },
         oauth: OAuthSpec {
             authorization_endpoint: Some(url("https://auth.openai.com/oauth/authorize")),

@@ -1,11 +1,15 @@
 //! The closed table by which a provider's refusals are told apart: the parsed error first, then
 //! the status. Only what stands on the table signs a user out.
 
+mod sign;
+
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, FailureClass};
 use crate::oauth::{ExchangeError, Refusal};
+
+pub use sign::RefusalSign;
 
 /// What a provider's error codes mean. Codes are compared without regard to case.
 ///
@@ -26,6 +30,8 @@ pub struct ErrorTable {
     pub transient: Vec<String>,
     /// The endpoint limits the rate.
     pub rate_limited: Vec<String>,
+    /// Answers of a resource that refuse the credential, beyond any 401.
+    pub credential_refused: Vec<RefusalSign>,
     /// What is on no list.
     pub otherwise: Otherwise,
 }
@@ -57,6 +63,7 @@ impl Default for ErrorTable {
             ]),
             transient: codes(&["temporarily_unavailable", "server_error"]),
             rate_limited: codes(&["slow_down"]),
+            credential_refused: Vec::new(),
             otherwise: Otherwise::Protocol,
         }
     }

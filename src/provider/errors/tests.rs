@@ -58,7 +58,7 @@ fn the_standard_table() {
 
 #[test]
 fn an_answer_that_is_not_json_never_signs_out() {
-    for spec in [catalog::anthropic(), catalog::openai(), catalog::google(), catalog::orange()] {
+    for spec in catalog::names().filter_map(catalog::find) {
         for status in 300..600 {
             let class = spec.errors.classify(&html(status));
             assert_ne!(class, REAUTHORIZE, "{} {status}", spec.id);
@@ -90,6 +90,20 @@ fn anthropic_limits_the_endpoint_and_not_the_user() {
     assert_eq!(table.classify(&refusal(429, "rate_limit_error")), LIMITED);
     assert_eq!(table.classify(&refusal(400, "rate_limit_error")), LIMITED);
     assert_eq!(table.classify(&refusal(401, "authentication_error")), PROTOCOL);
+}
+
+#[test]
+fn github_names_its_errors_in_its_own_words_and_with_200() {
+    let table = catalog::github_copilot().errors;
+    assert_eq!(table.classify(&refusal(200, "incorrect_device_code")), REAUTHORIZE);
+    assert_eq!(table.classify(&refusal(200, "incorrect_client_credentials")), MISCONFIGURED);
+    assert_eq!(table.classify(&refusal(200, "device_flow_disabled")), MISCONFIGURED);
+    assert_eq!(table.classify(&refusal(200, "slow_down")), LIMITED);
+    // These belong to a pending sign-in, which knows them before the table is asked; a credential
+    // never hears them, and they sign nobody out.
+    for code in ["authorization_pending", "access_denied", "expired_token"] {
+        assert_eq!(table.classify(&refusal(200, code)), PROTOCOL, "{code}");
+    }
 }
 
 #[test]
