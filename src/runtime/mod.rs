@@ -2,6 +2,7 @@
 //! sessions. Every method here is a message or two; both ways do the same.
 
 mod builder;
+mod health;
 mod outbound;
 mod session;
 mod sign_in;
@@ -26,6 +27,7 @@ use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
+pub use health::HealthCheck;
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
 pub use user::User;

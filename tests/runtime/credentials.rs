@@ -302,6 +302,29 @@ async fn orange_is_renewed_ten_minutes_before_its_end_by_one_request() {
 }
 
 #[tokio::test]
+async fn a_health_check_tells_the_latency_and_what_fails() {
+    let host = Host::start().await;
+    let gate = Gate::new();
+    host.orange.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
+    let checking = tokio::spawn({
+        let runtime = host.runtime.clone();
+        async move { runtime.check_health("orange").await }
+    });
+    gate.until_arrived(1).await;
+    host.clock.advance(Duration::from_millis(250));
+    gate.open();
+    let health = checking.await.expect("no panic").expect("healthy");
+    assert_eq!(health.latency, Duration::from_millis(250));
+
+    host.orange.faults().on(Endpoint::Token).next(1, Fault::Status(503, String::new()));
+    let outage = host.runtime.check_health("orange").await.expect_err("an outage");
+    assert!(outage.is_transient(), "{outage}");
+    let other = host.runtime.check_health("openai").await.expect_err("nothing to check");
+    assert!(other.is_invalid_input(), "{other}");
+    assert!(host.runtime.user("ada").credentials().await.expect("a list").is_empty());
+}
+
+#[tokio::test]
 async fn with_caching_off_each_call_asks_for_a_token() {
     let host = Host::start().await;
     let runtime = tokenward::Runtime::builder()
