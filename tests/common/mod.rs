@@ -201,11 +201,16 @@ async fn drip(mut stream: TcpStream) {
 
 /// A reqwest client as a host has one, for plain text to loopback.
 pub(crate) fn http_client() -> reqwest::Client {
+    http_client_builder().build().expect("a client")
+}
+
+/// The same with more to be said.
+pub(crate) fn http_client_builder() -> reqwest::ClientBuilder {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(ring)
         .with_safe_default_protocol_versions()
         .expect("ring offers them")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().expect("a client")
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls)
 }
