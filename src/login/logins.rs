@@ -63,6 +63,8 @@ struct Shared {
     timekeeper: Timekeeper,
     sources: Sources,
     events: EventBus,
+    /// Whose pages a browser sees at the end.
+    application: Option<Arc<str>>,
     /// Held while one begins, so that those that begin at once are counted too.
     beginning: tokio::sync::Mutex<()>,
     pending: Mutex<Table>,
@@ -76,7 +78,8 @@ struct Table {
 }
 
 impl Logins {
-    /// Starts the supervisor of all sign-ins beneath `under`.
+    /// Starts the supervisor of all sign-ins beneath `under`. `application` is the program that
+    /// users go back to, as the page says at which a browser ends.
     ///
     /// # Errors
     ///
@@ -87,6 +90,7 @@ impl Logins {
         timekeeper: Timekeeper,
         sources: Sources,
         events: EventBus,
+        application: Option<Arc<str>>,
     ) -> Result<Self, Error> {
         let supervisor = under.start_supervisor("logins").await?;
         Ok(Self(Arc::new(Shared {
@@ -95,6 +99,7 @@ impl Logins {
             timekeeper,
             sources,
             events,
+            application,
             beginning: tokio::sync::Mutex::default(),
             pending: Mutex::default(),
         })))
@@ -120,6 +125,7 @@ impl Logins {
         let credential = CredentialId { user, provider: name, method, label };
         let (redirect_uri, loopback, no_listener) = redirect(rules, receiver).await?;
         let Shared { supervisor, transport, timekeeper, sources, events, .. } = &*self.0;
+        let loopback = loopback.map(|it| it.application(self.0.application.clone()));
         let pkce = Pkce::generate(&*sources.entropy)?;
         let state = Secret::from(sources.entropy.token()?);
         let url = provider.authorization_url(&AuthorizationRequest {

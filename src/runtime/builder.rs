@@ -28,6 +28,7 @@ pub struct RuntimeBuilder {
     sources: Option<Sources>,
     limits: Option<Limits>,
     sessions: Option<SessionPolicy>,
+    application: Option<String>,
     settings: Option<Settings>,
 }
 
@@ -75,6 +76,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The name of the program, as its users know it. The page at which a browser sign-in ends
+    /// tells them to go back there.
+    #[must_use]
+    pub fn application(mut self, name: impl Into<String>) -> Self {
+        self.application = Some(name.into());
+        self
+    }
+
     /// Puts the tree together and starts it.
     ///
     /// # Errors
@@ -82,7 +91,8 @@ impl RuntimeBuilder {
     /// Every setting that is missing or wrong, all at once, before anything starts; or why the
     /// vault does not open: the predicates tell a wrong or missing key from a vault in use.
     pub async fn start(self) -> Result<Runtime, Error> {
-        let Checked { vault, providers, limits, sessions, settings, api_keys } = self.checked()?;
+        let Checked { vault, providers, limits, sessions, application, settings, api_keys } =
+            self.checked()?;
         for warning in settings.warnings() {
             tracing::warn!(%warning, "a setting needs attention");
         }
@@ -117,8 +127,15 @@ impl RuntimeBuilder {
         let credentials = Credentials::new(shared, supervisor, providers);
         credentials.wake_stored().await?;
 
-        let logins =
-            Logins::start(&root, transport, timekeeper, sources.clone(), events.clone()).await?;
+        let logins = Logins::start(
+            &root,
+            transport,
+            timekeeper,
+            sources.clone(),
+            events.clone(),
+            application.map(Arc::from),
+        )
+        .await?;
         let inside = Arc::new(Inside {
             root,
             sources,
@@ -158,12 +175,13 @@ impl RuntimeBuilder {
             problems.push(no_provider());
         }
         Problems::check(problems)?;
-        let Resolved { vault, limits, sessions, settings, api_keys, .. } = resolved;
+        let Resolved { vault, limits, sessions, application, settings, api_keys, .. } = resolved;
         Ok(Checked {
             vault: self.vault.clone().or(vault).unwrap_or_else(Vault::in_memory),
             providers: Arc::new(providers),
             limits: self.limits.unwrap_or(limits),
             sessions: self.sessions.unwrap_or(sessions),
+            application: self.application.clone().or(application),
             settings,
             api_keys,
         })
@@ -176,6 +194,7 @@ struct Checked {
     providers: Providers,
     limits: Limits,
     sessions: SessionPolicy,
+    application: Option<String>,
     settings: Settings,
     api_keys: BTreeMap<ProviderId, OfferedKey>,
 }

@@ -25,6 +25,8 @@ pub(crate) struct Resolved {
     pub(crate) vault: Option<Vault>,
     pub(crate) limits: Limits,
     pub(crate) sessions: SessionPolicy,
+    /// The program that users go back to after a sign-in by browser.
+    pub(crate) application: Option<String>,
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     /// API keys that are there to sign in with; nobody is signed in by them.
     pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
@@ -76,8 +78,11 @@ impl Settings {
             }
             providers.extend(provider);
         }
+        let application = settings.get(&SettingPath::parse("sign_in.application"));
         let settings = self.clone();
-        (Resolved { vault, limits, sessions, providers, api_keys, settings }, problems)
+        let resolved =
+            Resolved { vault, limits, sessions, application, providers, api_keys, settings };
+        (resolved, problems)
     }
 
     fn vault(&self, problems: &mut Vec<Problem>) -> Option<Vault> {

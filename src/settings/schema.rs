@@ -22,6 +22,7 @@ pub(super) const SCHEMA: Schema = Schema(&[
         "{ env = \"NAME\" } or { file = \"path\", create_if_missing = true }",
         reads_as::<KeyPlace>,
     ),
+    text("sign_in.application"),
     duration("sessions.timeout"),
     duration("sessions.sweep_every"),
     duration("token_requests.connect"),

@@ -11,4 +11,5 @@ mod google;
 mod host;
 mod sessions;
 mod sign_in;
+mod strangers;
 mod supervision;

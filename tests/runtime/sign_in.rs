@@ -13,7 +13,7 @@ async fn a_browser_that_comes_back_signs_the_user_in() {
     let login = ada.sign_in("anthropic").in_browser().await.expect("a sign-in");
 
     let callback = host.anthropic.approve(login.url()).expect("consent");
-    let page = reqwest_get(&callback).await;
+    let page = browse(&callback).await;
     let credential = login.finished().await.expect("signed in");
 
     assert_eq!(page.0, 200);
@@ -45,14 +45,14 @@ async fn a_wrong_state_is_refused_and_the_sign_in_goes_on() {
     let mut forged = url::Url::parse(&callback).expect("a url");
     forged.query_pairs_mut().clear().append_pair("code", "stolen").append_pair("state", "guessed");
 
-    assert_eq!(reqwest_get(forged.as_str()).await.0, 400);
+    assert_eq!(browse(forged.as_str()).await.0, 400);
     let mut stray = forged.clone();
     stray.set_path("/favicon.ico");
-    assert_eq!(reqwest_get(stray.as_str()).await.0, 404);
+    assert_eq!(browse(stray.as_str()).await.0, 404);
     assert!(!login.is_over());
     assert_eq!(host.anthropic.token_requests(), 0);
 
-    assert_eq!(reqwest_get(&callback).await.0, 200);
+    assert_eq!(browse(&callback).await.0, 200);
     assert!(login.finished().await.is_ok());
 }
 
@@ -90,7 +90,7 @@ async fn a_user_who_refuses_is_told_so() {
     let login =
         host.runtime.user("ada").sign_in("anthropic").in_browser().await.expect("a sign-in");
     let callback = host.anthropic.deny(login.url()).expect("a refusal");
-    reqwest_get(&callback).await;
+    browse(&callback).await;
     let error = login.finished().await.expect_err("refused");
     assert!(error.needs_reauthorization(), "{error}");
 }
@@ -110,7 +110,8 @@ async fn another_front_end_can_complete_a_sign_in() {
     assert!(host.runtime.logins().find(&user, &id).is_none());
 }
 
-async fn reqwest_get(url: &str) -> (u16, String) {
+/// What a browser gets at `url`: the status and the page.
+pub(crate) async fn browse(url: &str) -> (u16, String) {
     use http_body_util::BodyExt as _;
     let connector = hyper_util::client::legacy::connect::HttpConnector::new();
     let client: hyper_util::client::legacy::Client<_, http_body_util::Empty<bytes::Bytes>> =

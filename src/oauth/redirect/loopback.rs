@@ -1,6 +1,11 @@
 //! The loopback listener at which a browser ends its sign-in (RFC 8252 §7.3, §8.3). It answers
 //! every stray request, and hands each plausible authorization response to the sign-in's owner.
+//!
+//! The page is the answer to the redirect itself and not another one behind it: a program that
+//! ends as soon as its user is signed in would leave the browser before a closed port. The code
+//! that stays in the address bar is spent by then (RFC 9700 §4.3.1).
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,20 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{AuthorizationResponse, Page};
 use crate::clock::Sources;
 
-/// How many connections are served at once; more wait in the system's queue.
-const CONNECTIONS: usize = 16;
+/// How many connections to one address may be without a whole request. When there is one more, the
+/// oldest has to go: whoever opens thousands and sends nothing does not keep the browser out, which
+/// sends its request at once.
+const MOST_SILENT: usize = 64;
+
+/// How many requests are answered at once; more wait.
+const MOST_ANSWERED: usize = 16;
 
 /// How long a connection may take to send its request. Browsers open some that they never use.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
@@ -47,6 +57,7 @@ pub struct Loopback {
     host: String,
     port: u16,
     path: String,
+    application: Option<Arc<str>>,
 }
 
 /// A listener that serves. Dropping it closes the port; answers on their way are still sent.
@@ -100,7 +111,9 @@ impl Loopback {
         let any_port = [0; PORT_ATTEMPTS];
         for &port in if ports.is_empty() { &any_port } else { ports } {
             match bind_all(addresses, port).await {
-                Ok((sockets, port)) => return Ok(Self { sockets, host, port, path }),
+                Ok((sockets, port)) => {
+                    return Ok(Self { sockets, host, port, path, application: None });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(BindError::Refused(error.kind())),
             }
@@ -114,15 +127,21 @@ impl Loopback {
         format!("http://{}:{}{}", self.host, self.port, self.path)
     }
 
+    /// Lets the pages name the program that the user goes back to.
+    #[must_use]
+    pub fn application(mut self, name: Option<Arc<str>>) -> Self {
+        self.application = name;
+        self
+    }
+
     /// Serves until the returned value is dropped.
     ///
     /// Must be called within a tokio runtime.
     pub fn serve(self, sources: &Sources, sink: Sink) -> Listening {
-        let site = Arc::new(Site { port: self.port, path: self.path, sink });
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        let accept = |socket| {
-            tokio::spawn(accept(socket, Arc::clone(&site), Arc::clone(&room), sources.clone()))
-        };
+        let Self { port, path, application, .. } = self;
+        let room = Semaphore::new(MOST_ANSWERED);
+        let site = Arc::new(Site { port, path, application, sink, room });
+        let accept = |socket| tokio::spawn(accept(socket, Arc::clone(&site), sources.clone()));
         Listening(self.sockets.into_iter().map(accept).collect())
     }
 }
@@ -167,20 +186,27 @@ async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListene
 struct Site {
     port: u16,
     path: String,
+    application: Option<Arc<str>>,
     sink: Sink,
+    room: Semaphore,
 }
 
 /// Takes connections until it is aborted. Connections are tasks of their own: they outlive the
 /// listener for the answer that is on its way, and have deadlines.
-async fn accept(socket: TcpListener, site: Arc<Site>, room: Arc<Semaphore>, sources: Sources) {
-    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
+async fn accept(socket: TcpListener, site: Arc<Site>, sources: Sources) {
+    // One entry for each connection that has sent no whole request yet, the oldest first.
+    let mut silent = VecDeque::with_capacity(MOST_SILENT);
+    loop {
         match socket.accept().await {
             Ok((stream, _)) => {
+                silent.retain(|stay: &oneshot::Sender<Infallible>| !stay.is_closed());
+                if silent.len() == MOST_SILENT {
+                    silent.pop_front();
+                }
+                let (stay, leave) = oneshot::channel();
+                silent.push_back(stay);
                 let (site, sources) = (Arc::clone(&site), sources.clone());
-                tokio::spawn(async move {
-                    connection(stream, site, &sources).await;
-                    drop(permit);
-                });
+                tokio::spawn(async move { connection(stream, site, leave, &sources).await });
             }
             Err(error) => {
                 // Out of file handles, or a connection that was gone before it was taken.
@@ -191,7 +217,14 @@ async fn accept(socket: TcpListener, site: Arc<Site>, room: Arc<Semaphore>, sour
     }
 }
 
-async fn connection(stream: TcpStream, site: Arc<Site>, sources: &Sources) {
+/// Serves one request. Until it has arrived whole, the connection ends when the other end of
+/// `leave` is dropped.
+async fn connection(
+    stream: TcpStream,
+    site: Arc<Site>,
+    leave: oneshot::Receiver<Infallible>,
+    sources: &Sources,
+) {
     let arrived = Notify::new();
     let service = hyper::service::service_fn(|request| {
         arrived.notify_one();
@@ -207,6 +240,7 @@ async fn connection(stream: TcpStream, site: Arc<Site>, sources: &Sources) {
     tokio::select! {
         _ = &mut served => return,
         () = arrived.notified() => {}
+        _ = leave => return,
         () = sources.clock.wait(REQUEST_WITHIN) => return,
     }
     tokio::select! {
@@ -216,27 +250,44 @@ async fn connection(stream: TcpStream, site: Arc<Site>, sources: &Sources) {
 }
 
 async fn respond(site: &Site, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let room = site.room.acquire().await;
     let page = match plausible(site, request) {
         Ok(response) => (site.sink)(response).await,
         Err(page) => page,
     };
+    drop(room);
     tracing::debug!(status = page.status().as_u16(), "loopback request answered");
-    let mut response = Response::new(Full::from(page.html()));
+    let mut response = Response::new(Full::from(page.html(site.application.as_deref())));
     *response.status_mut() = page.status();
     let headers = response.headers_mut();
-    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(header::CONTENT_TYPE, "text/html; charset=utf-8");
-    set(header::CACHE_CONTROL, "no-store");
-    set(header::REFERRER_POLICY, "no-referrer");
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     if page == Page::WrongMethod {
-        set(header::ALLOW, "GET");
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
     }
     if let Ok(policy) = HeaderValue::try_from(Page::content_security_policy()) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
+
+/// What every answer carries: it is kept nowhere, tells nobody where it came from, stands in no
+/// other site's frame or window, and may use nothing of the machine.
+const ALWAYS: [(HeaderName, &str); 8] = [
+    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), display-capture=(), fullscreen=(), geolocation=(), microphone=(), payment=(), \
+         usb=()",
+    ),
+];
 
 /// The authorization response in a request, or the page for a request that holds none.
 fn plausible<B>(site: &Site, request: &Request<B>) -> Result<AuthorizationResponse, Page> {
