@@ -141,6 +141,14 @@ impl dyn Entropy {
     }
 }
 
+/// `noise` as a share of `whole`, from nothing to all of it: the one way that jitter is drawn.
+pub(crate) fn share(whole: Duration, noise: u64) -> Duration {
+    // More than 584 years are cut to that, so that the product fits.
+    let whole = whole.as_nanos().min(u128::from(u64::MAX));
+    let nanos = u128::from(noise) * whole / u128::from(u64::MAX);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// The operating system gave no randomness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gave no randomness, check its entropy source and try again")]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::material::{Life, Material};
-use crate::clock::Moment;
+use crate::clock::{Moment, share};
 use crate::provider::RefreshPolicy;
 
 /// A renewal never starts sooner than this after the one before it.
@@ -87,12 +87,6 @@ impl Backoff {
         // A provider that asks for a year is not believed for more than a day.
         drawn.max(asked.unwrap_or_default().min(Duration::from_hours(24)))
     }
-}
-
-/// `noise` as a share of `whole`, from nothing to all of it.
-fn share(whole: Duration, noise: u64) -> Duration {
-    let nanos = u128::from(noise) * whole.as_nanos() / u128::from(u64::MAX);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, share};
 
 /// Which exits of a child are followed by a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -160,14 +160,6 @@ impl RestartLedger {
         let step = step.min(self.policy.backoff_limit);
         step / 2 + share(step / 2, noise)
     }
-}
-
-/// A part of `whole`, from nothing to all, as `noise` has it.
-fn share(whole: Duration, noise: u64) -> Duration {
-    // 32 bits of noise: fine enough for jitter, and the product fits whatever `whole` is.
-    let part = u128::from(noise >> 32);
-    let nanos = (whole.as_nanos().min(u128::from(u64::MAX)) * part) >> 32;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
