@@ -40,6 +40,7 @@
 //! - [`credential`], [`session`], [`login`]: the same as messages to actors.
 //! - [`supervision`]: the actor machinery, which knows nothing of credentials.
 //! - [`oauth`]: the protocol as a client, without actors.
+//! - [`resilience`]: circuit breaker, retry policy and retry budget, without a client.
 //! - [`settings`]: everything from a TOML file, the environment and the program, merged.
 //! - [`config`]: what settings are made of: origins, problems, the environment.
 //! - `testing` (feature `testing`): simulated providers that break on command, and a clock that is
@@ -61,6 +62,7 @@ pub mod identity;
 pub mod login;
 pub mod oauth;
 pub mod provider;
+pub mod resilience;
 pub mod runtime;
 pub mod secret;
 pub mod session;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
@@ -24,9 +24,6 @@ use super::response::{self, Granted, Problem, Refusal, TokenBody, TokenFields, V
 use super::transport::{Answer, Transport, TransportError};
 use crate::clock::Moment;
 use crate::secret::Secret;
-
-/// The longest wait that a `Retry-After` is believed: a day.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// A token endpoint and how it wants to be spoken to.
 #[derive(Debug, Clone, Copy)]
@@ -197,7 +194,7 @@ impl Call {
         let _ = self.sent.set(Sent::of(&answer));
         match response::examine(answer.status, &answer.body)? {
             Verdict::Refusal(refusal) => {
-                let retry_after = retry_after(&answer);
+                let retry_after = answer.retry_after();
                 Err(ExchangeError::Refused(Refusal { retry_after, ..refusal }))
             }
             Verdict::Success(body) => {
@@ -280,19 +277,6 @@ pub(super) fn user_agent(text: &str) -> Result<HeaderValue, ExchangeError> {
     })
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3). What is not a time to come is absent.
-pub(super) fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        Duration::from_secs(text.parse().ok()?)
-    } else {
-        let now = answer.date().unwrap_or(answer.requested_at.wall);
-        let until = httpdate::parse_http_date(text).ok()?;
-        until.duration_since(now).ok().filter(|wait| !wait.is_zero())?
-    };
-    Some(wait.min(LONGEST_WAIT))
-}
-
 /// How long a JWT says that it lives, by the clock of the server that issued it.
 fn claimed_lifetime(token: &Secret, now: SystemTime) -> Option<Duration> {
     let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(jwt::expiry(token)?))?;
@@ -302,58 +286,9 @@ fn claimed_lifetime(token: &Secret, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use http::HeaderMap;
-    use http::header::DATE;
-
-    use super::*;
-
-    fn answer(headers: &[(http::HeaderName, &str)]) -> Answer {
-        let pairs = headers.iter().map(|(name, value)| {
-            (name.clone(), HeaderValue::from_str(value).expect("a header value"))
-        });
-        Answer {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            headers: pairs.collect::<HeaderMap>(),
-            body: Zeroizing::new(Vec::new()),
-            requested_at: Moment {
-                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777),
-                monotonic: Duration::ZERO,
-            },
-        }
-    }
-
-    #[test]
-    fn a_wait_is_a_number_of_seconds_or_a_date_to_come() {
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        for (value, wait) in [
-            ("0", seconds(0)),
-            ("120", seconds(120)),
-            (" 7 ", seconds(7)),
-            ("99999999", Some(LONGEST_WAIT)),
-            ("99999999999999999999999", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-            // One minute after, and one before, what our clock said at the request.
-            ("Sun, 06 Nov 1994 08:50:37 GMT", seconds(60)),
-            ("Sun, 06 Nov 1994 08:48:37 GMT", None),
-        ] {
-            assert_eq!(retry_after(&answer(&[(RETRY_AFTER, value)])), wait, "{value:?}");
-        }
-        assert_eq!(retry_after(&answer(&[])), None);
-    }
-
-    #[test]
-    fn a_date_is_judged_by_the_clock_of_the_server_that_wrote_it() {
-        let headers = [
-            (DATE, "Fri, 01 Jan 2100 00:00:00 GMT"),
-            (RETRY_AFTER, "Fri, 01 Jan 2100 00:00:05 GMT"),
-        ];
-        assert_eq!(retry_after(&answer(&headers)), Some(Duration::from_secs(5)));
-    }
 
     #[test]
     fn a_jwt_lives_from_now_to_its_expiry_and_an_opaque_token_says_nothing() {

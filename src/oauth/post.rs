@@ -3,9 +3,7 @@
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 
-use super::call::{
-    ExchangeError, Sent, TokenEndpoint, TokenGrant, retry_after, token_grant, user_agent,
-};
+use super::call::{ExchangeError, Sent, TokenEndpoint, TokenGrant, token_grant, user_agent};
 use super::profile::ClientAuthentication;
 use super::response::{Problem, Refusal, TokenBody};
 use super::transport::{Answer, Transport};
@@ -56,5 +54,5 @@ pub(super) fn granted(
 
 /// A refusal with the wait that the answer asks for.
 pub(super) fn refused(refusal: Refusal, answer: &Answer) -> ExchangeError {
-    ExchangeError::Refused(Refusal { retry_after: retry_after(answer), ..refusal })
+    ExchangeError::Refused(Refusal { retry_after: answer.retry_after(), ..refusal })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::call::{ExchangeError, retry_after};
+use super::call::ExchangeError;
 use super::transport::Transport;
 
 /// What was answered.
@@ -28,6 +28,6 @@ pub(crate) async fn probe(
         url.as_str().parse().map_err(|_| ExchangeError::NotSent(format!("{url} is not a url")))?;
     *request.headers_mut() = headers;
     let answer = transport.send(request).await?;
-    let retry_after = retry_after(&answer);
+    let retry_after = answer.retry_after();
     Ok(Probed { status: answer.status, body: answer.body, retry_after })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, DATE, USER_AGENT};
+use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 use zeroize::Zeroizing;
@@ -15,6 +15,7 @@ use super::clients::{Clients, NoClient, root_cause};
 use super::tls::Tls;
 use crate::clock::{Moment, Sources};
 use crate::error::Error;
+use crate::resilience::{retry_after, server_date};
 
 /// What the crate calls itself to providers, unless configured otherwise.
 pub(crate) const OUR_USER_AGENT: &str = concat!("tokenward/", env!("CARGO_PKG_VERSION"));
@@ -150,9 +151,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The server's own clock (RFC 9110 §6.6.1).
+    /// The server's own clock.
     pub(super) fn date(&self) -> Option<SystemTime> {
-        httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
+        server_date(&self.headers)
+    }
+
+    /// The value of `Retry-After`, as a wait from the request.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers, self.requested_at.wall)
     }
 }
 

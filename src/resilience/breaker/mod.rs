@@ -1,0 +1,264 @@
+//! The circuit breaker: it holds calls back from an upstream that fails, and finds out with a few
+//! probes when it is back. The core decides; the breaker around it adds the clock and the lock.
+
+mod core;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::core::{ByHand, Core, Outcome};
+use crate::clock::Sources;
+use crate::error::Error;
+
+pub use self::policy::BreakerPolicy;
+pub use self::window::Counts;
+
+/// Where a breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum State {
+    /// Calls go out.
+    Closed,
+    /// Calls are held back.
+    Open {
+        /// How long until the upstream is probed. The first call after that is the probe: nothing
+        /// happens by itself.
+        retry_in: Duration,
+    },
+    /// A few calls go out as probes; the others are held back.
+    HalfOpen,
+    /// Held back by hand.
+    ForcedOpen,
+    /// Out of the way, by hand: calls go out and are not counted.
+    Disabled,
+}
+
+impl State {
+    /// The name, as events and metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced-open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a breaker changed its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// Too large a share of the calls failed.
+    Failures,
+    /// Too large a share of the calls was slow.
+    SlowCalls,
+    /// It was open for long enough.
+    TimeToProbe,
+    /// A probe failed, or was slow.
+    ProbeFailed,
+    /// The probes did not come back in time.
+    ProbesUnanswered,
+    /// All probes succeeded.
+    ProbesSucceeded,
+    /// Somebody said so.
+    ByHand,
+}
+
+/// One change of a breaker's state. There is exactly one for each generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The state it left.
+    pub from: State,
+    /// The state it is in.
+    pub to: State,
+    /// Counts the changes.
+    pub generation: u64,
+    /// Why.
+    pub reason: Reason,
+    /// The calls that led to it.
+    pub counts: Counts,
+}
+
+/// What a breaker says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BreakerStatus {
+    /// Where it stands.
+    pub state: State,
+    /// How often it changed.
+    pub generation: u64,
+    /// The calls that count at the moment.
+    pub counts: Counts,
+    /// Calls that ended after the state in which they began was over. They changed nothing.
+    pub late: u64,
+}
+
+/// A breaker before one upstream. Clones are the same breaker.
+#[derive(Clone)]
+pub struct Breaker(Arc<Inside>);
+
+struct Inside {
+    core: Mutex<Core>,
+    sources: Sources,
+    report: Box<dyn Fn(Change) + Send + Sync>,
+}
+
+impl Breaker {
+    /// A closed breaker that follows `policy`. `report` is told each change of state, in order,
+    /// and must not wait.
+    ///
+    /// # Errors
+    ///
+    /// When the policy makes no sense ([`BreakerPolicy::validate`]).
+    pub fn new(
+        policy: BreakerPolicy,
+        sources: Sources,
+        report: impl Fn(Change) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        policy.validate()?;
+        let core = Mutex::new(Core::new(policy));
+        Ok(Self(Arc::new(Inside { core, sources, report: Box::new(report) })))
+    }
+
+    /// Asks for leave to make one call now.
+    ///
+    /// # Errors
+    ///
+    /// When the call is held back. Nothing may be sent then.
+    pub fn admit(&self) -> Result<Permit, HeldBack> {
+        let now = self.now();
+        let mut core = self.core();
+        let (verdict, change) = core.admit(now, || self.0.sources.noise());
+        self.tell(change);
+        drop(core);
+        match verdict {
+            Ok(generation) => {
+                Ok(Permit { breaker: self.clone(), generation, since: now, settled: false })
+            }
+            Err(retry_in) => Err(HeldBack { retry_in }),
+        }
+    }
+
+    /// What it says about itself.
+    pub fn status(&self) -> BreakerStatus {
+        let now = self.now();
+        let mut core = self.core();
+        BreakerStatus {
+            state: core.state(now),
+            generation: core.generation(),
+            counts: core.counts(now),
+            late: core.late(),
+        }
+    }
+
+    /// Holds all calls back until told otherwise.
+    pub fn force_open(&self) {
+        self.set(ByHand::ForcedOpen);
+    }
+
+    /// Lets all calls through, uncounted, until told otherwise.
+    pub fn disable(&self) {
+        self.set(ByHand::Disabled);
+    }
+
+    /// Closes it, with nothing remembered.
+    pub fn close(&self) {
+        self.set(ByHand::Closed);
+    }
+
+    fn set(&self, to: ByHand) {
+        let now = self.now();
+        let mut core = self.core();
+        let change = core.set(to, now);
+        self.tell(change);
+    }
+
+    /// Reports while the lock is held, so that changes are told in order.
+    fn tell(&self, change: Option<Change>) {
+        if let Some(change) = change {
+            (self.0.report)(change);
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // The core is whole between its steps, whoever panicked meanwhile.
+        self.0.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.sources.now().monotonic
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// Leave to make one call. Say how it ended; a permit that is dropped says nothing about the
+/// upstream and gives its place back.
+#[must_use = "say how the call ended, or it is not counted"]
+#[derive(Debug)]
+pub struct Permit {
+    breaker: Breaker,
+    generation: u64,
+    since: Duration,
+    settled: bool,
+}
+
+impl Permit {
+    /// The upstream answered, and was able to do its work.
+    pub fn succeeded(self) {
+        self.settle(Outcome::Success);
+    }
+
+    /// The upstream did not answer or was not able to do its work. `retry_after` is how long it
+    /// asked to be left alone.
+    pub fn failed(self, retry_after: Option<Duration>) {
+        self.settle(Outcome::Failure { retry_after });
+    }
+
+    fn settle(mut self, outcome: Outcome) {
+        self.settled = true;
+        let breaker = &self.breaker;
+        let now = breaker.now();
+        let took = now.saturating_sub(self.since);
+        let noise = || breaker.0.sources.noise();
+        let mut core = breaker.core();
+        let change = core.settle(self.generation, outcome, took, now, noise);
+        breaker.tell(change);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.breaker.core().release(self.generation);
+        }
+    }
+}
+
+/// A call was held back. Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack {
+    /// How long until another call may go out. None: a person holds the breaker open.
+    pub retry_in: Option<Duration>,
+}

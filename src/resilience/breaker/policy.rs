@@ -1,0 +1,128 @@
+//! When a breaker trips and how it comes back, as data. A policy that makes no sense is refused
+//! when a breaker is made from it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+
+/// When calls to an upstream are held back, and when they are tried again.
+///
+/// [`Default`] is the one place of defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerPolicy {
+    /// How far back calls count.
+    #[serde(with = "crate::config::duration")]
+    pub window: Duration,
+    /// In how many steps the window moves on; what it remembers takes memory of this order.
+    pub buckets: u32,
+    /// The most calls that count. Where there are more within the window, the oldest steps of it
+    /// are forgotten first. None: all of them.
+    pub newest_calls: Option<u32>,
+    /// With fewer calls than this within the window nothing is concluded.
+    pub minimum_calls: u32,
+    /// The share of calls that failed, in percent, at which the breaker opens. 1 to 100.
+    pub failure_percent: u8,
+    /// A call that took longer than this was slow.
+    #[serde(with = "crate::config::duration")]
+    pub slow_after: Duration,
+    /// The share of slow calls, in percent, at which the breaker opens. 1 to 100.
+    pub slow_percent: u8,
+    /// How long the breaker stays open the first time. Each time that a probe fails it is twice as
+    /// long; a fifth is added or taken away at random.
+    #[serde(with = "crate::config::duration")]
+    pub open_for: Duration,
+    /// The longest that it stays open, also when the upstream asks for more.
+    #[serde(with = "crate::config::duration")]
+    pub longest_open: Duration,
+    /// How many calls are let through to find out whether the upstream is back. All of them have
+    /// to succeed.
+    pub probes: u32,
+    /// How long the probes may take before the breaker opens again.
+    #[serde(with = "crate::config::duration")]
+    pub half_open_for: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            buckets: 10,
+            newest_calls: None,
+            minimum_calls: 10,
+            failure_percent: 50,
+            slow_after: Duration::from_mins(1),
+            slow_percent: 100,
+            open_for: Duration::from_secs(30),
+            longest_open: Duration::from_mins(5),
+            probes: 3,
+            half_open_for: Duration::from_mins(2),
+        }
+    }
+}
+
+/// More steps than this make a window no more exact.
+const MOST_BUCKETS: u32 = 1_000;
+
+impl BreakerPolicy {
+    /// Checks that a breaker can follow this policy.
+    ///
+    /// # Errors
+    ///
+    /// Names everything in it that makes no sense.
+    pub fn validate(&self) -> Result<(), Error> {
+        let percent = 1..=100;
+        let wrong: Vec<&str> = [
+            (self.window.is_zero(), "window has to be longer than zero"),
+            (!(1..=MOST_BUCKETS).contains(&self.buckets), "buckets has to be from 1 to 1000"),
+            (self.newest_calls == Some(0), "newest_calls has to be at least 1"),
+            (
+                self.newest_calls.is_some_and(|newest| newest < self.minimum_calls),
+                "newest_calls has to be at least minimum_calls, or the breaker never opens",
+            ),
+            (self.minimum_calls == 0, "minimum_calls has to be at least 1"),
+            (!percent.contains(&self.failure_percent), "failure_percent has to be from 1 to 100"),
+            (!percent.contains(&self.slow_percent), "slow_percent has to be from 1 to 100"),
+            (self.slow_after.is_zero(), "slow_after has to be longer than zero"),
+            (self.open_for.is_zero(), "open_for has to be longer than zero"),
+            (self.longest_open < self.open_for, "longest_open has to be at least open_for"),
+            (self.probes == 0, "probes has to be at least 1"),
+            (self.half_open_for.is_zero(), "half_open_for has to be longer than zero"),
+        ]
+        .into_iter()
+        .filter_map(|(wrong, what)| wrong.then_some(what))
+        .collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the breaker policy can not be followed: {}", wrong.join("; "));
+        Err(Error::new(ErrorKind::Configuration, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_followed() {
+        assert!(BreakerPolicy::default().validate().is_ok());
+    }
+
+    #[test]
+    fn everything_that_makes_no_sense_is_named_at_once() {
+        let policy = BreakerPolicy {
+            buckets: 0,
+            failure_percent: 101,
+            probes: 0,
+            longest_open: Duration::from_secs(1),
+            ..BreakerPolicy::default()
+        };
+        let error = policy.validate().expect_err("refused").to_string();
+        for name in ["buckets", "failure_percent", "probes", "longest_open"] {
+            assert!(error.contains(name), "{error} names {name}");
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The breaker against its rules one by one, against a model, and under threads.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::core::{ByHand, Core, Outcome};
+use super::{Breaker, BreakerPolicy, Change, HeldBack, Reason, State};
+use crate::clock::{Sources, SystemEntropy};
+use crate::testing::ManualClock;
+
+const FAILURE: Outcome = Outcome::Failure { retry_after: None };
+
+struct Bench {
+    breaker: Breaker,
+    clock: Arc<ManualClock>,
+    changes: Arc<Mutex<Vec<Change>>>,
+}
+
+impl Bench {
+    fn new(policy: BreakerPolicy) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let sources = Sources { clock: clock.clone(), entropy: Arc::new(SystemEntropy::new()) };
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let told = changes.clone();
+        let report = move |change| told.lock().expect("no panic").push(change);
+        let breaker = Breaker::new(policy, sources, report).expect("a policy that makes sense");
+        Self { breaker, clock, changes }
+    }
+
+    fn fail(&self, calls: u32) {
+        for _ in 0..calls {
+            self.breaker.admit().expect("admitted").failed(None);
+        }
+    }
+
+    fn state(&self) -> State {
+        self.breaker.status().state
+    }
+
+    /// Opens the breaker, and lets the time of its first opening pass.
+    fn ready_to_probe(policy: BreakerPolicy) -> Self {
+        let bench = Self::new(policy);
+        bench.fail(policy.minimum_calls);
+        bench.clock.advance(policy.open_for * 2);
+        bench
+    }
+}
+
+#[test]
+fn half_of_ten_calls_that_fail_open_it() {
+    let bench = Bench::new(BreakerPolicy::default());
+    for _ in 0..5 {
+        bench.breaker.admit().expect("admitted").succeeded();
+    }
+    bench.fail(4);
+    assert_eq!(bench.state(), State::Closed, "nine calls are fewer than the minimum");
+    bench.fail(1);
+    let HeldBack { retry_in } = bench.breaker.admit().expect_err("held back");
+    let retry_in = retry_in.expect("a time to come back");
+    assert!((24..=36).contains(&retry_in.as_secs()), "thirty seconds, a fifth more or less");
+    let changes = bench.changes.lock().expect("no panic");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].reason, Reason::Failures);
+    assert_eq!((changes[0].counts.calls, changes[0].counts.failures), (10, 5));
+}
+
+#[test]
+fn a_success_that_completes_the_minimum_is_evaluated_too() {
+    let bench = Bench::new(BreakerPolicy::default());
+    bench.fail(9);
+    bench.breaker.admit().expect("admitted").succeeded();
+    assert!(matches!(bench.state(), State::Open { .. }));
+}
+
+#[test]
+fn calls_that_are_all_slow_open_it_though_they_succeed() {
+    let policy = BreakerPolicy { slow_after: Duration::from_secs(1), ..BreakerPolicy::default() };
+    let bench = Bench::new(policy);
+    for _ in 0..10 {
+        let permit = bench.breaker.admit().expect("admitted");
+        bench.clock.advance(Duration::from_millis(1_001));
+        permit.succeeded();
+    }
+    assert!(matches!(bench.state(), State::Open { .. }));
+    assert_eq!(bench.changes.lock().expect("no panic")[0].reason, Reason::SlowCalls);
+}
+
+#[test]
+fn a_call_as_long_as_allowed_is_not_slow() {
+    let policy = BreakerPolicy { slow_after: Duration::from_secs(1), ..BreakerPolicy::default() };
+    let bench = Bench::new(policy);
+    for _ in 0..20 {
+        let permit = bench.breaker.admit().expect("admitted");
+        bench.clock.advance(Duration::from_secs(1));
+        permit.succeeded();
+    }
+    assert_eq!(bench.state(), State::Closed);
+}
+
+#[test]
+fn it_stays_open_as_long_as_the_upstream_asks_within_its_limit() {
+    for (asked, within) in [(120, 120), (3_600, 300)] {
+        let bench = Bench::new(BreakerPolicy { minimum_calls: 1, ..BreakerPolicy::default() });
+        bench.breaker.admit().expect("admitted").failed(Some(Duration::from_secs(asked)));
+        assert_eq!(bench.state(), State::Open { retry_in: Duration::from_secs(within) });
+    }
+}
+
+#[test]
+fn three_probes_that_succeed_close_it_and_a_fourth_call_waits() {
+    let bench = Bench::ready_to_probe(BreakerPolicy::default());
+    let probes: Vec<_> = (0..3).map(|_| bench.breaker.admit().expect("a probe")).collect();
+    assert!(bench.breaker.admit().is_err(), "more than the permitted probes");
+    for probe in probes {
+        assert_eq!(bench.state(), State::HalfOpen);
+        probe.succeeded();
+    }
+    assert_eq!(bench.state(), State::Closed);
+    let reasons: Vec<_> =
+        bench.changes.lock().expect("no panic").iter().map(|c| c.reason).collect();
+    assert_eq!(reasons, [Reason::Failures, Reason::TimeToProbe, Reason::ProbesSucceeded]);
+}
+
+#[test]
+fn a_probe_that_is_dropped_gives_its_place_back() {
+    let bench = Bench::ready_to_probe(BreakerPolicy { probes: 1, ..BreakerPolicy::default() });
+    drop(bench.breaker.admit().expect("a probe"));
+    bench.breaker.admit().expect("its place is free again").succeeded();
+    assert_eq!(bench.state(), State::Closed);
+}
+
+#[test]
+fn the_first_probe_that_fails_reopens_it_for_twice_as_long() {
+    let bench = Bench::ready_to_probe(BreakerPolicy::default());
+    let (first, second) =
+        (bench.breaker.admit().expect("a probe"), bench.breaker.admit().expect("a probe"));
+    first.failed(None);
+    let State::Open { retry_in } = bench.state() else { panic!("open again") };
+    assert!((48..=72).contains(&retry_in.as_secs()), "a minute, a fifth more or less");
+    second.succeeded();
+    assert_eq!(bench.breaker.status().late, 1, "the other probe came too late to matter");
+    assert!(matches!(bench.state(), State::Open { .. }));
+}
+
+#[test]
+fn it_is_never_open_for_longer_than_its_limit() {
+    let bench = Bench::ready_to_probe(BreakerPolicy::default());
+    for _ in 0..40 {
+        bench.breaker.admit().expect("a probe").failed(None);
+        let State::Open { retry_in } = bench.state() else { panic!("open again") };
+        assert!(retry_in <= Duration::from_mins(5));
+        bench.clock.advance(retry_in);
+    }
+}
+
+#[test]
+fn probes_that_never_come_back_reopen_it() {
+    let policy = BreakerPolicy::default();
+    let bench = Bench::ready_to_probe(policy);
+    let lost: Vec<_> = (0..3).map(|_| bench.breaker.admit().expect("a probe")).collect();
+    bench.clock.advance(policy.half_open_for);
+    assert!(bench.breaker.admit().is_err());
+    assert!(matches!(bench.state(), State::Open { .. }));
+    drop(lost);
+    assert_eq!(
+        bench.changes.lock().expect("no panic").last().map(|change| change.reason),
+        Some(Reason::ProbesUnanswered)
+    );
+}
+
+#[test]
+fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
+    let bench = Bench::new(BreakerPolicy::default());
+    bench.breaker.force_open();
+    assert_eq!(bench.breaker.admit().expect_err("held back"), HeldBack { retry_in: None });
+    bench.breaker.disable();
+    bench.fail(100);
+    assert_eq!(bench.state(), State::Disabled);
+    bench.breaker.close();
+    bench.fail(9);
+    assert_eq!(bench.state(), State::Closed, "what failed while it was disabled is not counted");
+    bench.breaker.disable();
+    bench.breaker.disable();
+    assert_eq!(bench.changes.lock().expect("no panic").len(), 4, "to itself is no change");
+}
+
+#[test]
+fn half_open_never_admits_more_than_its_probes_whatever_the_threads_do() {
+    let policy = BreakerPolicy { probes: 3, ..BreakerPolicy::default() };
+    for _ in 0..200 {
+        let bench = Bench::ready_to_probe(policy);
+        let (admitted, start) = (AtomicU32::new(0), std::sync::Barrier::new(8));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    // Held until all have asked.
+                    let permit = bench.breaker.admit().ok();
+                    admitted.fetch_add(u32::from(permit.is_some()), Ordering::Relaxed);
+                    start.wait();
+                    drop(permit);
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), 3);
+    }
+}
+
+#[test]
+fn under_threads_each_change_is_told_once_and_in_order() {
+    let policy = BreakerPolicy { open_for: Duration::from_millis(1), ..BreakerPolicy::default() };
+    let bench = Bench::new(policy);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let bench = &bench;
+            scope.spawn(move || {
+                for call in 0..2_000 {
+                    if let Ok(permit) = bench.breaker.admit() {
+                        if (call + thread) % 3 == 0 {
+                            permit.succeeded();
+                        } else {
+                            permit.failed(None);
+                        }
+                    } else {
+                        bench.clock.advance(Duration::from_millis(1));
+                    }
+                }
+            });
+        }
+    });
+    let changes = bench.changes.lock().expect("no panic");
+    assert!(changes.len() > 10, "there is something to check: {} changes", changes.len());
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(change.generation, index as u64 + 1);
+        let before = index.checked_sub(1).map_or("closed", |index| changes[index].to.as_str());
+        assert_eq!(change.from.as_str(), before);
+    }
+}
+
+/// What can be done to a breaker.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Wait(u64),
+    Call,
+    /// Ends one of the calls that are under way.
+    End(usize, bool),
+    Drop(usize),
+    Set(u8),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        3 => (0_u64..40_000).prop_map(Act::Wait),
+        10 => Just(Act::Call),
+        8 => (any::<usize>(), any::<bool>()).prop_map(|(which, well)| Act::End(which, well)),
+        2 => any::<usize>().prop_map(Act::Drop),
+        1 => (0_u8..3).prop_map(Act::Set),
+    ];
+    prop::collection::vec(act, 1..400)
+}
+
+/// The rules as one would explain them: every call of the present state is remembered whole, and
+/// nothing is counted before it is asked for.
+#[derive(Debug, Default)]
+struct Model {
+    generation: u64,
+    ended: Vec<(Duration, bool, bool)>,
+    half_open: bool,
+    open_until: Option<Duration>,
+    by_hand: Option<ByHand>,
+    under_way: u32,
+    succeeded: u32,
+    half_open_since: Duration,
+}
+
+impl Model {
+    fn changed(&mut self) {
+        let generation = self.generation + 1;
+        *self = Self { generation, ..Self::default() };
+    }
+
+    fn admits(&mut self, policy: &BreakerPolicy, now: Duration, until: Option<Duration>) -> bool {
+        if self.open_until.is_some_and(|until| now >= until) {
+            self.changed();
+            self.half_open = true;
+            self.half_open_since = now;
+        } else if self.half_open && now >= self.half_open_since + policy.half_open_for {
+            self.changed();
+            self.open_until = until;
+        }
+        match self.by_hand {
+            Some(ByHand::ForcedOpen) => return false,
+            Some(ByHand::Disabled) => return true,
+            _ => {}
+        }
+        if self.half_open {
+            let free = self.under_way + self.succeeded < policy.probes;
+            self.under_way += u32::from(free);
+            return free;
+        }
+        self.open_until.is_none()
+    }
+
+    /// `until` is when the breaker says that it is open until, which is drawn at random.
+    fn ends(
+        &mut self,
+        policy: &BreakerPolicy,
+        now: Duration,
+        well: bool,
+        slow: bool,
+        until: Option<Duration>,
+    ) {
+        if self.by_hand.is_some() {
+            return;
+        }
+        if self.half_open {
+            self.under_way -= 1;
+            if !well || slow {
+                self.changed();
+                self.open_until = until;
+            } else {
+                self.succeeded += 1;
+                if self.succeeded == policy.probes {
+                    self.changed();
+                }
+            }
+            return;
+        }
+        self.ended.push((now, well, slow));
+        let step = |at: Duration| {
+            at.as_millis() / (policy.window.as_millis() / u128::from(policy.buckets))
+        };
+        let counted: Vec<_> = self
+            .ended
+            .iter()
+            .filter(|(at, ..)| step(*at) + u128::from(policy.buckets) > step(now))
+            .collect();
+        let failed = counted.iter().filter(|(_, well, _)| !well).count();
+        let slow = counted.iter().filter(|(.., slow)| *slow).count();
+        if counted.len() >= policy.minimum_calls as usize
+            && (failed * 2 >= counted.len() || slow == counted.len())
+        {
+            self.changed();
+            self.open_until = until;
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self.by_hand {
+            Some(ByHand::ForcedOpen) => "forced-open",
+            Some(ByHand::Disabled) => "disabled",
+            _ if self.half_open => "half-open",
+            _ if self.open_until.is_some() => "open",
+            _ => "closed",
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_history_of_calls_equals_the_model(acts in acts(), noise: u64) {
+        let policy = BreakerPolicy {
+            minimum_calls: 4,
+            slow_after: Duration::from_secs(20),
+            ..BreakerPolicy::default()
+        };
+        let (mut core, mut model) = (Core::new(policy), Model::default());
+        let mut now = Duration::from_hours(1);
+        let mut calls: Vec<(u64, Duration)> = Vec::new();
+        for act in acts {
+            let open_until = |core: &Core| match core.state(now) {
+                State::Open { retry_in } => Some(now + retry_in),
+                _ => None,
+            };
+            let change = match act {
+                Act::Wait(millis) => {
+                    now += Duration::from_millis(millis);
+                    None
+                }
+                Act::Call => {
+                    let (verdict, change) = core.admit(now, || noise);
+                    let until = open_until(&core);
+                    prop_assert_eq!(verdict.is_ok(), model.admits(&policy, now, until));
+                    calls.extend(verdict.ok().map(|generation| (generation, now)));
+                    change
+                }
+                Act::End(which, well) if !calls.is_empty() => {
+                    let (generation, since) = calls.swap_remove(which % calls.len());
+                    let late = generation != core.generation();
+                    let outcome = if well { Outcome::Success } else { FAILURE };
+                    let took = now.saturating_sub(since);
+                    let change = core.settle(generation, outcome, took, now, || noise);
+                    prop_assert!(!(late && change.is_some()), "a late result changed the state");
+                    if !late {
+                        let slow = took > policy.slow_after;
+                        model.ends(&policy, now, well, slow, open_until(&core));
+                    }
+                    change
+                }
+                Act::Drop(which) if !calls.is_empty() => {
+                    let (generation, _) = calls.swap_remove(which % calls.len());
+                    core.release(generation);
+                    if model.half_open && generation == core.generation() {
+                        model.under_way -= 1;
+                    }
+                    None
+                }
+                Act::Set(to) => {
+                    let to = [ByHand::ForcedOpen, ByHand::Disabled, ByHand::Closed][usize::from(to)];
+                    let change = core.set(to, now);
+                    if change.is_some() {
+                        model.changed();
+                        model.by_hand = (to != ByHand::Closed).then_some(to);
+                    }
+                    change
+                }
+                Act::End(..) | Act::Drop(_) => None,
+            };
+            prop_assert_eq!(core.generation(), model.generation);
+            prop_assert_eq!(core.state(now).as_str(), model.name());
+            if let Some(change) = change {
+                prop_assert_eq!(change.generation, core.generation());
+                prop_assert_eq!(change.to, core.state(now));
+            }
+        }
+    }
+}

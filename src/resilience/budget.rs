@@ -1,0 +1,213 @@
+//! The retry budget: retries may be a share of the calls, and a few more. In an outage it keeps
+//! those who retry from multiplying the load.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Sources;
+
+/// How many retries are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetPolicy {
+    /// Retries as a share of the calls, in percent.
+    pub percent: u32,
+    /// Retries per second that are allowed whatever the number of calls.
+    pub reserve_per_second: u32,
+    /// How far back calls and retries count.
+    #[serde(with = "crate::config::duration")]
+    pub within: Duration,
+}
+
+impl Default for BudgetPolicy {
+    fn default() -> Self {
+        Self { percent: 20, reserve_per_second: 10, within: Duration::from_secs(10) }
+    }
+}
+
+/// A retry budget that all calls to one upstream share. Clones are the same budget.
+#[derive(Clone)]
+pub struct Budget {
+    core: Arc<Mutex<Core>>,
+    sources: Sources,
+}
+
+impl Budget {
+    /// A budget in which nothing was deposited yet.
+    pub fn new(policy: BudgetPolicy, sources: Sources) -> Self {
+        Self { core: Arc::new(Mutex::new(Core::new(policy))), sources }
+    }
+
+    /// Counts a call: its first attempt.
+    pub fn deposit(&self) {
+        let now = self.sources.now().monotonic;
+        self.core.lock().unwrap_or_else(PoisonError::into_inner).deposit(now);
+    }
+
+    /// Takes one retry, if there is one. Looking and taking are one step, so that concurrent
+    /// callers can not overdraw it.
+    #[must_use = "a retry that was not given must not be made"]
+    pub fn withdraw(&self) -> bool {
+        let now = self.sources.now().monotonic;
+        self.core.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").finish_non_exhaustive()
+    }
+}
+
+/// How finely a budget forgets.
+const STEPS: u32 = 10;
+
+/// What one retry takes, when one call deposits its percentage.
+const RETRY: i64 = 100;
+
+#[derive(Debug)]
+struct Core {
+    /// What was deposited and taken in each step of time, oldest first.
+    steps: VecDeque<(u128, i64)>,
+    balance: i64,
+    deposit: i64,
+    step_nanos: u128,
+}
+
+impl Core {
+    fn new(policy: BudgetPolicy) -> Self {
+        let reserve = policy.within.as_secs_f64() * f64::from(policy.reserve_per_second);
+        Self {
+            steps: VecDeque::new(),
+            // Far below the limits of the type: the reserve of a year fits.
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "a float is cut to the type's range"
+            )]
+            balance: (reserve as i64).min(i64::MAX / (4 * RETRY)) * RETRY,
+            deposit: i64::from(policy.percent),
+            step_nanos: (policy.within.as_nanos() / u128::from(STEPS)).max(1),
+        }
+    }
+
+    fn deposit(&mut self, now: Duration) {
+        self.add(now, self.deposit);
+    }
+
+    fn withdraw(&mut self, now: Duration) -> bool {
+        self.forget_before(now);
+        let enough = self.balance >= RETRY;
+        if enough {
+            self.add(now, -RETRY);
+        }
+        enough
+    }
+
+    fn add(&mut self, now: Duration, amount: i64) {
+        self.forget_before(now);
+        let step = now.as_nanos() / self.step_nanos;
+        match self.steps.back_mut() {
+            Some((newest, sum)) if *newest >= step => *sum += amount,
+            _ => self.steps.push_back((step, amount)),
+        }
+        self.balance += amount;
+    }
+
+    fn forget_before(&mut self, now: Duration) {
+        let step = now.as_nanos() / self.step_nanos;
+        while let Some((oldest, sum)) = self.steps.front()
+            && oldest + u128::from(STEPS) <= step
+        {
+            self.balance -= sum;
+            self.steps.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn without_reserve() -> BudgetPolicy {
+        BudgetPolicy { reserve_per_second: 0, ..BudgetPolicy::default() }
+    }
+
+    #[test]
+    fn five_calls_pay_for_one_retry() {
+        let mut core = Core::new(without_reserve());
+        for _ in 0..4 {
+            core.deposit(Duration::ZERO);
+        }
+        assert!(!core.withdraw(Duration::ZERO));
+        core.deposit(Duration::ZERO);
+        assert!(core.withdraw(Duration::ZERO));
+        assert!(!core.withdraw(Duration::ZERO));
+    }
+
+    #[test]
+    fn calls_of_long_ago_pay_for_nothing() {
+        let mut core = Core::new(without_reserve());
+        for _ in 0..50 {
+            core.deposit(Duration::ZERO);
+        }
+        assert!(!core.withdraw(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn the_reserve_gives_ten_retries_a_second() {
+        let mut core = Core::new(BudgetPolicy::default());
+        let mut given = 0;
+        for tenth in 0..1_000_u64 {
+            given += u32::from(core.withdraw(Duration::from_millis(tenth * 100)));
+        }
+        assert_eq!(given, 1_000, "one each tenth of a second is within it");
+        let burst = (0..1_000).filter(|_| core.withdraw(Duration::from_secs(200))).count();
+        assert_eq!(burst, 100, "and no more than those of ten seconds at once");
+    }
+
+    #[test]
+    fn threads_can_not_overdraw_it() {
+        let budget = Budget::new(without_reserve(), Sources::system());
+        for _ in 0..5_000 {
+            budget.deposit();
+        }
+        let given: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| (0..1_000).filter(|_| budget.withdraw()).count()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        assert_eq!(given, 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn within_any_ten_seconds_retries_are_bounded_by_calls(
+            acts in prop::collection::vec((0_u64..500, any::<bool>()), 1..600),
+        ) {
+            let mut core = Core::new(BudgetPolicy::default());
+            let (mut now, mut calls, mut retries) = (Duration::ZERO, Vec::new(), Vec::new());
+            for (millis, call) in acts {
+                now += Duration::from_millis(millis);
+                if call {
+                    core.deposit(now);
+                    calls.push(now);
+                } else if core.withdraw(now) {
+                    retries.push(now);
+                }
+                // The oldest step of the window may be partly older than the window.
+                let since = |times: &[Duration], seconds| {
+                    let seconds = Duration::from_secs(seconds);
+                    times.iter().filter(|at| now.saturating_sub(**at) < seconds).count()
+                };
+                prop_assert!(since(&retries, 9) * 5 <= since(&calls, 20) + 100 * 5);
+            }
+        }
+    }
+}
