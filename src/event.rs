@@ -139,6 +139,30 @@ pub enum EventKind {
         /// The generation that is durable now.
         generation: Generation,
     },
+    /// A user allowed, or no longer allows, an API key to be spent while the other sign-ins at its
+    /// provider need the user.
+    FallbackAllowed {
+        /// The API key.
+        credential: CredentialId,
+        /// Whether it may be spent from now on.
+        allowed: bool,
+    },
+    /// Requests go on with an API key, since the credential that they are meant for needs its
+    /// user. Reported at the first such request, and not again before it ended.
+    FallbackBegan {
+        /// The credential that needs its user.
+        credential: CredentialId,
+        /// The API key that is spent instead.
+        key: CredentialId,
+        /// What the credential needs its user for.
+        reason: Option<String>,
+    },
+    /// No request goes on with the API key any more: the credential can be used again or was signed
+    /// out of, or the key may not, or can not, be spent any longer.
+    FallbackEnded {
+        /// The credential that had needed its user.
+        credential: CredentialId,
+    },
     /// A sign-in began.
     LoginStarted {
         /// Which.

@@ -72,7 +72,7 @@ pub mod supervision;
 pub mod testing;
 pub mod vault;
 
-pub use credential::{CredentialHandle, Snapshot};
+pub use credential::{CredentialHandle, Fallback, Snapshot};
 pub use error::Error;
 pub use event::{CredentialState, Event, EventKind};
 pub use http::Client;

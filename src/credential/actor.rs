@@ -125,6 +125,12 @@ impl ProviderActor {
             }
             ProviderMessage::Refresh { reply } => state.step(Event::Refresh, Some(reply)),
             ProviderMessage::Invalidate { reply } => state.step(Event::Invalidate, Some(reply)),
+            ProviderMessage::Accepted { generation } => {
+                state.step(Event::Accepted { generation }, None);
+            }
+            ProviderMessage::AllowFallback { allowed, reply } => {
+                state.allow_fallback(allowed, reply);
+            }
             ProviderMessage::SignIn { with, reply } => state.sign_in(with, reply),
             ProviderMessage::SignOut { reply } => {
                 state.cell.desk().sign_out();
@@ -149,6 +155,15 @@ impl State {
             }
             Inner::SignedIn { outcome: Err(error), reply } => {
                 let _ = reply.send(Err(error));
+            }
+            Inner::Permitted { allowed, begun, outcome, reply } => {
+                let in_time = self.cell.desk().era() == begun;
+                let outcome =
+                    outcome.and_then(|()| if in_time { Ok(()) } else { Err(overtaken()) });
+                if outcome.is_ok() {
+                    self.step(Event::StandIn { allowed }, None);
+                }
+                let _ = reply.send(outcome);
             }
             Inner::Saved { generation, result } => {
                 self.step(Event::Saved { generation, result }, None);
@@ -213,6 +228,11 @@ impl State {
                 let remembering = async move { records.remember(generation, &trouble).await };
                 self.context.shared.tasks.spawn(remembering);
             }
+            Effect::Forget { generation } => {
+                let records = self.records();
+                let forgetting = async move { records.forget(generation).await };
+                self.context.shared.tasks.spawn(forgetting);
+            }
             Effect::Park => self.waiting.extend(caller.take()),
             Effect::Answer(answer) => {
                 if let Some(reply) = caller.take() {
@@ -273,6 +293,7 @@ impl State {
             under_way: flight.is_some(),
             unsaved: unsaved.is_some() && unsaved == generation,
             signed_out: desk.signed_out,
+            stands_in: contents.stands_in,
             material,
         };
         drop(desk);
@@ -320,6 +341,23 @@ impl State {
         self.context.shared.tasks.spawn(async move {
             let outcome = records.sign_in(with, begun, seen).await;
             handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
+        });
+    }
+
+    fn allow_fallback(&self, allowed: bool, reply: Reply<Result<(), Error>>) {
+        if self.context.id.method != Method::ApiKey {
+            let text = format!("{} is no api key to fall back to, name one", self.context.id);
+            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
+            return;
+        }
+        let (records, handle) = (self.records(), self.handle.clone());
+        let begun = self.cell.desk().era();
+        self.context.shared.tasks.spawn(async move {
+            let done = |outcome| {
+                let permitted = Inner::Permitted { allowed, begun, outcome, reply };
+                handle.post(ProviderMessage::inner(permitted));
+            };
+            records.allow_fallback(allowed, begun, done).await;
         });
     }
 
@@ -375,10 +413,12 @@ impl State {
             durable: !self.core.is_unsaved(),
             scopes: material.and_then(|material| material.scopes.clone()),
             account: material.and_then(|material| material.account.clone()),
+            stands_in: self.core.stands_in(),
             headers,
         };
         if !new.looks_like(&old) {
             self.cell.publish(Arc::new(new));
+            self.cell.end_fallback(now, &self.context.shared.events);
         }
         self.published = material.cloned();
     }

@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     pub(crate) unsaved: Option<Arc<Material>>,
     /// The user has signed out, and the vault has not confirmed the erasure yet.
     pub(crate) signed_out: bool,
+    /// Requests go on with the user's API key instead.
+    pub(super) fallen_back: bool,
 }
 
 /// The time between two sign-outs of one credential. What was begun in an earlier one brings

@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::cell::Cell;
+use super::fallback::{Fallback, needs_user};
 use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
 use super::snapshot::Snapshot;
 use crate::clock::Sources;
 use crate::error::Error;
 use crate::event::CredentialState;
-use crate::identity::{CredentialId, Generation};
-use crate::supervision::{AskError, Handle};
+use crate::identity::{CredentialId, Generation, Method};
+use crate::supervision::{AskError, EventBus, Handle};
 
 /// The address of one credential. Cheap to clone, and good for as long as the runtime runs: it
 /// outlives restarts of the credential's actor.
@@ -85,6 +86,30 @@ impl CredentialHandle {
         flat(self.actor.ask_again(|reply| ProviderMessage::Invalidate { reply }).await)
     }
 
+    /// Reports that a resource took a request with the key of `generation`. An API key that was
+    /// shown as refused is not any more; otherwise this is a read without a message.
+    pub fn accepted(&self, generation: Generation) {
+        let snapshot = self.cell.peek();
+        let refused = snapshot.state() == CredentialState::ReauthorizationRequired;
+        if refused && snapshot.id().method == Method::ApiKey {
+            self.actor.post(ProviderMessage::Accepted { generation });
+        }
+    }
+
+    /// Says whether this API key may be spent while the user's other sign-ins at its provider,
+    /// under the same label, need the user. It may not unless this was said, since a key is billed
+    /// by its use. What was said holds over restarts and for the keys that follow under this
+    /// label, until the sign-out.
+    ///
+    /// # Errors
+    ///
+    /// When this is no API key ([`Error::is_invalid_input`]), there is none to be allowed
+    /// ([`Error::needs_reauthorization`]), or the vault can not be written.
+    pub async fn allow_fallback(&self, allowed: bool) -> Result<(), Error> {
+        let ask = |reply| ProviderMessage::AllowFallback { allowed, reply };
+        flat(self.actor.ask_again(ask).await)
+    }
+
     /// Stores what a sign-in brought, in place of what there is, and answers with its generation.
     ///
     /// # Errors
@@ -128,6 +153,16 @@ impl CredentialHandle {
             return Ok(snapshot);
         }
         Ok(self.actor.ask_again(|reply| ProviderMessage::Inspect { reply }).await?)
+    }
+
+    /// Whether there is no token until the user has signed in again. A read without a message.
+    pub(crate) fn needs_user(&self) -> bool {
+        needs_user(&self.cell.peek(), || self.sources.now())
+    }
+
+    /// Requests go on with `key`, if it may be spent and this credential needs its user still.
+    pub(crate) fn fall_back(&self, key: &Snapshot, events: &EventBus) -> Option<Fallback> {
+        self.cell.fall_back(key, self.sources.now(), events)
     }
 
     /// Which credential it is.

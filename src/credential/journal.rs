@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::lifecycle::Trouble;
 use super::material::Material;
 use super::stored::{self, Unknown};
@@ -34,6 +36,8 @@ pub(crate) struct Contents {
     /// The generation that an interrupted rotation was spending.
     pub(crate) intent: Option<Generation>,
     pub(crate) trouble: Option<(Generation, Trouble)>,
+    /// The user allows this API key to stand in for other sign-ins.
+    pub(crate) stands_in: bool,
 }
 
 /// A rotation that may go on: what it is based on is still what the vault has.
@@ -41,6 +45,22 @@ pub(crate) struct Contents {
 pub(crate) struct Rotation {
     based_on: RecordVersion,
     unknown: Unknown,
+}
+
+/// What stands beside the material.
+enum Beside<T> {
+    Nothing,
+    Found(T),
+    Damaged,
+}
+
+impl<T> Beside<T> {
+    fn found(self) -> Option<T> {
+        match self {
+            Self::Found(found) => Some(found),
+            Self::Nothing | Self::Damaged => None,
+        }
+    }
 }
 
 /// Why the vault did not take a write.
@@ -63,24 +83,49 @@ impl Journal {
     }
 
     /// Reads all there is. An intent or a trouble of an older generation is left-over.
+    ///
+    /// What stands beside the material never makes it unreadable: where such a record is damaged,
+    /// the careful reading of it holds, and the damage is reported.
     pub(crate) async fn load(&self, now: Moment) -> Result<Contents, JournalError> {
         let Some((material, ..)) = self.current(now).await? else {
             return Ok(Contents::default());
         };
-        let intent = match self.vault.read(&self.key(RecordKind::Rotation)).await? {
-            Some(record) => Some(stored::read_intent(&record.payload)?.generation),
-            None => None,
-        };
-        let trouble = match self.vault.read(&self.key(RecordKind::Backoff)).await? {
-            Some(record) => Some(stored::read_trouble(&record.payload, now)?),
-            None => None,
-        };
         let generation = material.generation;
+        let intent = self.beside(RecordKind::Rotation, stored::read_intent).await?;
+        let trouble =
+            self.beside(RecordKind::Backoff, |payload| stored::read_trouble(payload, now));
+        let trouble = trouble.await?;
+        let permission = self.beside(RecordKind::Fallback, stored::read_permission).await?;
         Ok(Contents {
+            intent: match intent {
+                Beside::Nothing => None,
+                Beside::Found(intent) => Some(intent.generation).filter(|it| *it == generation),
+                // It was left by some rotation, which may have been the last one.
+                Beside::Damaged => Some(generation),
+            },
+            trouble: trouble.found().filter(|(about, _)| *about == generation),
+            stands_in: permission.found().is_some(),
             material: Some(Arc::new(material)),
-            intent: intent.filter(|intent| *intent == generation),
-            trouble: trouble.filter(|(about, _)| *about == generation),
         })
+    }
+
+    /// One of the records that stand beside the material.
+    async fn beside<T>(
+        &self,
+        kind: RecordKind,
+        read: impl FnOnce(&[u8]) -> Result<T, PayloadError>,
+    ) -> Result<Beside<T>, JournalError> {
+        let damage = match self.vault.read(&self.key(kind)).await {
+            Ok(None) => return Ok(Beside::Nothing),
+            Ok(Some(record)) => match read(&record.payload) {
+                Ok(found) => return Ok(Beside::Found(found)),
+                Err(error) => error.to_string(),
+            },
+            Err(error) if error.is_quarantined() => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        warn!(credential = %self.id, record = %kind, damage, "a record is damaged, left out");
+        Ok(Beside::Damaged)
     }
 
     /// Makes durable that the refresh token of `material` is about to be spent.
@@ -99,7 +144,13 @@ impl Journal {
             let intent = stored::write_intent(material, now);
             let batch = Batch::new()
                 .require(self.key(RecordKind::Credential), Expect::Version(based_on))
-                .put(self.key(RecordKind::Rotation), intent, Expect::Anything, Tags::default());
+                // A damaged one said all it had to: that this rotation is in doubt.
+                .put(
+                    self.key(RecordKind::Rotation),
+                    intent,
+                    Expect::AnythingOrQuarantined,
+                    Tags::default(),
+                );
             self.commit_batch(batch).await?;
         }
         Ok(Rotation { based_on, unknown })
@@ -133,7 +184,12 @@ impl Journal {
         let trouble = stored::write_trouble(generation, trouble);
         let batch = Batch::new()
             .require(self.key(RecordKind::Credential), Expect::Version(rotation.based_on))
-            .put(self.key(RecordKind::Backoff), trouble, Expect::Anything, Tags::default())
+            .put(
+                self.key(RecordKind::Backoff),
+                trouble,
+                Expect::AnythingOrQuarantined,
+                Tags::default(),
+            )
             .delete(self.key(RecordKind::Rotation), Expect::Anything);
         self.commit_batch(batch).await
     }
@@ -145,8 +201,35 @@ impl Journal {
         trouble: &Trouble,
     ) -> Result<(), JournalError> {
         let trouble = stored::write_trouble(generation, trouble);
-        let key = self.key(RecordKind::Backoff);
-        self.commit_batch(Batch::new().put(key, trouble, Expect::Anything, Tags::default())).await
+        let (key, expect) = (self.key(RecordKind::Backoff), Expect::AnythingOrQuarantined);
+        self.commit_batch(Batch::new().put(key, trouble, expect, Tags::default())).await
+    }
+
+    /// What was remembered is over.
+    pub(crate) async fn forget(&self) -> Result<(), JournalError> {
+        let (key, expect) = (self.key(RecordKind::Backoff), Expect::AnythingOrQuarantined);
+        self.commit_batch(Batch::new().delete(key, expect)).await
+    }
+
+    /// Keeps that this API key may stand in for the user's other sign-ins, or that it may not any
+    /// more. Only what is there can be allowed; answers whether it is.
+    pub(crate) async fn allow_fallback(
+        &self,
+        allowed: bool,
+        now: Moment,
+    ) -> Result<bool, JournalError> {
+        let (key, expect) = (self.key(RecordKind::Fallback), Expect::AnythingOrQuarantined);
+        let batch =
+            if allowed {
+                let Some((_, version, _)) = self.current(now).await? else { return Ok(false) };
+                Batch::new()
+                    .require(self.key(RecordKind::Credential), Expect::Version(version))
+                    .put(key, stored::write_permission(now), expect, Tags::default())
+            } else {
+                Batch::new().delete(key, expect)
+            };
+        self.commit_batch(batch).await?;
+        Ok(true)
     }
 
     /// Stores the material of a sign-in over whatever is there. `make` is given the generation
@@ -196,7 +279,12 @@ impl Journal {
     /// Removes everything.
     pub(crate) async fn erase(&self) -> Result<(), JournalError> {
         let mut batch = Batch::new();
-        for kind in [RecordKind::Credential, RecordKind::Rotation, RecordKind::Backoff] {
+        for kind in [
+            RecordKind::Credential,
+            RecordKind::Rotation,
+            RecordKind::Backoff,
+            RecordKind::Fallback,
+        ] {
             batch = batch.delete(self.key(kind), Expect::AnythingOrQuarantined);
         }
         self.commit_batch(batch).await

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cell::Era;
 use super::journal::{Contents, JournalError};
 use super::records::Stored;
 use super::snapshot::Snapshot;
@@ -46,6 +47,21 @@ pub enum ProviderMessage {
     Invalidate {
         /// Where the answer goes.
         reply: Reply<Answer>,
+    },
+    /// A resource took a request with the key of this generation: if it was refused before, it is
+    /// not any more. Nobody is answered.
+    Accepted {
+        /// The generation that was taken.
+        generation: Generation,
+    },
+    /// Whether this API key may be spent while the user's other sign-ins at its provider, under
+    /// the same label, need the user. It may not unless this was said; it holds over restarts and
+    /// for the keys that follow under this label, until the sign-out.
+    AllowFallback {
+        /// Whether it may.
+        allowed: bool,
+        /// Where the outcome goes, once it is durable.
+        reply: Reply<Result<(), Error>>,
     },
     /// Store what a sign-in brought, in place of what there is.
     SignIn {
@@ -94,6 +110,12 @@ pub(super) enum Inner {
     SignedIn {
         outcome: Result<Stored, Error>,
         reply: Reply<Result<Generation, Error>>,
+    },
+    Permitted {
+        allowed: bool,
+        begun: Era,
+        outcome: Result<(), Error>,
+        reply: Reply<Result<(), Error>>,
     },
     Saved {
         generation: Generation,

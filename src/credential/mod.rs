@@ -3,6 +3,7 @@
 mod actor;
 mod cell;
 mod credentials;
+mod fallback;
 mod flight;
 mod handle;
 mod journal;
@@ -18,6 +19,7 @@ mod tests;
 
 pub(crate) use actor::Shared;
 pub(crate) use credentials::{Credentials, Providers};
+pub use fallback::Fallback;
 pub use handle::CredentialHandle;
 pub use material::{Life, Material};
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};

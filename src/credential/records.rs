@@ -13,7 +13,7 @@ use super::lifecycle::Trouble;
 use super::material::Material;
 use super::messages::SignInWith;
 use crate::error::{Error, ErrorKind};
-use crate::identity::Generation;
+use crate::identity::{CredentialId, Generation};
 use crate::provider::{Revocation, RevocationOutcome};
 
 /// The records of one credential.
@@ -131,12 +131,57 @@ impl Records {
     /// Remembers why a renewal of `generation` failed, if that is what is in force still.
     pub(crate) async fn remember(&self, generation: Generation, trouble: &Trouble) {
         let _writing = self.cell.writing.lock().await;
-        if self.cell.peek().generation() != generation {
+        let is_over = {
+            let snapshot = self.cell.peek();
+            snapshot.generation() != generation || snapshot.reason().is_none()
+        };
+        if is_over {
             return;
         }
         if let Err(error) = self.journal().remember(generation, trouble).await {
             debug!(%error, "a back-off could not be remembered");
         }
+    }
+
+    /// Forgets the trouble of `generation`, unless there is another by now.
+    pub(crate) async fn forget(&self, generation: Generation) {
+        let _writing = self.cell.writing.lock().await;
+        let is_over = {
+            let snapshot = self.cell.peek();
+            snapshot.generation() == generation && snapshot.reason().is_none()
+        };
+        if is_over && let Err(error) = self.journal().forget().await {
+            debug!(%error, "a refusal that is over could not be forgotten");
+        }
+    }
+
+    /// Keeps whether this API key may stand in for other sign-ins, as it was asked for in the era
+    /// `begun`. `done` is called while no other record of the credential is written, so that the
+    /// actor hears of several in their order.
+    pub(crate) async fn allow_fallback(
+        &self,
+        allowed: bool,
+        begun: Era,
+        done: impl FnOnce(Result<(), Error>) + Send,
+    ) {
+        let _writing = self.cell.writing.lock().await;
+        if self.cell.desk().era() != begun {
+            return done(Err(overtaken()));
+        }
+        let now = self.context.shared.sources.now();
+        done(match self.journal().allow_fallback(allowed, now).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let CredentialId { user, provider, .. } = &self.context.id;
+                Err(Error::new(
+                    ErrorKind::ReauthorizationRequired,
+                    format!(
+                        "{user} has no api key of {provider} to fall back to, sign in with one"
+                    ),
+                ))
+            }
+            Err(error) => Err(unwritable(&error)),
+        });
     }
 
     /// Tries once more to write what the vault could not take before: the runtime stops.

@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub(crate) durable: bool,
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) account: Option<String>,
+    pub(crate) stands_in: bool,
     pub(crate) headers: Arc<HeaderMap>,
 }
 
@@ -42,6 +43,7 @@ impl Snapshot {
             durable: true,
             scopes: None,
             account: None,
+            stands_in: false,
             headers: Arc::default(),
         }
     }
@@ -92,6 +94,12 @@ impl Snapshot {
         self.account.as_deref()
     }
 
+    /// Whether its user allows this API key to be spent while the other sign-ins at its provider,
+    /// under the same label, need the user.
+    pub fn may_stand_in(&self) -> bool {
+        self.stands_in
+    }
+
     /// Whether it may authenticate a request that is sent now.
     pub fn is_usable(&self, now: Moment) -> bool {
         match self.usable {
@@ -124,6 +132,7 @@ impl Snapshot {
             && self.retry_at == other.retry_at
             && self.durable == other.durable
             && self.reason == other.reason
+            && self.stands_in == other.stands_in
             && Arc::ptr_eq(&self.headers, &other.headers)
     }
 }

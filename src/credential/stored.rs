@@ -55,6 +55,14 @@ pub(crate) struct Intent {
     started_ms: u64,
 }
 
+/// What stands in the vault while an API key may stand in for other sign-ins.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Permission {
+    format: u32,
+    /// When the user said so.
+    allowed_ms: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredTrouble {
     format: u32,
@@ -137,6 +145,16 @@ pub(crate) fn write_intent(material: &Material, now: Moment) -> Zeroizing<Vec<u8
 /// Reads an intent.
 pub(crate) fn read_intent(payload: &[u8]) -> Result<Intent, PayloadError> {
     payload::read(payload, "a rotation intent")
+}
+
+/// Writes that an API key may stand in for the user's other sign-ins, and since when.
+pub(crate) fn write_permission(now: Moment) -> Zeroizing<Vec<u8>> {
+    payload::write(&Permission { format: FORMAT, allowed_ms: to_millis(now.wall) })
+}
+
+/// Reads that permission.
+pub(crate) fn read_permission(payload: &[u8]) -> Result<Permission, PayloadError> {
+    payload::read(payload, "a permission to fall back")
 }
 
 /// Writes the trouble of `generation`.

@@ -193,6 +193,7 @@ impl World {
                     self.remembered = Some((generation, trouble));
                 }
             }
+            Effect::Forget { .. } => panic!("what a token needs is not mended by its use"),
             Effect::Emit(EventKind::StateChanged { from, to, .. }) => assert_ne!(from, to),
             Effect::Answer(Ok(())) | Effect::Emit(_) => {}
         }
@@ -325,6 +326,7 @@ impl World {
             under_way,
             unsaved: self.unsaved.is_some(),
             signed_out: self.signed_out,
+            stands_in: false,
             material: newest,
         }));
     }

@@ -12,11 +12,13 @@ use tracing::debug;
 use url::Url;
 
 use super::peek::peek;
+use crate::clock::Sources;
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
+use crate::event::CredentialState;
 use crate::oauth::root_cause;
 use crate::provider::Provider;
-use crate::runtime::Session;
+use crate::runtime::{Active, Admitted, Session};
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
 pub struct RequestBuilder {
@@ -97,7 +99,8 @@ impl RequestBuilder {
     /// Sends the request as the session's active provider.
     ///
     /// An answer is an answer whatever its status, also a 401 that a renewed credential did not
-    /// mend.
+    /// mend. When the credential needs its user and an API key was spent instead, the answer's
+    /// extensions hold a [`Fallback`](crate::credential::Fallback).
     ///
     /// # Errors
     ///
@@ -108,61 +111,33 @@ impl RequestBuilder {
             return Err(mistake);
         }
         let session = self.session.clone();
-        let active = session.active_credential().await?;
-        let provider = active.provider.as_ref();
-        let url = self.url(provider)?;
+        let Active { provider, credential } = session.active_credential().await?;
+        let url = self.url(provider.as_ref())?;
         let client = session.outbound().for_url(&url)?;
 
-        let snapshot = active.credential.acquire().await?;
-        let request = self.build(url, &snapshot, &session)?;
-        let again = request.try_clone();
-        let response = client.execute(request).await.map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let (response, body) = if provider.body_may_refuse(status) {
-            peek(response).await
-        } else {
-            (response, Vec::new())
-        };
-        if !provider.refuses_credential(status, &body) {
-            return Ok(response);
-        }
-        let renewed = active.credential.rejected(snapshot.generation()).await;
-        let (Some(mut again), Ok(renewed)) = (again, renewed) else { return Ok(response) };
-        if renewed.generation() == snapshot.generation() {
-            return Ok(response);
-        }
-        debug!(provider = %provider.id(), "the credential was refused and renewed, sending again");
-        // Replaced in their places, so the order of the headers stays.
-        for (name, value) in renewed.usable_headers(session.sources().now())? {
-            if value.is_sensitive() {
-                again.headers_mut().insert(name, value.clone());
-            }
-        }
-        client.execute(again).await.map_err(|error| unanswered(&error))
-    }
-
-    fn build(self, url: Url, snapshot: &Snapshot, session: &Session) -> Result<Request, Error> {
+        let first = session.admit(credential).await?;
         let mut request = Request::new(self.method, url);
-        let headers = request.headers_mut();
-        *headers = snapshot.usable_headers(session.sources().now())?.clone();
-        for name in self.headers.keys() {
-            if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{name} carries the credential, leave it out of the request"),
-                ));
-            }
-            for (index, value) in self.headers.get_all(name).iter().enumerate() {
-                if index == 0 {
-                    headers.insert(name, value.clone());
-                } else {
-                    headers.append(name, value.clone());
-                }
-            }
-        }
+        *request.headers_mut() = headers(&self.headers, &first.snapshot, session.sources())?;
         *request.body_mut() = self.body;
         *request.timeout_mut() = self.timeout;
-        Ok(request)
+        let again = request.try_clone();
+        let (response, refused) = attempt(client, request, provider.as_ref(), &first).await?;
+        if !refused {
+            return Ok(response);
+        }
+        let next = in_place_of(first, &session).await;
+        let (Some(mut again), Some(next)) = (again, next) else { return Ok(response) };
+        let Ok(headers) = headers(&self.headers, &next.snapshot, session.sources()) else {
+            return Ok(response);
+        };
+        debug!(provider = %provider.id(), "the credential was refused, sending with another");
+        *again.headers_mut() = headers;
+        let (response, refused) = attempt(client, again, provider.as_ref(), &next).await?;
+        if refused && next.fallback.is_some() {
+            // There is no third attempt, but everyone shall see that the key is refused.
+            let _ = next.credential.rejected(next.snapshot.generation()).await;
+        }
+        Ok(response)
     }
 
     fn url(&self, provider: &dyn Provider) -> Result<Url, Error> {
@@ -203,6 +178,62 @@ impl fmt::Debug for RequestBuilder {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// Sends one request, and says whether the answer refuses its credential.
+async fn attempt(
+    client: &reqwest::Client,
+    request: Request,
+    provider: &dyn Provider,
+    with: &Admitted,
+) -> Result<(Response, bool), Error> {
+    let response = client.execute(request).await.map_err(|error| unanswered(&error))?;
+    let status = response.status();
+    let (mut response, body) = if provider.body_may_refuse(status) {
+        peek(response).await
+    } else {
+        (response, Vec::new())
+    };
+    if let Some(fallback) = &with.fallback {
+        response.extensions_mut().insert(fallback.clone());
+    }
+    let was_refused = with.snapshot.state() == CredentialState::ReauthorizationRequired;
+    if was_refused && status.is_success() {
+        with.credential.accepted(with.snapshot.generation());
+    }
+    Ok((response, provider.refuses_credential(status, &body)))
+}
+
+/// What to send once more with, after `refused` was: what it was renewed to, else the API key that
+/// may stand in for it.
+async fn in_place_of(refused: Admitted, session: &Session) -> Option<Admitted> {
+    let Admitted { credential, snapshot, fallback } = refused;
+    match credential.rejected(snapshot.generation()).await {
+        Ok(renewed) if renewed.generation() == snapshot.generation() => None,
+        Ok(renewed) => Some(Admitted { credential, snapshot: renewed, fallback }),
+        Err(_) => session.fall_back(&credential).await,
+    }
+}
+
+/// The provider's headers, in their order, and then the caller's own `more`.
+fn headers(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
+    let mut headers = snapshot.usable_headers(sources.now())?.clone();
+    for name in more.keys() {
+        if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{name} carries the credential, leave it out of the request"),
+            ));
+        }
+        for (index, value) in more.get_all(name).iter().enumerate() {
+            if index == 0 {
+                headers.insert(name, value.clone());
+            } else {
+                headers.append(name, value.clone());
+            }
+        }
+    }
+    Ok(headers)
 }
 
 fn unanswered(error: &reqwest::Error) -> Error {

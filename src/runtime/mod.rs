@@ -28,6 +28,7 @@ use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
 pub use health::HealthCheck;
+pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
 pub use user::User;

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{Runtime, User};
 use crate::clock::Sources;
-use crate::credential::{CredentialHandle, Snapshot};
+use crate::credential::{CredentialHandle, Fallback, Snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
 use crate::identity::{CredentialId, Label, Method, SessionId, UserId};
@@ -31,6 +31,13 @@ pub(crate) struct Active {
     pub(crate) credential: CredentialHandle,
 }
 
+/// What one request is authenticated with.
+pub(crate) struct Admitted {
+    pub(crate) credential: CredentialHandle,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) fallback: Option<Fallback>,
+}
+
 /// What authenticates one request of a host with an HTTP client of its own.
 ///
 /// Send it to `base_url` only. When the answer is 401, tell the credential by
@@ -46,6 +53,9 @@ pub struct Authentication {
     pub credential: CredentialHandle,
     /// The generation of the token in the headers.
     pub generation: crate::identity::Generation,
+    /// Set when the credential is not the session's own but the user's API key, which
+    /// [the user allowed](User::allow_fallback) to be spent.
+    pub fallback: Option<Fallback>,
 }
 
 impl Session {
@@ -112,13 +122,16 @@ impl Session {
         Ok(self.handle.enter()?.active().cloned())
     }
 
-    /// A usable token of the active provider; the snapshot has its headers.
+    /// A usable token of the active provider; the snapshot has its headers. It is of another
+    /// credential ([`Snapshot::id`]) when the session's own needs its user, and the user allowed
+    /// that requests [go on with an API key](User::allow_fallback).
     ///
     /// # Errors
     ///
     /// As [`CredentialHandle::acquire`], and when the session is gone or has no active provider.
     pub async fn acquire(&self) -> Result<Arc<Snapshot>, Error> {
-        self.active_credential().await?.credential.acquire().await
+        let active = self.active_credential().await?;
+        Ok(self.admit(active.credential).await?.snapshot)
     }
 
     /// What authenticates one request, for hosts with an HTTP client of their own.
@@ -128,10 +141,10 @@ impl Session {
     /// As [`Session::acquire`].
     pub async fn authentication(&self) -> Result<Authentication, Error> {
         let Active { provider, credential } = self.active_credential().await?;
-        let snapshot = credential.acquire().await?;
+        let Admitted { credential, snapshot, fallback } = self.admit(credential).await?;
         let headers = snapshot.usable_headers(self.sources().now())?.clone();
         let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
-        Ok(Authentication { base_url, headers, credential, generation })
+        Ok(Authentication { base_url, headers, credential, generation, fallback })
     }
 
     /// Counts as activity, without a request.
@@ -169,6 +182,34 @@ impl Session {
         let provider = credentials.provider(&context.provider)?.clone();
         let credential = credentials.open(&context.credential(&self.user)).await?;
         Ok(Active { provider, credential })
+    }
+
+    /// A usable token of `own`; or, where that needs its user, the API key that may stand in.
+    pub(crate) async fn admit(&self, own: CredentialHandle) -> Result<Admitted, Error> {
+        if !own.needs_user() {
+            match own.acquire().await {
+                Ok(snapshot) => return Ok(Admitted { credential: own, snapshot, fallback: None }),
+                Err(error) if !own.needs_user() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if let Some(admitted) = self.fall_back(&own).await {
+            return Ok(admitted);
+        }
+        let snapshot = own.acquire().await?;
+        Ok(Admitted { credential: own, snapshot, fallback: None })
+    }
+
+    /// The user's API key in place of `own`, where the user allows that and `own` needs it.
+    pub(crate) async fn fall_back(&self, own: &CredentialHandle) -> Option<Admitted> {
+        if !own.needs_user() {
+            return None;
+        }
+        let id = CredentialId { method: Method::ApiKey, ..own.id().clone() };
+        let key = self.runtime.0.credentials.open(&id).await.ok()?;
+        let snapshot = key.inspect().await.ok()?;
+        let fallback = own.fall_back(&snapshot, &self.runtime.0.events)?;
+        Some(Admitted { credential: key, snapshot, fallback: Some(fallback) })
     }
 
     pub(crate) fn outbound(&self) -> &Clients {

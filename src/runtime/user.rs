@@ -119,6 +119,31 @@ impl User {
         self.runtime.credential(&best).await
     }
 
+    /// Allows that the API key of this user under `label` is spent while another sign-in at the
+    /// same provider and under the same label needs the user again. Without this, requests fail
+    /// then: a key is billed by its use, where the sign-in may be a subscription.
+    ///
+    /// Each request that goes on so says it ([`Fallback`](crate::credential::Fallback)), and an
+    /// event tells when it begins and when it ends. It ends by itself as soon as the user has
+    /// signed in again, or out. The permission holds over restarts, until it is withdrawn or the
+    /// key is signed out.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialHandle::allow_fallback`], and when the provider has no API keys.
+    pub async fn allow_fallback(&self, provider: &str, label: &Label) -> Result<(), Error> {
+        self.credential(provider, Method::ApiKey, label).await?.allow_fallback(true).await
+    }
+
+    /// Withdraws what [`User::allow_fallback`] allowed, from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// As [`User::allow_fallback`]; there need not be a key.
+    pub async fn forbid_fallback(&self, provider: &str, label: &Label) -> Result<(), Error> {
+        self.credential(provider, Method::ApiKey, label).await?.allow_fallback(false).await
+    }
+
     /// Opens a session. No provider is active in it yet.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub enum RecordKind {
     Rotation,
     /// How long a credential's next attempt has to wait.
     Backoff,
+    /// That an API key may stand in for the user's other sign-ins at its provider.
+    Fallback,
     /// A session.
     Session,
     /// A pending sign-in.
@@ -34,6 +36,7 @@ impl RecordKind {
             Self::Credential => "credential",
             Self::Rotation => "rotation",
             Self::Backoff => "backoff",
+            Self::Fallback => "fallback",
             Self::Session => "session",
             Self::Login => "login",
         }

@@ -2,10 +2,12 @@
 
 mod api_keys;
 mod assertion;
+mod backoff;
 mod client;
 mod clocks;
 mod credentials;
 mod device;
+mod fallback;
 mod faults;
 mod google;
 mod host;

@@ -34,6 +34,10 @@ pub(crate) enum Event {
     Rejected { generation: Generation },
     /// The holder says that the access token must not be used any more.
     Invalidate,
+    /// A resource took the key or the token of this generation.
+    Accepted { generation: Generation },
+    /// The user allows the API key to stand in for other sign-ins, or does not any more; durable.
+    StandIn { allowed: bool },
     /// The alarm rang.
     Deadline,
     /// A renewal ended.
@@ -50,7 +54,7 @@ pub(crate) enum Event {
 
 /// What the vault and the memory of this process have of a credential when its actor starts.
 #[derive(Debug, Clone, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "four facts, none of which follows from another")]
+#[allow(clippy::struct_excessive_bools, reason = "five facts, none of which follows from another")]
 pub(crate) struct Loaded {
     /// The newest material.
     pub(crate) material: Option<Arc<Material>>,
@@ -65,6 +69,8 @@ pub(crate) struct Loaded {
     pub(crate) unsaved: bool,
     /// The user has signed out, and the vault has not confirmed the erasure yet.
     pub(crate) signed_out: bool,
+    /// The user allows this API key to stand in for other sign-ins.
+    pub(crate) stands_in: bool,
 }
 
 /// How a renewal ended.
@@ -93,6 +99,8 @@ pub(crate) enum Effect {
     Erase { generation: Generation, material: Option<Arc<Material>> },
     /// Remember this trouble over a restart.
     Remember { generation: Generation, trouble: Trouble },
+    /// The trouble that was remembered is over.
+    Forget { generation: Generation },
     /// Keep the caller of this event waiting for [`Effect::AnswerAll`].
     Park,
     /// Answer the caller of this event: with the snapshot, or with a failure.

@@ -8,7 +8,6 @@ use super::held::{Early, Held, Knowledge, Retry};
 use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome};
 use crate::credential::material::{Life, Material};
 use crate::credential::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
-use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::identity::Generation;
 use crate::provider::{Failure, FailureClass};
@@ -19,6 +18,7 @@ const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
 
 impl Lifecycle {
     pub(super) fn loaded(&mut self, loaded: Loaded, evidence: Evidence, to: &mut Vec<Effect>) {
+        self.stands_in.get_or_insert(loaded.stands_in && !loaded.signed_out);
         if matches!(self.knowledge, Knowledge::Known) {
             // A sign-in or a sign-out ended while the vault was read: what is in force is newer.
             return;
@@ -47,6 +47,9 @@ impl Lifecycle {
         });
         self.renewing = loaded.under_way;
         self.trouble = loaded.trouble;
+        if early.refused.is_some_and(|refused| self.holds_key(refused)) {
+            self.note_refusal(to);
+        }
         if early.renew && self.may_renew() && self.trouble.is_none() {
             self.renew(evidence, to);
         } else if early.renew && self.renewing {
@@ -139,12 +142,7 @@ impl Lifecycle {
             && generation == held.material.generation
         {
             if held.material.life == Life::Unlimited {
-                let error = Error::new(
-                    ErrorKind::ReauthorizationRequired,
-                    format!("{} refuses the API key, sign in with another one", self.id.provider),
-                );
-                to.push(Effect::Answer(Err(error)));
-                return;
+                return self.key_refused(to);
             }
             let young = evidence.now.since(held.material.obtained) < REJECTED_TWICE_WITHIN;
             if !(held.after_refusal && young) {
@@ -240,6 +238,7 @@ impl Lifecycle {
         self.early = Early::default();
         self.renewing = false;
         self.trouble = None;
+        self.stands_in = Some(false);
         self.erasing = Some(Retry::first_try());
         to.push(Effect::Erase { generation: self.generation, material });
         let error = self.absent();

@@ -8,6 +8,7 @@ mod answers;
 mod event;
 mod handling;
 mod held;
+mod keys;
 mod renewing;
 
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) struct Lifecycle {
     /// Somebody waits for [`Effect::AnswerAll`].
     waiting: bool,
     early: Early,
+    /// Whether this API key may stand in for other sign-ins; none while nobody has said.
+    stands_in: Option<bool>,
     /// The state that was reported last.
     shown: CredentialState,
 }
@@ -58,6 +61,7 @@ impl Lifecycle {
             erasing: None,
             waiting: false,
             early: Early::default(),
+            stands_in: None,
             shown: CredentialState::Loading,
         }
     }
@@ -73,6 +77,8 @@ impl Lifecycle {
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),
             Event::Invalidate => self.invalidate(to),
+            Event::Accepted { generation } => self.accepted(generation, to),
+            Event::StandIn { allowed } => self.stand_in(allowed, to),
             Event::Deadline => self.tick(evidence, to),
             Event::Renewed { base, outcome } => self.renewed(base, outcome, evidence, to),
             Event::SignedIn { material, unsaved } => {
