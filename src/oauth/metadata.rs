@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
+use super::response::json_object;
 use super::transport::{Transport, TransportError};
 use crate::config::may_carry_secrets;
 
@@ -62,7 +63,7 @@ pub(crate) async fn fetch_metadata(
         })?;
         match answer.status {
             StatusCode::OK => return read(&answer.body, issuer),
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            status if passes(status) => {
                 let text = format!("the issuer answers {} for its metadata", status.as_u16());
                 return Err(MetadataError::Unreached(text));
             }
@@ -70,6 +71,12 @@ pub(crate) async fn fetch_metadata(
         }
     }
     Err(unusable("the issuer has no metadata document, correct it or set the endpoints"))
+}
+
+/// Whether an answer says nothing of the document but that it can not be had for now.
+fn passes(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 /// The two places of an issuer's document.
@@ -99,8 +106,9 @@ struct Document {
 
 fn read(body: &[u8], issuer: &str) -> Result<Metadata, MetadataError> {
     let unusable = |text: String| MetadataError::Unusable(text);
-    let document: Document = serde_json::from_slice(body)
-        .map_err(|_| unusable("the metadata document is not what RFC 8414 says".to_owned()))?;
+    let document = json_object(body).and_then(|text| serde_json::from_str::<Document>(text).ok());
+    let document = document
+        .ok_or_else(|| unusable("the metadata document is not what RFC 8414 says".to_owned()))?;
     // Simple string comparison (RFC 8414 §3.3), against one server that speaks for another.
     if document.issuer != issuer {
         return Err(unusable(

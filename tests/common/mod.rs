@@ -20,6 +20,7 @@ use url::Url;
 pub(crate) struct Recorder {
     address: SocketAddr,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    script: Arc<Mutex<VecDeque<Reply>>>,
     server: JoinHandle<()>,
 }
 
@@ -34,6 +35,8 @@ pub(crate) enum Reply {
     Slam,
     /// Sends a head, then one byte of the body at a time, for as long as the client stays.
     Drip,
+    /// Sends a head that names no length, then a body without end, for as long as the client stays.
+    Flood,
 }
 
 /// One request as it stood on the socket.
@@ -53,9 +56,14 @@ impl Recorder {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let recorded = Arc::new(Mutex::new(Vec::new()));
-        let script: VecDeque<Reply> = replies.into_iter().collect();
-        let server = tokio::spawn(serve(listener, Arc::clone(&recorded), script));
-        Self { address, recorded, server }
+        let script = Arc::new(Mutex::new(replies.into_iter().collect()));
+        let server = tokio::spawn(serve(listener, Arc::clone(&recorded), Arc::clone(&script)));
+        Self { address, recorded, script, server }
+    }
+
+    /// Adds a reply to the end of the script, for one that has to name the server's address.
+    pub(crate) fn then(&self, reply: Reply) {
+        self.script.lock().expect("no panic while recording").push_back(reply);
     }
 
     /// The URL of `path` on this server.
@@ -149,10 +157,11 @@ impl Recorded {
 async fn serve(
     listener: TcpListener,
     recorded: Arc<Mutex<Vec<Recorded>>>,
-    mut script: VecDeque<Reply>,
+    script: Arc<Mutex<VecDeque<Reply>>>,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
-        let reply = script.pop_front().unwrap_or_else(|| Reply::json(500, "{}"));
+        let next = script.lock().expect("no panic while recording").pop_front();
+        let reply = next.unwrap_or_else(|| Reply::json(500, "{}"));
         // One after the other, so that the order of the record is the order of the requests.
         answer(stream, &recorded, reply).await;
     }
@@ -185,6 +194,7 @@ async fn answer(mut stream: TcpStream, recorded: &Mutex<Vec<Recorded>>, reply: R
             while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
         }
         Reply::Drip => drip(stream).await,
+        Reply::Flood => flood(stream).await,
         Reply::Slam => {}
     }
 }
@@ -196,6 +206,15 @@ async fn drip(mut stream: TcpStream) {
     while went.is_ok() {
         pace.wait(Duration::from_millis(5)).await;
         went = stream.write_all(b" ").await;
+    }
+}
+
+async fn flood(mut stream: TcpStream) {
+    let chunk = format!("{:x}\r\n{}\r\n", 16 * 1024, " ".repeat(16 * 1024));
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut went = stream.write_all(head.as_bytes()).await;
+    while went.is_ok() {
+        went = stream.write_all(chunk.as_bytes()).await;
     }
 }
 

@@ -101,12 +101,8 @@ pub(crate) fn asked_interval(body: &[u8]) -> Option<Duration> {
 
 impl Members {
     fn read(body: &[u8]) -> Result<Self, Problem> {
-        let body = super::without_byte_order_mark(body);
-        // serde would take an array for the members in their order.
-        if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(Problem::NotJson);
-        }
-        serde_json::from_slice(body).map_err(|error| {
+        let text = super::json_object(body).ok_or(Problem::NotJson)?;
+        serde_json::from_str(text).map_err(|error| {
             let twice = error.to_string().starts_with("duplicate field");
             if twice { Problem::DuplicateMember } else { Problem::NotJson }
         })

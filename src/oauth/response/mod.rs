@@ -104,6 +104,13 @@ impl Problem {
     }
 }
 
+/// The text of a body that is to hold one JSON object, without its byte-order mark. serde would
+/// also take a list, for the members in their order, and ill-formed text where it skips a member.
+pub(super) fn json_object(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(without_byte_order_mark(body)).ok()?;
+    text.trim_ascii_start().starts_with('{').then_some(text)
+}
+
 fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
