@@ -254,6 +254,13 @@ pub enum EventKind {
         /// Why it does not open.
         reason: String,
     },
+    /// The end of the vault's audit trail is not as it was written. A verification says more.
+    AuditTrailDamaged {
+        /// The number of the entry that is not.
+        entry: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The wall clock and the monotonic clock moved apart: a suspend, or a step of the clock.
     ClockStepped {
         /// By how much, in milliseconds; positive when the wall clock is ahead.

@@ -68,6 +68,13 @@ impl VaultActor {
             VaultMessage::Commit { batch, reply } => Request::Commit { batch, answer: reply },
             VaultMessage::List { query, reply } => Request::List { query, answer: reply },
             VaultMessage::Inspect { reply } => Request::Inspect { answer: reply },
+            VaultMessage::ReadAudit { query, reply } => Request::ReadAudit { query, answer: reply },
+            VaultMessage::VerifyAudit { from, marked, reply } => {
+                Request::VerifyAudit { from, marked, answer: reply }
+            }
+            VaultMessage::ApplyAuditRetention { policy, reply } => {
+                Request::ApplyAuditRetention { policy, answer: reply }
+            }
             VaultMessage::GiveUp { reason } => return Err(reason.into()),
         });
         Ok(())

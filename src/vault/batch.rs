@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::audit::AuditEntry;
 use super::error::VaultError;
 use super::record::{RecordKey, RecordVersion, Tags};
 
@@ -10,6 +11,12 @@ pub(crate) const MOST_STEPS: usize = 256;
 
 /// The most payload bytes in one batch.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
+
+/// The most entries of the audit trail in one batch.
+const MOST_ENTRIES: usize = 64;
+
+/// What an entry of the audit trail counts for among the bytes.
+const ENTRY_BYTES: usize = 1024;
 
 /// The longest name of a record, in bytes.
 const LONGEST_NAME: usize = 1024;
@@ -50,6 +57,7 @@ pub(crate) struct Step {
 #[derive(Default)]
 pub struct Batch {
     steps: Vec<Step>,
+    entries: Vec<AuditEntry>,
 }
 
 impl Batch {
@@ -86,17 +94,25 @@ impl Batch {
         self
     }
 
-    /// Whether there is nothing to do and nothing to check.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+    /// Records `entry` in the audit trail: it is durable when the changes are, or not at all. A
+    /// batch that changes nothing may be recorded, too. At most 64 entries.
+    #[must_use]
+    pub fn record(mut self, entry: AuditEntry) -> Self {
+        self.entries.push(entry);
+        self
     }
 
-    pub(crate) fn into_steps(self) -> Vec<Step> {
-        self.steps
+    /// Whether there is nothing to do, nothing to check and nothing to record.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.entries.is_empty()
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Step>, Vec<AuditEntry>) {
+        (self.steps, self.entries)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.steps.len()
+        self.steps.len() + self.entries.len()
     }
 
     /// The bytes of payload.
@@ -105,11 +121,14 @@ impl Batch {
             Change::Put { payload, .. } => payload.len(),
             Change::Delete | Change::Nothing => 0,
         };
-        self.steps.iter().map(payload).sum()
+        self.steps.iter().map(payload).sum::<usize>() + self.entries.len() * ENTRY_BYTES
     }
 
     /// Whether the batch can be taken at all.
     pub(crate) fn check(&self) -> Result<(), VaultError> {
+        if self.entries.len() > MOST_ENTRIES {
+            return Err(VaultError::too_large("a batch records more than 64 entries, split it"));
+        }
         if self.len() > MOST_STEPS {
             return Err(VaultError::too_large("a batch has more than 256 steps, split it"));
         }
@@ -136,6 +155,6 @@ impl Batch {
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let keys: Vec<_> = self.steps.iter().map(|step| (&step.key, step.expect)).collect();
-        f.debug_struct("Batch").field("steps", &keys).finish()
+        f.debug_struct("Batch").field("steps", &keys).field("entries", &self.entries).finish()
     }
 }

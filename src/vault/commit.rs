@@ -1,19 +1,22 @@
 //! Committing to an opened vault: a group of batches is judged, staged, sealed and written to the
 //! store at once, and taken over only when the store has made it durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
+use super::audit::{AuditEntry, AuditKind, Identity};
 use super::batch::{Batch, Change, Step};
 use super::error::VaultError;
-use super::head::{Digest, HEAD_KEY};
+use super::head::Digest;
 use super::index::{Slot, Unknown, whole_micros};
 use super::names::BlindName;
 use super::opened::{OpenVault, encode, join};
 use super::plan::{Effect, Intent, Refusal, Standing, decide};
-use super::record::{Entry, RecordVersion};
+use super::record::{Entry, RecordKey, RecordKind, RecordVersion, Tags};
 use super::store::{StoreBatch, StoreError};
+use crate::identity::UserId;
 
 /// What became of a group of batches.
 pub(crate) struct GroupOutcome {
@@ -26,6 +29,16 @@ pub(crate) struct GroupOutcome {
 /// The steps of a batch, each with its record's blinded name.
 type NamedSteps = Vec<(BlindName, Step)>;
 
+/// A batch of which every name is blinded, and what it records.
+#[derive(Default)]
+struct Named {
+    steps: NamedSteps,
+    entries: Vec<AuditEntry>,
+}
+
+/// An entry of the audit trail, and who gives it its names.
+type Recorded = (AuditEntry, Option<Identity>);
+
 /// What is to stand under a name after a group.
 enum Staged {
     Put { slot: Slot, payload: Zeroizing<Vec<u8>> },
@@ -37,28 +50,28 @@ impl OpenVault {
     /// this returns, those that succeeded would survive a power cut.
     pub(crate) fn commit(&mut self, group: Vec<Batch>) -> GroupOutcome {
         let checks: Vec<Result<(), VaultError>> = group.iter().map(Batch::check).collect();
-        let group: Vec<NamedSteps> = group
+        let group: Vec<Named> = group
             .into_iter()
             .zip(&checks)
-            .map(|(batch, check)| if check.is_ok() { self.named(batch) } else { Vec::new() })
+            .map(|(batch, check)| if check.is_ok() { self.named(batch) } else { Named::default() })
             .collect();
         if let Err(failed) = self.prove_touched(&group) {
             return GroupOutcome::failed(group.len(), failed);
         }
         let intents: Vec<Vec<Intent<BlindName>>> =
-            group.iter().map(|steps| steps.iter().map(intent).collect()).collect();
+            group.iter().map(|batch| batch.steps.iter().map(intent).collect()).collect();
         let decisions = decide(&intents, |name| self.standing(name), self.last);
         let mut verdicts = Vec::with_capacity(group.len());
         let mut applied = Vec::new();
         let mut last = self.last;
-        for ((steps, decision), check) in group.into_iter().zip(decisions).zip(checks) {
+        for ((batch, decision), check) in group.into_iter().zip(decisions).zip(checks) {
             verdicts.push(check.and_then(|()| match decision {
                 Ok(version) => {
                     last = version;
-                    applied.push((version, steps));
+                    applied.push((version, batch));
                     Ok(())
                 }
-                Err(refusal) => Err(refused(refusal, &steps)),
+                Err(refusal) => Err(refused(refusal, &batch.steps)),
             }));
         }
         match self.apply(applied, last) {
@@ -71,15 +84,16 @@ impl OpenVault {
         }
     }
 
-    fn named(&self, batch: Batch) -> NamedSteps {
+    fn named(&self, batch: Batch) -> Named {
         let name = |step: Step| (BlindName::new(&self.keys.name_key, &step.key), step);
-        batch.into_steps().into_iter().map(name).collect()
+        let (steps, entries) = batch.into_parts();
+        Named { steps: steps.into_iter().map(name).collect(), entries }
     }
 
     /// Opens the records that the group touches, unless that was done before, so that one that does
     /// not open is never taken for one that may be overwritten.
-    fn prove_touched(&mut self, group: &[NamedSteps]) -> Result<(), VaultError> {
-        for (name, step) in group.iter().flatten() {
+    fn prove_touched(&mut self, group: &[Named]) -> Result<(), VaultError> {
+        for (name, step) in group.iter().flat_map(|batch| &batch.steps) {
             let Some(slot) = self.index.get(name) else { continue };
             if slot.proven || self.quarantine.contains_key(name) {
                 continue;
@@ -102,23 +116,27 @@ impl OpenVault {
     /// Seals and stores what the accepted batches leave behind, and only then takes it over.
     fn apply(
         &mut self,
-        batches: Vec<(RecordVersion, NamedSteps)>,
+        batches: Vec<(RecordVersion, Named)>,
         last: RecordVersion,
     ) -> Result<(), Failure> {
-        let staged = self.stage(batches);
+        let (staged, recorded) = self.stage(batches)?;
         let mut batch = StoreBatch::default();
         let mut digest = if self.accounts_for_all(&staged) { self.live() } else { self.digest };
         for (name, to) in &staged {
             self.write(&mut batch, &mut digest, name, to)?;
         }
+        let mut trail = self.trail;
+        for (entry, identity) in &recorded {
+            self.append_audit(&mut batch, &mut trail, entry, identity.as_ref())?;
+        }
         if batch.is_empty() {
             return Ok(());
         }
-        let sealed = self.seal(HEAD_KEY, last, &digest.to_bytes())?;
-        batch.write(HEAD_KEY.to_vec(), Some(self.last.0), Some(sealed));
+        self.write_head(&mut batch, last, digest, trail)?;
         self.store.commit(&batch).map_err(Failure::of_store)?;
         self.last = last;
         self.digest = digest;
+        self.trail = trail;
         for (name, to) in staged {
             self.quarantine.remove(&name);
             match to {
@@ -129,12 +147,26 @@ impl OpenVault {
         Ok(())
     }
 
-    /// What stands under each name after the last of the batches that change it.
-    fn stage(&self, batches: Vec<(RecordVersion, NamedSteps)>) -> BTreeMap<BlindName, Staged> {
+    /// What stands under each name after the last of the batches that change it, and what they
+    /// record.
+    fn stage(
+        &mut self,
+        batches: Vec<(RecordVersion, Named)>,
+    ) -> Result<(BTreeMap<BlindName, Staged>, Vec<Recorded>), Failure> {
         let now = whole_micros(self.sources.now().wall);
         let mut staged = BTreeMap::new();
-        for (version, steps) in batches {
-            for (name, step) in steps {
+        let (mut recorded, mut identities) = (Vec::new(), HashMap::new());
+        for (version, batch) in batches {
+            // Before the steps, so that a batch that erases a user erases the names in its entry.
+            for entry in batch.entries {
+                let identity =
+                    self.identity_for(&entry, (version, now), &mut staged, &mut identities)?;
+                recorded.push((entry, identity));
+            }
+            for (name, step) in batch.steps {
+                if step.key.kind == RecordKind::AuditIdentity {
+                    identities.remove(&step.key.user);
+                }
                 match step.change {
                     Change::Put { payload, mut tags } => {
                         tags.due = tags.due.map(whole_micros);
@@ -155,7 +187,44 @@ impl OpenVault {
                 }
             }
         }
-        staged
+        Ok((staged, recorded))
+    }
+
+    /// The identity that seals the names in `entry`: that of its user, who gets one with the first
+    /// entry. The last entry about a user has one that is kept nowhere.
+    fn identity_for(
+        &mut self,
+        entry: &AuditEntry,
+        (version, now): (RecordVersion, SystemTime),
+        staged: &mut BTreeMap<BlindName, Staged>,
+        known: &mut HashMap<UserId, Identity>,
+    ) -> Result<Option<Identity>, Failure> {
+        let Some(user) = entry.about() else { return Ok(None) };
+        if entry.kind() == AuditKind::UserErased {
+            return Ok(Some(Identity::generate(&*self.sources.entropy).map_err(VaultError::from)?));
+        }
+        if let Some(identity) = known.get(user) {
+            return Ok(Some(identity.clone()));
+        }
+        let name_key = self.keys.name_key.clone();
+        let leaving = |key: &RecordKey| {
+            matches!(staged.get(&BlindName::new(&name_key, key)), Some(Staged::Delete))
+        };
+        let there = self.audit_identity(user, leaving).map_err(Failure::of_reading)?;
+        let identity = if let Some(identity) = there {
+            identity
+        } else {
+            let fresh = Identity::generate(&*self.sources.entropy).map_err(VaultError::from)?;
+            let key = fresh.record_key(user);
+            let name = BlindName::new(&name_key, &key);
+            let tags = Tags::default();
+            let entry = Entry { key, version, tags, created: now, updated: now };
+            let slot = Slot { entry, unknown: Unknown::new(), proven: true };
+            staged.insert(name, Staged::Put { slot, payload: fresh.to_payload() });
+            fresh
+        };
+        known.insert(user.clone(), identity.clone());
+        Ok(Some(identity))
     }
 
     /// Whether there are records of which nothing is known, and `staged` replaces the last of them.
@@ -221,6 +290,11 @@ struct Failure {
 }
 
 impl Failure {
+    /// A record could not be read: the store is not to be trusted any more.
+    fn of_reading(error: VaultError) -> Self {
+        Self { error, closes: true }
+    }
+
     fn of_store(error: StoreError) -> Self {
         // Refused for its size: the store is as it was. After anything else it may not be.
         let closes = error != StoreError::TooLarge;

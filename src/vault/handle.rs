@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ractor::Actor as _;
 
 use super::actor::{VaultActor, VaultArguments};
+use super::audit::RetentionProgress;
+use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::Batch;
 use super::error::VaultError;
 use super::messages::VaultMessage;
@@ -88,6 +90,42 @@ impl VaultHandle {
     /// [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn inspect(&self) -> Result<Inspection, VaultError> {
         self.0.ask_again(|reply| VaultMessage::Inspect { reply }).await?
+    }
+
+    /// A page of the audit trail.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be read for now.
+    pub async fn read_audit(&self, query: AuditQuery) -> Result<AuditPage, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::ReadAudit { query: query.clone(), reply }).await?
+    }
+
+    /// Verifies a part of the audit trail: from the beginning, or from where the last part ended.
+    /// `marked` is a mark that was kept outside of the vault.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be read for now. What is wrong with the
+    /// trail is no error but a finding.
+    pub async fn verify_audit(
+        &self,
+        from: Option<AuditMark>,
+        marked: Option<AuditMark>,
+    ) -> Result<AuditProgress, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::VerifyAudit { from, marked, reply }).await?
+    }
+
+    /// Removes the oldest segment of the audit trail, if `policy` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be written for now.
+    pub async fn apply_audit_retention(
+        &self,
+        policy: AuditRetention,
+    ) -> Result<RetentionProgress, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::ApplyAuditRetention { policy, reply }).await?
     }
 
     /// The same vault as messages.

@@ -1,8 +1,10 @@
-//! The head: a sealed summary of which record stands at which version. It is part of every commit,
-//! so that records put back to an older state together with their index entries are found.
+//! The head: a sealed summary of which record stands at which version, and of where the audit trail
+//! begins and ends. It is part of every commit, so that records put back to an older state together
+//! with their index entries are found, and a trail that was cut off.
 
 use ring::hmac;
 
+use super::audit::Trail;
 use super::names::BlindName;
 use super::record::RecordVersion;
 use super::seal::KeyBytes;
@@ -10,7 +12,10 @@ use super::seal::KeyBytes;
 /// What the head is stored under.
 pub(crate) const HEAD_KEY: &[u8] = b"h";
 
-const FORMAT: u8 = 1;
+/// The format before there was an audit trail.
+const WITHOUT_TRAIL: u8 = 1;
+
+const FORMAT: u8 = 2;
 
 /// The exclusive or of one keyed hash for each live record and its version. It changes with each
 /// record by itself, so a commit costs no more than what it changes. Without the key nobody can
@@ -30,15 +35,30 @@ impl Digest {
             *byte ^= hashed;
         }
     }
+}
 
-    /// What the head seals.
+/// What the head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    pub(crate) digest: Digest,
+    pub(crate) trail: Trail,
+}
+
+impl Head {
+    /// What is sealed.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        [&[FORMAT], self.0.as_slice()].concat()
+        [&[FORMAT], self.digest.0.as_slice(), &self.trail.to_bytes()].concat()
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let (format, digest) = bytes.split_first()?;
-        (*format == FORMAT).then_some(Self(digest.try_into().ok()?))
+        let (format, rest) = bytes.split_first()?;
+        let (digest, trail) = rest.split_first_chunk()?;
+        let trail = match *format {
+            WITHOUT_TRAIL if trail.is_empty() => Trail::default(),
+            FORMAT => Trail::parse(trail)?,
+            _ => return None,
+        };
+        Some(Self { digest: Digest(*digest), trail })
     }
 }
 
@@ -76,9 +96,17 @@ mod tests {
 
     #[test]
     fn it_reads_what_it_writes() {
-        let one = digest([(1, 1)]);
-        assert_eq!(Digest::parse(&one.to_bytes()), Some(one));
-        assert_eq!(Digest::parse(b""), None);
-        assert_eq!(Digest::parse(&[FORMAT; 20]), None);
+        let one = Head { digest: digest([(1, 1)]), trail: Trail::default() };
+        assert_eq!(Head::parse(&one.to_bytes()), Some(one));
+        assert_eq!(Head::parse(b""), None);
+        assert_eq!(Head::parse(&[FORMAT; 20]), None);
+        assert_eq!(Head::parse(&[FORMAT + 1; 129]), None);
+    }
+
+    #[test]
+    fn a_head_from_before_there_was_a_trail_has_an_empty_one() {
+        let digest = digest([(1, 1)]);
+        let former = [&[WITHOUT_TRAIL], digest.0.as_slice()].concat();
+        assert_eq!(Head::parse(&former), Some(Head { digest, trail: Trail::default() }));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::SubjectId;
 use super::names::BlindName;
 use super::record::{Entry, Query, RecordKey, RecordKind, RecordVersion, Tags};
 use crate::identity::{ProviderId, UserId};
@@ -78,6 +79,7 @@ pub(crate) struct Index {
     slots: BTreeMap<BlindName, Slot>,
     by_provider: HashMap<ProviderId, BTreeSet<BlindName>>,
     by_due: BTreeSet<(SystemTime, BlindName)>,
+    by_subject: HashMap<SubjectId, BlindName>,
 }
 
 impl Index {
@@ -92,6 +94,9 @@ impl Index {
         }
         if let Some(due) = slot.entry.tags.due {
             self.by_due.insert((due, name));
+        }
+        if let Some(subject) = SubjectId::of(&slot.entry.key) {
+            self.by_subject.insert(subject, name);
         }
         self.slots.insert(name, slot);
     }
@@ -109,11 +114,20 @@ impl Index {
         if let Some(due) = slot.entry.tags.due {
             self.by_due.remove(&(due, *name));
         }
+        if let Some(subject) = SubjectId::of(&slot.entry.key) {
+            self.by_subject.remove(&subject);
+        }
         Some(slot)
     }
 
     pub(crate) fn get(&self, name: &BlindName) -> Option<&Slot> {
         self.slots.get(name)
+    }
+
+    /// The entry of the record that holds the audit identity of `subject`.
+    pub(crate) fn subject(&self, subject: SubjectId) -> Option<&Entry> {
+        let name = self.by_subject.get(&subject)?;
+        self.get(name).map(|slot| &slot.entry)
     }
 
     /// Notes that the record under `name` was opened.
@@ -174,12 +188,12 @@ pub(crate) fn whole_micros(time: SystemTime) -> SystemTime {
     from_micros(to_micros(time))
 }
 
-fn to_micros(time: SystemTime) -> u64 {
+pub(crate) fn to_micros(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn from_micros(micros: u64) -> SystemTime {
+pub(crate) fn from_micros(micros: u64) -> SystemTime {
     let since = Duration::from_micros(micros);
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,5 +1,5 @@
-//! The key ring: the data keys that seal records, the key that blinds names and the key that will
-//! chain the audit trail, all sealed under the master key, with a check that tells a wrong one.
+//! The key ring: the data keys that seal records, the key that blinds names and the key that
+//! chains the audit trail, all sealed under the master key, with a check that tells a wrong one.
 
 use std::time::SystemTime;
 
@@ -31,7 +31,7 @@ pub(crate) struct KeyRing {
     #[serde(with = "encoded")]
     pub(crate) name_key: KeyBytes,
     #[serde(with = "encoded")]
-    audit_key: KeyBytes,
+    pub(crate) audit_key: KeyBytes,
 }
 
 /// A key that seals records.

@@ -1,5 +1,7 @@
 //! What the vault's actor can be asked.
 
+use super::audit::RetentionProgress;
+use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::Batch;
 use super::error::VaultError;
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
@@ -37,6 +39,29 @@ pub enum VaultMessage {
     Inspect {
         /// Takes what there is to say.
         reply: Answer<Inspection>,
+    },
+    /// Reads a page of the audit trail.
+    ReadAudit {
+        /// Which entries.
+        query: AuditQuery,
+        /// Takes the page.
+        reply: Answer<AuditPage>,
+    },
+    /// Verifies a part of the audit trail.
+    VerifyAudit {
+        /// Where the last part ended; none: from the beginning.
+        from: Option<AuditMark>,
+        /// A mark that was kept outside of the vault, and must be in the trail.
+        marked: Option<AuditMark>,
+        /// Takes how far it got and what it found.
+        reply: Answer<AuditProgress>,
+    },
+    /// Removes the oldest segment of the audit trail, if it is old enough.
+    ApplyAuditRetention {
+        /// How long entries are kept.
+        policy: AuditRetention,
+        /// Takes how many were removed.
+        reply: Answer<RetentionProgress>,
     },
     /// Ends the actor, because the store can not be opened again: its supervisor decides what
     /// becomes of the runtime.

@@ -2,6 +2,7 @@
 //! actor. Nothing readable about a user stands in its files.
 
 mod actor;
+pub mod audit;
 mod batch;
 mod commit;
 mod error;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::audit::Trail;
 use super::error::VaultError;
-use super::head::Digest;
+use super::head::{Digest, HEAD_KEY, Head};
 use super::index::{Index, Meta, Unknown};
 use super::keys::{FORMAT, KeyRing, VaultHeader};
 use super::master::MasterKey;
@@ -15,7 +16,7 @@ use super::names::BlindName;
 use super::record::{Entry, Inspection, Query, Record, RecordKey, RecordVersion};
 use super::seal::{Place, VaultId};
 use super::settings::Vault;
-use super::store::{StoreError, Stored, VaultStore};
+use super::store::{StoreBatch, StoreError, Stored, VaultStore};
 use crate::clock::Sources;
 use crate::event::EventKind;
 
@@ -32,6 +33,8 @@ pub(crate) struct OpenVault {
     pub(super) last: RecordVersion,
     /// What the head says of the live records.
     pub(super) digest: Digest,
+    /// Where the audit trail begins and ends.
+    pub(super) trail: Trail,
     /// What does not open, and why.
     pub(super) quarantine: HashMap<BlindName, String>,
     pub(super) settings: Vault,
@@ -95,6 +98,20 @@ impl OpenVault {
             digest.toggle(&self.keys.name_key, name, slot.entry.version);
         }
         digest
+    }
+
+    /// Adds to `batch` the head as of `version`. The caller takes all three over once that is
+    /// durable.
+    pub(super) fn write_head(
+        &self,
+        batch: &mut StoreBatch,
+        version: RecordVersion,
+        digest: Digest,
+        trail: Trail,
+    ) -> Result<(), VaultError> {
+        let sealed = self.seal(HEAD_KEY, version, &Head { digest, trail }.to_bytes())?;
+        batch.write(HEAD_KEY.to_vec(), Some(self.last.0), Some(sealed));
+        Ok(())
     }
 
     /// Seals `plain` for the place `key` at `version`.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::error::VaultError;
-use super::head::{Digest, HEAD_KEY};
+use super::head::{HEAD_KEY, Head};
 use super::index::{Index, Meta, Slot};
 use super::keys::{HEADER_KEY, KeyRing, VaultHeader};
 use super::names::{BlindName, ENTRIES, RECORDS};
@@ -14,6 +14,7 @@ use super::seal::{KeyBytes, Place};
 use super::settings::Vault;
 use super::store::{StoreBatch, Stored, VaultStore};
 use crate::clock::Sources;
+use crate::event::EventKind;
 
 impl OpenVault {
     /// Opens the vault that `settings` describe, or creates it where they allow that.
@@ -50,7 +51,7 @@ impl OpenVault {
                 create(&mut *store, settings, &master, &sources)?
             }
         };
-        let (last, digest) = read_head(&*store, &header, &keys)?;
+        let (last, Head { digest, trail }) = read_head(&*store, &header, &keys)?;
         let mut vault = Self {
             store,
             header,
@@ -58,6 +59,7 @@ impl OpenVault {
             index: Index::default(),
             last,
             digest,
+            trail,
             quarantine: HashMap::new(),
             settings: settings.clone(),
             sources,
@@ -66,6 +68,13 @@ impl OpenVault {
         let unopened = vault.load_index()?;
         if !unopened.is_empty() || vault.live() != digest {
             vault.rebuild_index(unopened)?;
+        }
+        if let Some(finding) = vault.check_audit_end()? {
+            tracing::error!(%finding, "the vault's audit trail is not as it was written");
+            (vault.report)(EventKind::AuditTrailDamaged {
+                entry: finding.number,
+                problem: finding.to_string(),
+            });
         }
         Ok(vault)
     }
@@ -175,22 +184,22 @@ fn create(
     let stored = Stored { version: 1, value: header.to_bytes()? };
     batch.write(HEADER_KEY.to_vec(), None, Some(stored));
     let place = Place { vault: &header.vault, key: HEAD_KEY, version: 0 };
-    let value = keys.seal(place, &Digest::default().to_bytes(), &*sources.entropy)?;
+    let value = keys.seal(place, &Head::default().to_bytes(), &*sources.entropy)?;
     batch.write(HEAD_KEY.to_vec(), None, Some(Stored { version: 0, value }));
     store.commit(&batch)?;
     tracing::info!(vault = settings.describe(), "vault created");
     Ok((header, keys))
 }
 
-/// The version of the last batch, and what it left live.
+/// The version of the last batch, and what the head says as of it.
 fn read_head(
     store: &dyn VaultStore,
     header: &VaultHeader,
     keys: &KeyRing,
-) -> Result<(RecordVersion, Digest), VaultError> {
+) -> Result<(RecordVersion, Head), VaultError> {
     let damaged = || VaultError::damaged("the vault's head does not open, restore a backup");
     let stored = store.read(HEAD_KEY)?.ok_or_else(damaged)?;
     let last = RecordVersion(stored.version);
     let plain = open_stored(keys, &header.vault, HEAD_KEY, last, &stored).map_err(|_| damaged())?;
-    Ok((last, Digest::parse(&plain).ok_or_else(damaged)?))
+    Ok((last, Head::parse(&plain).ok_or_else(damaged)?))
 }

@@ -26,6 +26,8 @@ pub enum RecordKind {
     Session,
     /// A pending sign-in.
     Login,
+    /// What gives the entries about a user in the audit trail their names.
+    AuditIdentity,
 }
 
 impl RecordKind {
@@ -39,6 +41,7 @@ impl RecordKind {
             Self::Fallback => "fallback",
             Self::Session => "session",
             Self::Login => "login",
+            Self::AuditIdentity => "audit-identity",
         }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use ractor::concurrency::oneshot;
 use tokio::sync::watch;
 
+use super::audit::RetentionProgress;
+use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::{Batch, MOST_BYTES, MOST_STEPS};
 use super::error::VaultError;
 use super::messages::Answer;
@@ -22,12 +24,40 @@ const MOST_REQUESTS: usize = 1024;
 /// What the thread can be asked. Each is answered exactly once, unless the thread ends first; then
 /// the answer's port closes and nobody waits.
 pub(crate) enum Request {
-    Open { answer: Answer<()> },
-    Close { answer: Answer<()> },
-    Read { key: RecordKey, answer: Answer<Option<Record>> },
-    Commit { batch: Batch, answer: Answer<()> },
-    List { query: Query, answer: Answer<Vec<Entry>> },
-    Inspect { answer: Answer<Inspection> },
+    Open {
+        answer: Answer<()>,
+    },
+    Close {
+        answer: Answer<()>,
+    },
+    Read {
+        key: RecordKey,
+        answer: Answer<Option<Record>>,
+    },
+    Commit {
+        batch: Batch,
+        answer: Answer<()>,
+    },
+    List {
+        query: Query,
+        answer: Answer<Vec<Entry>>,
+    },
+    Inspect {
+        answer: Answer<Inspection>,
+    },
+    ReadAudit {
+        query: AuditQuery,
+        answer: Answer<AuditPage>,
+    },
+    VerifyAudit {
+        from: Option<AuditMark>,
+        marked: Option<AuditMark>,
+        answer: Answer<AuditProgress>,
+    },
+    ApplyAuditRetention {
+        policy: AuditRetention,
+        answer: Answer<RetentionProgress>,
+    },
 }
 
 /// Whether the thread has the vault open.
@@ -130,6 +160,9 @@ impl Request {
             Self::Read { answer, .. } => reply(answer, Err(error)),
             Self::List { answer, .. } => reply(answer, Err(error)),
             Self::Inspect { answer } => reply(answer, Err(error)),
+            Self::ReadAudit { answer, .. } => reply(answer, Err(error)),
+            Self::VerifyAudit { answer, .. } => reply(answer, Err(error)),
+            Self::ApplyAuditRetention { answer, .. } => reply(answer, Err(error)),
         }
     }
 }
@@ -219,6 +252,15 @@ impl Keeper {
                 reply(answer, self.with(|vault| Ok(vault.list(&query))));
             }
             Request::Inspect { answer } => reply(answer, self.with(|vault| vault.inspect())),
+            Request::ReadAudit { query, answer } => {
+                reply(answer, self.with(|vault| vault.read_audit(&query)));
+            }
+            Request::VerifyAudit { from, marked, answer } => {
+                reply(answer, self.with(|vault| vault.verify_audit(from, marked)));
+            }
+            Request::ApplyAuditRetention { policy, answer } => {
+                reply(answer, self.with(|vault| vault.apply_audit_retention(policy)));
+            }
             Request::Commit { batch, answer } => {
                 let mut group = Group::default();
                 group.add(batch, answer);

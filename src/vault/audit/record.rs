@@ -1,0 +1,180 @@
+//! An entry as it is shown, and as a line of JSON.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::chain::AuditMark;
+use super::entry::AuditKind;
+use crate::identity::{Label, Method, ProviderId, SessionId, UserId};
+
+/// The last second that RFC 3339 can write.
+const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
+
+/// An entry of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditRecord {
+    /// Its number, and the hash that binds it and all before it.
+    pub mark: AuditMark,
+    /// When it happened, by the wall clock, in microseconds.
+    pub at: SystemTime,
+    /// What it tells of.
+    pub kind: AuditKind,
+    /// How often it happened; more than once where equal events in short order are one entry.
+    pub count: u64,
+    /// Whom it is about.
+    pub user: AuditUser,
+    /// The provider.
+    pub provider: Option<ProviderId>,
+    /// The method.
+    pub method: Option<Method>,
+    /// Which of several accounts.
+    pub label: Option<Label>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// Why; never a secret, never a body.
+    pub reason: Option<String>,
+    /// Which part of the program saw it.
+    pub origin: Option<String>,
+}
+
+/// Whom an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditUser {
+    /// This user.
+    Named(UserId),
+    /// A user that was erased: nobody can tell any more who.
+    Erased,
+    /// Nobody: it is about the vault as a whole.
+    Nobody,
+}
+
+impl AuditUser {
+    /// The user's name, where there is one.
+    pub fn name(&self) -> Option<&UserId> {
+        match self {
+            Self::Named(user) => Some(user),
+            Self::Erased | Self::Nobody => None,
+        }
+    }
+}
+
+impl AuditRecord {
+    /// The entry as one line of JSON, without its end.
+    ///
+    /// `number`, `at` (RFC 3339), `event`, `outcome` and `hash` are always there; `count` when it is
+    /// not 1, `user_erased` when it is true, the others where there is something to say.
+    pub fn to_json(&self) -> String {
+        let line = Line {
+            number: self.mark.number(),
+            at: rfc3339(self.at),
+            event: self.kind.as_str(),
+            outcome: self.kind.outcome(),
+            count: (self.count != 1).then_some(self.count),
+            user: self.user.name(),
+            user_erased: (self.user == AuditUser::Erased).then_some(true),
+            provider: self.provider.as_ref(),
+            method: self.method,
+            label: self.label.as_ref(),
+            session: self.session.as_ref(),
+            reason: self.reason.as_deref(),
+            origin: self.origin.as_deref(),
+            hash: self.mark.to_string().split(':').next_back().unwrap_or_default().to_owned(),
+        };
+        // Writing plain structures of strings and numbers to memory can not fail.
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for AuditRecord {
+    /// For a terminal: the number, the time, the kind, and whom it is about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.mark.number(), rfc3339(self.at), self.kind)?;
+        match &self.user {
+            AuditUser::Named(user) => write!(f, " {user}")?,
+            AuditUser::Erased => f.write_str(" (erased)")?,
+            AuditUser::Nobody => {}
+        }
+        if let Some(provider) = &self.provider {
+            write!(f, " {provider}")?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    number: u64,
+    at: String,
+    event: &'static str,
+    outcome: super::entry::AuditOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_erased: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a ProviderId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<Method>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a Label>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
+    hash: String,
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let end = SystemTime::UNIX_EPOCH.checked_add(END_OF_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_micros(time.clamp(SystemTime::UNIX_EPOCH, end)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AuditRecord {
+        AuditRecord {
+            mark: AuditMark { number: 3, hash: [0; 32] },
+            at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
+            kind: AuditKind::AccessDenied,
+            count: 1,
+            user: AuditUser::Named(UserId::new("a\"da").expect("a name")),
+            provider: None,
+            method: Some(Method::ApiKey),
+            label: None,
+            session: None,
+            reason: None,
+            origin: None,
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_there_is_and_nothing_else() {
+        let expected = "{\"number\":3,\"at\":\"2023-11-14T22:13:20.123456Z\",\
+             \"event\":\"access-denied\",\"outcome\":\"denied\",\"user\":\"a\\\"da\",\
+             \"method\":\"api-key\",\"hash\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}";
+        assert_eq!(record().to_json(), expected);
+        let erased = AuditRecord { user: AuditUser::Erased, count: 9, ..record() };
+        assert!(erased.to_json().contains("\"count\":9,\"user_erased\":true"));
+    }
+
+    #[test]
+    fn a_time_that_nobody_can_write_is_no_panic() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50);
+        for at in [far, SystemTime::UNIX_EPOCH - Duration::from_secs(1)] {
+            let line = AuditRecord { at, ..record() }.to_json();
+            assert!(line.contains("9999-12-31") || line.contains("1970-01-01"), "{line}");
+        }
+    }
+}
