@@ -7,6 +7,40 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use tokenward::testing::SimulatedProvider;
+
+/// A file that tells everything about a provider that is not built in. Behind it is a simulated one,
+/// which is built in under another name.
+const ACME: &str = r#"
+    [vault]
+    path = "vault"
+    key = { file = "vault.key", create_if_missing = true }
+
+    [providers.acme]
+    methods = ["authorization-code", "device-code", "api-key"]
+    base_url = "ACME/"
+    api_key.value = { env = "ACME_KEY" }
+    api_key.probe = "/v1beta/models"
+    headers.api_key = [["x-goog-api-key", "{secret}"]]
+
+    [providers.acme.oauth]
+    authorization_endpoint = "ACME/o/oauth2/v2/auth"
+    token_endpoint = "ACME/token"
+    revocation_endpoint = "ACME/revoke"
+    client_id = "acme-client"
+    client_secret = { env = "ACME_SECRET" }
+    scopes = ["models"]
+    parameters.access_type = "offline"
+    parameters.prompt = "consent"
+    revocation.fields = ["token"]
+    redirect.path = "/oauth2callback"
+    device.endpoint = "ACME/device/code"
+
+    [[providers.acme.errors.credential_refused]]
+    status = 400
+    path = ["error", "details", "reason"]
+    value = "API_KEY_INVALID"
+"#;
 
 #[test]
 fn two_users_work_with_three_providers_each_and_everything_is_there_after_a_restart() {
@@ -24,6 +58,110 @@ fn tokens_come_through_faults_and_outages() {
 #[test]
 fn tokens_are_renewed_before_they_expire() {
     assert_success(&run("renewal.repl", &["--token-lifetime", "2s"]));
+}
+
+#[test]
+fn anthropic_by_every_method_it_offers() {
+    assert_success(&run("anthropic.repl", &[]));
+}
+
+#[test]
+fn openai_by_every_method_it_offers() {
+    assert_success(&run("openai.repl", &[]));
+}
+
+#[test]
+fn google_by_every_method_it_offers() {
+    assert_success(&run("google.repl", &[]));
+}
+
+#[test]
+fn orange_by_client_credentials() {
+    assert_success(&run("orange.repl", &[]));
+}
+
+#[test]
+fn github_copilot_by_device_code() {
+    assert_success(&run("github_copilot.repl", &[]));
+}
+
+#[test]
+fn several_accounts_at_one_provider() {
+    assert_success(&run("accounts.repl", &[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_nobody_has_heard_of_from_a_file() {
+    let server =
+        SimulatedProvider::google().client("acme-client").client_secret("acme-client-secret");
+    let server = server.start().await.expect("a server");
+    let folder = folder();
+    let file = folder.path().join("tokenward.toml");
+    let address = server.url("/").to_string();
+    std::fs::write(&file, ACME.replace("ACME/", &address)).expect("a file");
+    let output = with(
+        command(&["--config", text(&file)])
+            .env("ACME_SECRET", "acme-client-secret")
+            .env("ACME_KEY", server.issue_api_key().expose()),
+        "configured.repl",
+    );
+    assert_success(&output);
+    assert!(folder.path().join("vault").exists(), "the vault is where the file says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_providers_as_the_environment_configures_them() {
+    let orange = SimulatedProvider::orange()
+        .client("orange-client")
+        .client_secret("orange-secret-canary")
+        .start()
+        .await
+        .expect("a server");
+    let output = with(
+        command(&["--real"])
+            .env("ORANGE_CLIENT_ID", "orange-client")
+            .env("ORANGE_CLIENT_SECRET", "orange-secret-canary")
+            .env("ORANGE_TOKEN_ENDPOINT", orange.token_endpoint().as_str())
+            .env("ORANGE_OAUTH_SCOPE", "sms")
+            .env("OPENAI_API_KEY", "sk-canary-0000000000000000000000000000000000000000")
+            .env("ANTHROPIC_OAUTH_CLIENT_ID", "anthropic-client")
+            .env("OAUTH_CACHE_ENABLED", "true")
+            .env("OAUTH_REFRESH_THRESHOLD_MINUTES", "7"),
+        "real.repl",
+    );
+    assert_success(&output);
+    assert_eq!(orange.token_requests(), 2, "for the health check, and for the sign-in");
+}
+
+#[test]
+fn everything_wrong_with_a_file_is_told_before_anything_starts() {
+    let folder = folder();
+    let (file, vault) = (folder.path().join("tokenward.toml"), folder.path().join("vault"));
+    let settings = "[vault]\npath = \"vault\"\n[providers.openai]\nmethods = []\ncolor = 1\n\
+                    [providers.mine]\nbase_url = \"http://example.com\"\n";
+    std::fs::write(&file, settings).expect("a file");
+    let output = command(&["--config", text(&file)])
+        .env("OAUTH_CACHE_ENABLED", "perhaps")
+        .output()
+        .expect("the repl ends");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for told in [
+        "vault.key",
+        "providers.openai.methods",
+        "providers.openai.color",
+        "providers.mine.methods",
+        "OAUTH_CACHE_ENABLED",
+        "tokenward.toml:5)",
+    ] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    assert!(!vault.exists(), "nothing was started");
+
+    let output = run_text("", &["--config", text(&folder.path().join("nowhere.toml"))]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("nowhere.toml") && error.contains("create it"), "{error}");
 }
 
 #[test]
@@ -153,8 +291,12 @@ fn scripts() -> PathBuf {
 
 /// Runs a script of `tests/repl` through a pipe.
 fn run(script: &str, arguments: &[&str]) -> Output {
+    with(&mut command(arguments), script)
+}
+
+fn with(command: &mut Command, script: &str) -> Output {
     let script = File::open(scripts().join(script)).expect("a script");
-    command(arguments).stdin(script).output().expect("the repl runs")
+    command.stdin(script).output().expect("the repl runs")
 }
 
 fn run_text(script: &str, arguments: &[&str]) -> Output {
@@ -174,6 +316,15 @@ fn command(arguments: &[&str]) -> Command {
     assert!(program.exists(), "build it first: cargo build --example repl");
     let mut command = Command::new(program);
     command.args(arguments).env_remove("RUST_LOG");
+    // What this machine configures is not for tests.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let begins = ["ANTHROPIC_", "OPENAI_", "GEMINI_", "GOOGLE_", "ORANGE_", "OAUTH_"];
+        if begins.iter().any(|beginning| name.starts_with(beginning)) {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("CREDENTIAL_ENCRYPTION_KEY");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -184,7 +335,9 @@ fn assert_success(output: &Output) {
     assert!(output.status.success(), "{printed}\n{error}");
     assert_eq!(error, "", "nothing is complained about");
     assert!(!printed.contains('\x1b'), "plain lines");
-    for beginning in ["sk-proj-", "sk-ant-", "AIza", "Bearer ey", "rt_"] {
+    for beginning in
+        ["sk-proj-", "sk-ant-api03-", "sk-ant-o", "AIza", "Bearer ey", "rt_", "ya29", "gho_"]
+    {
         let secret = printed.lines().find(|line| {
             !line.starts_with("open http") && !line.starts_with('>') && line.contains(beginning)
         });

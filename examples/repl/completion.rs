@@ -10,6 +10,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 use tokenward::testing::Fault;
 
+use crate::account::account_of;
 use crate::commands::actors;
 use crate::grammar::{STATES, STATUSES, Slot, find};
 use crate::repl::Repl;
@@ -20,6 +21,9 @@ use crate::table::COMMANDS;
 pub(crate) struct Vocabulary {
     users: Vec<String>,
     actors: Vec<String>,
+    settings: Vec<String>,
+    /// The providers, and the accounts of the user with a label.
+    accounts: Vec<String>,
     /// The methods of each provider.
     providers: BTreeMap<String, Vec<String>>,
 }
@@ -27,6 +31,12 @@ pub(crate) struct Vocabulary {
 impl Vocabulary {
     pub(crate) async fn of(repl: &Repl) -> Self {
         let runtime = &repl.host.runtime;
+        let credentials = repl.user().credentials().await.unwrap_or_default();
+        let mut accounts = repl.host.provider_names();
+        accounts.extend(credentials.iter().map(|credential| account_of(credential.id())));
+        accounts.sort();
+        accounts.dedup();
+        let explained = runtime.settings().explain();
         let providers = runtime.providers().into_iter().map(|provider| {
             let methods = provider.methods().iter().map(ToString::to_string).collect();
             (provider.id().to_string(), methods)
@@ -34,6 +44,8 @@ impl Vocabulary {
         Self {
             users: repl.users().await.unwrap_or_default(),
             actors: actors(&runtime.tree().await),
+            settings: explained.iter().map(|explained| explained.setting.clone()).collect(),
+            accounts,
             providers: providers.collect(),
         }
     }
@@ -44,7 +56,8 @@ impl Vocabulary {
             return COMMANDS.iter().map(|entry| entry.name.to_owned()).collect();
         };
         let slot = find(name).ok().and_then(|entry| entry.slots.get(arguments.len()));
-        let provider = arguments.first().copied().unwrap_or_default();
+        let account = arguments.first().copied().unwrap_or_default();
+        let provider = account.split_once(':').map_or(account, |(provider, _)| provider);
         slot.map(|slot| self.words_for(*slot, provider)).unwrap_or_default()
     }
 
@@ -55,8 +68,10 @@ impl Vocabulary {
             Slot::User => self.users.clone(),
             Slot::Provider => self.providers.keys().cloned().collect(),
             Slot::Method => self.providers.get(provider).cloned().unwrap_or_default(),
+            Slot::Account => self.accounts.clone(),
+            Slot::Setting => self.settings.clone(),
             Slot::Actor => self.actors.clone(),
-            Slot::ActorOrProvider => self.providers.keys().chain(&self.actors).cloned().collect(),
+            Slot::ActorOrAccount => self.accounts.iter().chain(&self.actors).cloned().collect(),
             Slot::State => {
                 let states = STATES.iter().map(|state| state.as_str());
                 let statuses = STATUSES.iter().map(|(name, _)| *name);
@@ -64,7 +79,8 @@ impl Vocabulary {
             }
             Slot::Fault => {
                 let kinds = Fault::KINDS.iter().map(|kind| kind.example);
-                kinds.chain(["off", "token", "resource", "revocation"]).map(str::to_owned).collect()
+                let others = ["off", "token", "device", "resource", "revocation"];
+                kinds.chain(others).map(str::to_owned).collect()
             }
             Slot::OneOf(words) => owned(words),
         }

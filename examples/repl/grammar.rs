@@ -7,6 +7,7 @@ use tokenward::identity::Method;
 use tokenward::supervision::ChildStatus;
 use tokenward::testing::{Endpoint, Fault};
 
+use crate::account::Account;
 use crate::problem::Problem;
 use crate::table::COMMANDS;
 use crate::words::Words;
@@ -17,21 +18,24 @@ pub(crate) enum Command {
     Help(Option<String>),
     User(String),
     Users,
-    SignIn { provider: String, method: Option<Method> },
+    SignIn { account: Account, method: Option<Method>, how: How },
     Approve,
     Deny,
     Paste(String),
     Cancel,
-    SignOut(String),
-    Use { provider: String, method: Option<Method> },
+    SignOut(Account),
+    Use { account: Account, method: Option<Method> },
     Sessions,
     NewSession,
     SwitchSession(usize),
     CloseSession(usize),
     Providers,
+    Config(Option<String>),
     Call { path: Option<String>, body: Option<String> },
-    Expire(String),
-    Refresh(String),
+    Health(String),
+    Refresh(Account),
+    Expire(Account),
+    Revoke(String),
     Fault { provider: String, endpoint: Option<Endpoint>, fault: Fault, count: Option<usize> },
     NoFault(String),
     Faults,
@@ -48,11 +52,20 @@ pub(crate) enum Command {
     Quit,
 }
 
+/// What is particular about a sign-in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    /// The user pastes: the key, or what the browser shows, with no listener for it to come back to.
+    pub(crate) paste: bool,
+    /// The provider is asked whether it takes the key before it is stored.
+    pub(crate) verify: bool,
+}
+
 /// What `wait` waits for.
 #[derive(Debug)]
 pub(crate) enum Wait {
     Time(Duration),
-    Credential { provider: String, state: CredentialState, generation: u64 },
+    Credential { account: Account, state: CredentialState, generation: u64 },
     Actor { path: String, status: ChildStatus, restarts: u32 },
 }
 
@@ -75,10 +88,12 @@ pub(crate) enum Slot {
     Command,
     User,
     Provider,
+    Account,
     Method,
+    Setting,
     Fault,
     Actor,
-    ActorOrProvider,
+    ActorOrAccount,
     State,
     OneOf(&'static [&'static str]),
 }

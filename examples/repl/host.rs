@@ -1,17 +1,16 @@
 //! The host program: the runtime with its vault and its providers, simulated or real. This is the
 //! part to copy from; all else here is talk.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokenward::Runtime;
 use tokenward::clock::Sources;
-use tokenward::config::Environment;
-use tokenward::provider::{ProviderSpec, catalog};
-use tokenward::secret::Secret;
+use tokenward::provider::catalog;
 use tokenward::testing::SimulatedProvider;
-use tokenward::vault::{MasterKey, Vault};
+use tokenward::{Method, Runtime, Settings};
 
 use crate::Arguments;
 use crate::problem::Problem;
@@ -26,17 +25,10 @@ pub(crate) struct Host {
     pub(crate) sources: Sources,
     /// None: the providers are real.
     pub(crate) simulations: Option<Simulations>,
-    /// What the greeting says about vault and key.
-    pub(crate) place: Place,
     /// How long the tokens of simulated providers live.
     pub(crate) token_lifetime: Duration,
-    environment: Environment,
-}
-
-/// Where the vault is.
-pub(crate) struct Place {
-    pub(crate) vault: PathBuf,
-    pub(crate) key: String,
+    /// The file that configures it.
+    pub(crate) config: Option<PathBuf>,
     /// The folder of a vault that goes with the program.
     temporary: Option<TempDir>,
 }
@@ -44,31 +36,24 @@ pub(crate) struct Place {
 impl Host {
     /// Puts everything together.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self, Problem> {
-        let environment = if arguments.real {
-            Environment::from_process().map_err(tokenward::Error::from)?
-        } else {
-            Environment::default()
-        };
-        let (place, key) = Place::find(arguments, &environment)?;
+        let (settings, temporary) = with_vault(settings(arguments), arguments)?;
+        settings.check().map_err(|problems| Problem::at_start(&problems.into()))?;
         let sources = Sources::system();
-        let vault = Vault::open(&place.vault).master_key(key);
-        let mut builder = Runtime::builder().sources(sources.clone()).vault(vault);
-
-        let simulations = if arguments.real {
-            for spec in real_providers(arguments, &environment) {
+        let mut builder = Runtime::builder().sources(sources.clone()).settings(settings);
+        let token_lifetime = *arguments.token_lifetime;
+        let simulations = if arguments.simulated() {
+            let memory = arguments.vault.as_deref().map(|vault| beside(vault, "simulated.json"));
+            let simulations = Simulations::start(memory, token_lifetime).await?;
+            for spec in simulations.specs() {
                 builder = builder.provider(spec);
             }
-            None
-        } else {
-            let simulations = Simulations::start(place.memory(), *arguments.token_lifetime).await?;
-            for provider in simulations.all() {
-                builder = builder.provider(provider.spec());
-            }
             Some(simulations)
+        } else {
+            None
         };
-        let runtime = builder.start().await?;
-        let token_lifetime = *arguments.token_lifetime;
-        Ok(Self { runtime, sources, simulations, place, token_lifetime, environment })
+        let runtime = builder.start().await.map_err(|error| Problem::at_start(&error))?;
+        let config = arguments.config.clone();
+        Ok(Self { runtime, sources, simulations, token_lifetime, config, temporary })
     }
 
     /// Lets what is under way finish, and stops. Names what did not finish.
@@ -90,12 +75,18 @@ impl Host {
 
     /// Checks that there is a provider of this name.
     pub(crate) fn check_provider(&self, name: &str) -> Result<(), Problem> {
-        let names = self.provider_names();
-        if names.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        Err(Problem::unknown("provider", name, &names))
+        self.methods(name).map(drop)
+    }
+
+    /// The methods that a provider offers, the default one first.
+    pub(crate) fn methods(&self, name: &str) -> Result<Vec<Method>, Problem> {
+        let providers = self.runtime.providers();
+        let found = providers.iter().find(|provider| provider.id().as_str() == name);
+        found.map(|provider| provider.methods().to_vec()).ok_or_else(|| {
+            let names = self.provider_names();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            Problem::unknown("provider", name, &names)
+        })
     }
 
     /// The simulation of this provider.
@@ -103,38 +94,9 @@ impl Host {
         self.check_provider(name)?;
         let found = self.simulations.as_ref().and_then(|simulations| simulations.find(name));
         found.ok_or_else(|| {
-            Problem::new(format!("{name} is real here, run without --real to do this to it"))
+            Problem::new(format!("{name} is not simulated"))
+                .advice("run without --real and --config to do this to it")
         })
-    }
-
-    /// The API key that the environment offers for a real provider.
-    pub(crate) fn api_key(&self, provider: &str) -> Option<Secret> {
-        self.environment.api_key(&provider.parse().ok()?).cloned()
-    }
-}
-
-impl Place {
-    fn find(
-        arguments: &Arguments,
-        environment: &Environment,
-    ) -> Result<(Self, MasterKey), Problem> {
-        let temporary = match &arguments.vault {
-            Some(_) => None,
-            None => Some(temporary_folder()?),
-        };
-        let vault = match (&arguments.vault, &temporary) {
-            (Some(path), _) => path.clone(),
-            (None, Some(folder)) => folder.path().join("vault"),
-            (None, None) => PathBuf::from("vault"),
-        };
-        let (key, master_key) = if environment.encryption_key().is_some() {
-            let name = "CREDENTIAL_ENCRYPTION_KEY";
-            (format!("environment variable {name}"), MasterKey::from_env(name))
-        } else {
-            let file = beside(&vault, "key");
-            (file.display().to_string(), MasterKey::from_file(file).create_if_missing())
-        };
-        Ok((Self { vault, key, temporary }, master_key))
     }
 
     /// Whether the vault goes with the program.
@@ -142,14 +104,70 @@ impl Place {
         self.temporary.is_some()
     }
 
-    /// Where simulated providers keep what they know.
-    fn memory(&self) -> Option<PathBuf> {
-        (!self.is_temporary()).then(|| beside(&self.vault, "simulated.json"))
+    /// Where the vault is, and where its key.
+    pub(crate) fn place(&self) -> (String, String) {
+        let settings = self.runtime.settings();
+        let value = |setting| {
+            let explained = settings.explain_setting(setting);
+            explained.and_then(|it| serde_json::from_str::<Value>(&it.value).ok())
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let vault = value("vault.path").as_ref().map(text).unwrap_or_default();
+        let key = value("vault.key").unwrap_or_default();
+        let key = match &key["env"] {
+            Value::String(name) => format!("environment variable {name}"),
+            _ => text(&key["file"]),
+        };
+        (vault, key)
     }
 }
 
+/// What the arguments say about where settings come from. Simulated providers need none.
+fn settings(arguments: &Arguments) -> Settings {
+    let mut settings = Settings::new();
+    if arguments.simulated() {
+        return settings;
+    }
+    if arguments.real {
+        // An empty section selects a provider.
+        let built_in = catalog::names().fold(String::new(), |mut sections, name| {
+            let _ = writeln!(sections, "[providers.{name}]");
+            sections
+        });
+        settings = settings.with_toml("--real", &built_in);
+    }
+    if let Some(path) = &arguments.config {
+        settings = settings.with_file(path);
+    }
+    if arguments.openai_public_client {
+        settings = settings.set("providers.openai.client", "public");
+    }
+    settings.with_environment()
+}
+
+/// Adds where the vault is: as the arguments say, else as the settings say, else a folder that goes
+/// with the program. The key of a vault that no file names is beside it, unless the environment
+/// has one.
+fn with_vault(
+    settings: Settings,
+    arguments: &Arguments,
+) -> Result<(Settings, Option<TempDir>), Problem> {
+    if arguments.vault.is_none() && settings.origin("vault.path").is_some() {
+        return Ok((settings, None));
+    }
+    let temporary = arguments.vault.is_none().then(temporary_folder).transpose()?;
+    let in_folder = temporary.as_ref().map(|folder| folder.path().join("vault"));
+    let vault = arguments.vault.clone().or(in_folder).unwrap_or_default();
+    let mut settings = settings.set("vault.path", &vault);
+    if settings.origin("vault.key").is_none() {
+        let key = json!({ "file": beside(&vault, "key"), "create_if_missing": true });
+        settings = settings.set("vault.key", key);
+    }
+    Ok((settings, temporary))
+}
+
 /// The path of a file beside the vault: its name with something after it.
-fn beside(vault: &std::path::Path, what: &str) -> PathBuf {
+fn beside(vault: &Path, what: &str) -> PathBuf {
     let mut name = vault.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(what);
@@ -163,14 +181,4 @@ fn temporary_folder() -> Result<TempDir, Problem> {
         let place = place.display();
         Problem::new(format!("no folder can be made in {place}, name one with --vault: {error}"))
     })
-}
-
-fn real_providers(arguments: &Arguments, environment: &Environment) -> [ProviderSpec; 4] {
-    let openai = if arguments.openai_public_client {
-        catalog::openai().client(catalog::OPENAI_PUBLIC_CLIENT_ID)
-    } else {
-        catalog::openai()
-    };
-    [catalog::anthropic(), openai, catalog::google(), catalog::orange()]
-        .map(|spec| spec.with_environment(environment))
 }

@@ -2,14 +2,18 @@
 //! come back. `cargo run --example repl` runs at once, with simulated providers on this machine.
 //!
 //! From a pipe, or with `--script`, it reads commands from there, prints plain lines, and ends with
-//! status 1 at the first command that fails.
+//! status 1 at the first command that fails. Status 2 is for arguments and settings that can not be
+//! used: then nothing was started.
 
+mod account;
+mod browser;
 mod commands;
 mod completion;
 mod events;
 mod grammar;
 mod host;
 mod leaving;
+mod pending;
 mod problem;
 mod repl;
 mod screen;
@@ -42,12 +46,16 @@ struct Arguments {
     #[arg(long)]
     real: bool,
 
+    /// Use the providers, and all else, that the TOML file PATH and the environment configure
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+
     /// With --real: sign in to openai in a browser as the client that openai publishes
     #[arg(long, requires = "real")]
     openai_public_client: bool,
 
     /// How long access tokens of simulated providers live
-    #[arg(long, value_name = "TIME", default_value = "1m", conflicts_with = "real")]
+    #[arg(long, value_name = "TIME", default_value = "1m", conflicts_with_all = ["real", "config"])]
     token_lifetime: humantime::Duration,
 
     /// Run the commands in FILE, and leave
@@ -65,8 +73,15 @@ async fn main() -> ExitCode {
         Ok(status) => status,
         Err(problem) => {
             eprintln!("error: {problem}");
-            ExitCode::FAILURE
+            problem.status()
         }
+    }
+}
+
+impl Arguments {
+    /// Whether the providers are simulated.
+    fn simulated(&self) -> bool {
+        !self.real && self.config.is_none()
     }
 }
 

@@ -1,17 +1,31 @@
 //! Why a command failed, in words that say what to do, and the nearest word to one that is unknown.
 
 use std::fmt;
+use std::process::ExitCode;
 
 /// A command that failed, in words for the one who typed it.
 #[derive(Debug)]
-pub(crate) struct Problem(String);
+pub(crate) struct Problem {
+    text: String,
+    of_settings: bool,
+}
 
 /// How a command ends: with what it has to say, or with why it could not be done.
 pub(crate) type Answer = Result<String, Problem>;
 
 impl Problem {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), of_settings: false }
+    }
+
+    /// Why the runtime did not start.
+    pub(crate) fn at_start(error: &tokenward::Error) -> Self {
+        Self { text: error.to_string(), of_settings: error.is_configuration() }
+    }
+
+    /// The status with which the program ends.
+    pub(crate) fn status(&self) -> ExitCode {
+        if self.of_settings { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
     /// There is no such thing; names the nearest one, and all there are when they are few.
@@ -25,26 +39,26 @@ impl Problem {
             text.push_str(", there are: ");
             text.push_str(&known.join(", "));
         }
-        Self(text)
+        Self::new(text)
     }
 
     /// Adds what to do about it.
     pub(crate) fn advice(mut self, text: &str) -> Self {
-        self.0.push_str(if self.0.ends_with('?') { " " } else { ", " });
-        self.0.push_str(text);
+        self.text.push_str(if self.text.ends_with('?') { " " } else { ", " });
+        self.text.push_str(text);
         self
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl From<tokenward::Error> for Problem {
     fn from(error: tokenward::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 

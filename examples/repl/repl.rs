@@ -1,38 +1,36 @@
 //! What the program keeps in mind between two commands: who you act as, the session of each user,
 //! and the sign-ins that are under way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokenward::credential::CredentialHandle;
 use tokenward::event::CredentialState;
-use tokenward::identity::ProviderId;
-use tokenward::login::Login;
+use tokenward::identity::{CredentialId, Label, Method, ProviderId};
 use tokenward::runtime::{Session, User};
 use tokenward::supervision::Notice;
 use tokenward::vault::{Query, RecordKind};
 use tokio::task::JoinHandle;
 
+use crate::account::{Account, account_at, account_of};
 use crate::commands;
 use crate::events;
 use crate::grammar::Command;
 use crate::host::Host;
+use crate::pending::{Pending, SignIns};
 use crate::problem::{Answer, Problem};
 use crate::screen::{Palette, Tone};
 
 /// Prints a line that no command asked for, beside whatever is being typed.
 pub(crate) type Aside = Arc<Mutex<dyn FnMut(String) + Send>>;
 
-/// The sign-ins that are under way, one for each user.
-pub(crate) type Pending = Arc<Mutex<HashMap<String, Login>>>;
-
 /// The state of the conversation.
 pub(crate) struct Repl {
     pub(crate) host: Host,
     pub(crate) palette: Palette,
     pub(crate) user: String,
-    pub(crate) pending: Pending,
+    pub(crate) sign_ins: SignIns,
     pub(crate) aside: Aside,
     sessions: HashMap<String, Session>,
     start: SystemTime,
@@ -46,7 +44,7 @@ impl Repl {
             host,
             palette,
             user: "ada".to_owned(),
-            pending: Pending::default(),
+            sign_ins: SignIns::default(),
             aside,
             sessions: HashMap::new(),
             start,
@@ -92,24 +90,71 @@ impl Repl {
         self.sessions.remove(&self.user);
     }
 
-    /// The provider that the next call goes to, as far as it is known without asking.
-    pub(crate) fn active(&self) -> Option<ProviderId> {
+    /// The account that the next call goes to, as far as it is known without asking.
+    pub(crate) fn active(&self) -> Option<String> {
         let view = self.sessions.get(&self.user)?.view();
-        view.active().map(|context| context.provider.clone())
+        view.active().map(|context| account_at(&context.provider, &context.label))
     }
 
-    /// Your credential at a provider: the one that your session uses there, or would.
-    pub(crate) async fn credential(&mut self, name: &str) -> Result<CredentialHandle, Problem> {
+    /// Your credential of an account: the one that your session uses there, or would.
+    pub(crate) async fn credential(
+        &mut self,
+        account: &Account,
+    ) -> Result<CredentialHandle, Problem> {
+        let name = account.provider.as_str();
         self.host.check_provider(name)?;
         let session = self.session().await?;
         let provider: ProviderId = name.parse().map_err(tokenward::Error::from)?;
-        if let Some(context) = session.view().context(&provider) {
+        if let Some(context) = session.view().context(&provider)
+            && account.label.as_ref().is_none_or(|label| *label == context.label)
+        {
             let credential = self.user().credential(name, context.method, &context.label).await?;
             if credential.inspect().await?.state() != CredentialState::Absent {
                 return Ok(credential);
             }
         }
-        Ok(self.user().preferred_credential(name).await?)
+        self.best_credential(account, None).await
+    }
+
+    /// Of your credentials of an account, obtained by `method` where one is named: by the provider's
+    /// first method before others, and without a label before others.
+    pub(crate) async fn best_credential(
+        &self,
+        account: &Account,
+        method: Option<Method>,
+    ) -> Result<CredentialHandle, Problem> {
+        let methods = self.host.methods(&account.provider)?;
+        let mut ids: Vec<_> = self.credentials_of(&account.provider).await?;
+        let accounts: BTreeSet<_> = ids.iter().map(account_of).collect();
+        ids.retain(|id| account.has(id) && method.is_none_or(|method| method == id.method));
+        let rank = |id: &CredentialId| {
+            let method = methods.iter().position(|method| *method == id.method);
+            (method, id.label != Label::default(), id.label.clone())
+        };
+        if let Some(id) = ids.into_iter().min_by_key(rank) {
+            return Ok(self.host.runtime.credential(&id).await?);
+        }
+        let by = method.map(|method| format!(" by {method}")).unwrap_or_default();
+        let problem = Problem::new(format!("{} is not signed in to {account}{by}", self.user));
+        Err(if accounts.is_empty() {
+            problem.advice("sign in first")
+        } else {
+            let accounts: Vec<_> = accounts.into_iter().collect();
+            problem.advice(&format!("there is: {}", accounts.join(", ")))
+        })
+    }
+
+    /// What you are signed in by at a provider.
+    pub(crate) async fn credentials_of(
+        &self,
+        provider: &str,
+    ) -> Result<Vec<CredentialId>, Problem> {
+        let credentials = self.user().credentials().await?;
+        let there = credentials.iter().filter(|credential| {
+            credential.id().provider.as_str() == provider
+                && credential.state() != CredentialState::Absent
+        });
+        Ok(there.map(|credential| credential.id().clone()).collect())
     }
 
     /// Every user that the vault knows, and you.
@@ -126,8 +171,8 @@ impl Repl {
     }
 
     /// The sign-ins that are under way.
-    pub(crate) fn pending(&self) -> MutexGuard<'_, HashMap<String, Login>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn sign_ins(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
+        self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prints events as they happen from now on, or no more.

@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokenward::provider::{AssertionSource, ProviderSpec};
 use tokenward::testing::SimulatedProvider;
 use tracing::warn;
 
 use crate::problem::Problem;
+
+/// How long an assertion is good for, from when it is issued for an exchange.
+const ASSERTION_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The simulated providers of one run. Cheap to clone.
 #[derive(Clone)]
@@ -39,8 +43,9 @@ impl Simulations {
             SimulatedProvider::openai(),
             SimulatedProvider::google(),
             SimulatedProvider::orange(),
+            SimulatedProvider::github_copilot(),
         ];
-        let names = ["anthropic", "openai", "google", "orange"];
+        let names = ["anthropic", "openai", "google", "orange", "github-copilot"];
         let mut providers = Vec::new();
         for (name, mut builder) in names.into_iter().zip(builders) {
             if let Some(memory) = remembered.remove(name) {
@@ -66,6 +71,17 @@ impl Simulations {
 
     pub(crate) fn all(&self) -> &[SimulatedProvider] {
         &self.providers
+    }
+
+    /// What a runtime has to know of them. Whoever federates with one has an issuer of assertions,
+    /// too.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = ProviderSpec> {
+        self.all().iter().map(|provider| {
+            let issuer = provider.clone();
+            provider.spec().assertion(AssertionSource::function(move || {
+                std::future::ready(Ok(issuer.issue_assertion(ASSERTION_LIFETIME)))
+            }))
+        })
     }
 
     /// Writes what the providers know, if it has changed and is to be kept.

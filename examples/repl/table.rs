@@ -1,9 +1,11 @@
 //! The commands, one after the other: parsing, help and completion come from this table. To add
 //! one, add its line here, its variant in `grammar`, and what it does in `commands`.
 
+use tokenward::identity::Method;
 use tokenward::testing::Fault;
 
-use crate::grammar::{Command, Entry, STATES, STATUSES, Slot, Wait};
+use crate::account::Account;
+use crate::grammar::{Command, Entry, How, STATES, STATUSES, Slot, Wait};
 use crate::problem::Problem;
 use crate::words::Words;
 
@@ -36,38 +38,46 @@ pub(crate) const COMMANDS: &[Entry] = &[
     },
     Entry {
         name: "sign-in",
-        arguments: "PROVIDER [METHOD]",
-        about: "sign in, by its first method unless you name one",
-        more: "api-key: a simulated provider issues one by itself. authorization-code: prints the \
-               address that a browser opens; then approve, deny, paste TEXT or cancel. \
-               client-credentials: at once, as orange does it. Your session uses what you signed \
-               in to.",
-        slots: &[Slot::Provider, Slot::Method],
-        parse: |words| {
-            Ok(Command::SignIn { provider: words.word()?, method: words.optional_as()? })
-        },
+        arguments: "ACCOUNT [METHOD] [HOW]",
+        about: "sign in, by the first method or by this one",
+        more: "ACCOUNT is a provider, or provider:label where you have several accounts there: \
+               openai, openai:work. `providers` lists the methods.\n\
+               api-key: a simulated provider issues one, a real one takes the key that the settings \
+               offer. HOW can be paste, when you give your own, and verify, when the provider is \
+               to be asked before it is stored.\n\
+               authorization-code: prints the address that a browser opens. HOW can be paste: then it \
+               does not come back by itself.\n\
+               device-code: prints an address and a code to type there, on any device.\n\
+               client-credentials, jwt-bearer: at once.\n\
+               Go on with approve, deny, paste TEXT or cancel. Your session uses what you signed in \
+               to.",
+        slots: &[Slot::Account, Slot::Method, HOW, HOW],
+        parse: sign_in,
     },
     Entry {
         name: "approve",
         arguments: "",
-        about: "be the browser: agree to your pending sign-in",
-        more: "The callback is a real request to the loopback listener. For simulated providers.",
+        about: "be the user there, and agree",
+        more: "The callback is a real request to the loopback listener. Of a provider that is not \
+               simulated it opens the address on this machine and follows where it leads: for \
+               servers that ask nothing.",
         slots: &[],
         parse: |_| Ok(Command::Approve),
     },
     Entry {
         name: "deny",
         arguments: "",
-        about: "be the browser: decline your pending sign-in",
-        more: "",
+        about: "be the user there, and decline",
+        more: "For simulated providers.",
         slots: &[],
         parse: |_| Ok(Command::Deny),
     },
     Entry {
         name: "paste",
         arguments: "TEXT",
-        about: "complete it with what the browser showed",
-        more: "The code, code#state, or the whole address at which the browser ended.",
+        about: "complete it by key or code",
+        more: "The key, the code, code#state, or the whole address at which the browser ended. It is \
+               not kept in the history.",
         slots: &[],
         parse: |words| Ok(Command::Paste(words.text()?)),
     },
@@ -81,24 +91,24 @@ pub(crate) const COMMANDS: &[Entry] = &[
     },
     Entry {
         name: "sign-out",
-        arguments: "PROVIDER",
+        arguments: "ACCOUNT",
         about: "erase and revoke what you have there",
-        more: "",
-        slots: &[Slot::Provider],
-        parse: |words| Ok(Command::SignOut(words.word()?)),
+        more: "A provider alone stands for all your accounts there.",
+        slots: &[Slot::Account],
+        parse: |words| Ok(Command::SignOut(words.word_as()?)),
     },
     Entry {
         name: "use",
-        arguments: "PROVIDER [METHOD]",
-        about: "let your next call go to this provider",
-        more: "",
-        slots: &[Slot::Provider, Slot::Method],
-        parse: |words| Ok(Command::Use { provider: words.word()?, method: words.optional_as()? }),
+        arguments: "ACCOUNT [METHOD]",
+        about: "let your next call go there",
+        more: "Nothing is signed out by it.",
+        slots: &[Slot::Account, Slot::Method],
+        parse: |words| Ok(Command::Use { account: words.word_as()?, method: words.optional_as()? }),
     },
     Entry {
         name: "call",
         arguments: "[PATH [JSON]]",
-        about: "send a GET as your session, or a POST of JSON",
+        about: "send a GET, or a POST of JSON",
         more: "Without a path it asks for the provider's models, or sends a message at orange. An \
                answer that is no success is an error here.",
         slots: &[],
@@ -107,8 +117,8 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "providers",
         arguments: "",
-        about: "show your credentials, and which is active",
-        more: "",
+        about: "show what you are signed in to",
+        more: "Of a provider where you have nothing, the methods that it offers.",
         slots: &[],
         parse: |_| Ok(Command::Providers),
     },
@@ -123,8 +133,8 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "session",
         arguments: "new|switch N|close N",
-        about: "open one, or choose or close it by number",
-        more: "",
+        about: "open one, choose one, close one",
+        more: "By its number in `sessions`. You stay signed in when one is closed.",
         slots: &[Slot::OneOf(&["new", "switch", "close"])],
         parse: |words| match words.one_of(&["new", "switch", "close"])? {
             "new" => Ok(Command::NewSession),
@@ -133,28 +143,52 @@ pub(crate) const COMMANDS: &[Entry] = &[
         },
     },
     Entry {
-        name: "refresh",
+        name: "config",
+        arguments: "[SETTING]",
+        about: "show what is set, and by what",
+        more: "With a setting: that one, also where nobody has set it. Secrets are never shown.",
+        slots: &[Slot::Setting],
+        parse: |words| Ok(Command::Config(words.optional())),
+    },
+    Entry {
+        name: "health",
         arguments: "PROVIDER",
+        about: "ask whether it grants tokens",
+        more: "By its client credentials: what is granted otherwise would be spent by a check.",
+        slots: &[Slot::Provider],
+        parse: |words| Ok(Command::Health(words.word()?)),
+    },
+    Entry {
+        name: "refresh",
+        arguments: "ACCOUNT",
         about: "renew your token now, due or not",
         more: "",
-        slots: &[Slot::Provider],
-        parse: |words| Ok(Command::Refresh(words.word()?)),
+        slots: &[Slot::Account],
+        parse: |words| Ok(Command::Refresh(words.word_as()?)),
     },
     Entry {
         name: "expire",
+        arguments: "ACCOUNT",
+        about: "end the tokens there before their time",
+        more: "A simulated provider refuses the next call, which renews the token and is sent again. \
+               Where the provider is real, or you name a label, we stop using your token.",
+        slots: &[Slot::Account],
+        parse: |words| Ok(Command::Expire(words.word_as()?)),
+    },
+    Entry {
+        name: "revoke",
         arguments: "PROVIDER",
-        about: "end every access token there before its time",
-        more: "The provider refuses the next call, which renews the token and is sent again. A real \
-               provider can not be told to: there, we stop using your token.",
+        about: "let it withdraw all that it issued",
+        more: "What was granted can not be renewed then: you have to sign in again.",
         slots: &[Slot::Provider],
-        parse: |words| Ok(Command::Expire(words.word()?)),
+        parse: |words| Ok(Command::Revoke(words.word()?)),
     },
     Entry {
         name: "fault",
         arguments: "PROVIDER KIND|off [COUNT]",
         about: "let the next requests there go wrong",
         more: "COUNT is 1 unless you say, or always. The name of an endpoint before KIND \
-               (token, resource, revocation) spares the others. `faults` lists the kinds; off \
+               (token, device, resource, revocation) spares the others. `faults` lists the kinds; off \
                forgets them all.",
         slots: &[Slot::Provider, Slot::Fault, Slot::OneOf(&["always"])],
         parse: fault,
@@ -170,8 +204,8 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "stop",
         arguments: "PROVIDER",
-        about: "begin an outage: connections are refused",
-        more: "",
+        about: "begin an outage",
+        more: "Connections are refused until: start PROVIDER.",
         slots: &[Slot::Provider],
         parse: |words| Ok(Command::Stop(words.word()?)),
     },
@@ -186,7 +220,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "crash",
         arguments: "ACTOR",
-        about: "kill an actor in the middle of what it does",
+        about: "kill an actor whatever it does",
         more: "ACTOR is a path as in `tree`, without the root: credentials/ada/openai/api-key. Its \
                supervisor starts it again.",
         slots: &[Slot::Actor],
@@ -210,18 +244,18 @@ pub(crate) const COMMANDS: &[Entry] = &[
     },
     Entry {
         name: "wait",
-        arguments: "PROVIDER|ACTOR STATE [N] | TIME",
+        arguments: "ACCOUNT|ACTOR STATE [N] | TIME",
         about: "wait until it is so, at most 90s",
-        more: "For your credential at a provider to be in a state, of generation N or later; for an \
+        more: "For your credential there to be in a state, of generation N or later; for an \
                actor to be running, restarting, quarantined or stopped, restarted N times or more; \
                or for a time such as 5s.",
-        slots: &[Slot::ActorOrProvider, Slot::State],
+        slots: &[Slot::ActorOrAccount, Slot::State],
         parse: wait,
     },
     Entry {
         name: "stats",
         arguments: "",
-        about: "count what the simulated providers saw",
+        about: "count what the providers saw",
         more: "",
         slots: &[],
         parse: |_| Ok(Command::Stats),
@@ -253,20 +287,40 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "expect-error",
         arguments: "COMMAND...",
-        about: "in scripts: COMMAND fails; `expect` sees why",
-        more: "",
+        about: "in scripts: COMMAND fails",
+        more: "`expect` sees why.",
         slots: &[Slot::Command],
         parse: |words| Ok(Command::ExpectError(words.text()?)),
     },
     Entry {
         name: "quit",
         arguments: "",
-        about: "let what is under way finish, and leave",
+        about: "finish what is under way, and leave",
         more: "",
         slots: &[],
         parse: |_| Ok(Command::Quit),
     },
 ];
+
+/// What can follow the method of a sign-in.
+const HOW: Slot = Slot::OneOf(&["paste", "verify"]);
+
+fn sign_in(words: &mut Words<'_>) -> Result<Command, Problem> {
+    let account = words.word_as()?;
+    let (mut method, mut how) = (None, How::default());
+    while let Some(word) = words.optional() {
+        match word.as_str() {
+            "paste" if !how.paste => how.paste = true,
+            "verify" if !how.verify => how.verify = true,
+            _ if method.is_none() && !how.paste && !how.verify => {
+                let known = word.parse::<Method>();
+                method = Some(known.map_err(|error| Problem::new(format!("{word}: {error}")))?);
+            }
+            _ => return Err(words.wrong(&word)),
+        }
+    }
+    Ok(Command::SignIn { account, method, how })
+}
 
 fn fault(words: &mut Words<'_>) -> Result<Command, Problem> {
     let provider = words.word()?;
@@ -300,7 +354,8 @@ fn wait(words: &mut Words<'_>) -> Result<Command, Problem> {
     let least = words.optional().map(|count| words.read_number(&count)).transpose()?.unwrap_or(0);
     if let Some(state) = STATES.iter().find(|state| state.as_str() == wanted) {
         let generation = least as u64;
-        return Ok(Command::Wait(Wait::Credential { provider: what, state: *state, generation }));
+        let account = what.parse::<Account>().map_err(tokenward::Error::from)?;
+        return Ok(Command::Wait(Wait::Credential { account, state: *state, generation }));
     }
     if let Some((_, status)) = STATUSES.iter().find(|(name, _)| *name == wanted) {
         let restarts = u32::try_from(least).unwrap_or(u32::MAX);

@@ -33,9 +33,12 @@ impl<'a> Words<'a> {
     pub(crate) fn optional_as<T: FromStr<Err: std::fmt::Display>>(
         &mut self,
     ) -> Result<Option<T>, Problem> {
-        let Some(word) = self.optional() else { return Ok(None) };
-        let value = word.parse().map_err(|error| Problem::new(format!("{word}: {error}")))?;
-        Ok(Some(value))
+        self.optional().map(|word| read(&word)).transpose()
+    }
+
+    /// The next word, as a value that is read from text.
+    pub(crate) fn word_as<T: FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T, Problem> {
+        read(&self.word()?)
     }
 
     /// All that is left.
@@ -79,7 +82,12 @@ impl<'a> Words<'a> {
         Problem::new(format!("{} needs more, write: {}", self.entry.name, self.entry.usage()))
     }
 
-    fn wrong(&self, word: &str) -> Problem {
+    /// A word that can not stand where it does.
+    pub(crate) fn wrong(&self, word: &str) -> Problem {
         Problem::new(format!("{word} does not belong there, write: {}", self.entry.usage()))
     }
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(word: &str) -> Result<T, Problem> {
+    word.parse().map_err(|error| Problem::new(format!("{word}: {error}")))
 }

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use tokenward::testing::Endpoint;
 
+use crate::account::account_at;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
 use crate::screen::{Tone, cell};
@@ -25,7 +26,7 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
         .map_err(|error| Problem::new(format!("what follows the path is not json: {error}")))?;
     let (path, body) = match path {
         Some(path) => (path, body),
-        None => usual_request(provider),
+        None => usual_request(provider)?,
     };
 
     let seen = requests_so_far(repl, provider);
@@ -43,7 +44,8 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
 
     let tone = if status.is_success() { Tone::Good } else { Tone::Bad };
     let said = repl.palette.paint(tone, status.to_string().trim_end());
-    let mut lines = vec![format!("{said} {provider} {method} {path}")];
+    let account = account_at(&active.provider, &active.label);
+    let mut lines = vec![format!("{said} {account} {method} {path}")];
     let generation = before.credential.snapshot().generation();
     if generation != before.generation {
         lines.push(format!("  renewed to generation {generation} on the way"));
@@ -57,19 +59,25 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
 }
 
 /// What is asked of a provider when nothing else is said.
-fn usual_request(provider: &str) -> (String, Option<Value>) {
-    match provider {
-        "google" => ("/v1beta/models".to_owned(), None),
-        "orange" => (
-            "/smsmessaging/v1/outbound/tel%3A%2B33600000000/requests".to_owned(),
-            Some(json!({ "outboundSMSMessageRequest": {
-                "address": "tel:+33611111111",
-                "senderAddress": "tel:+33600000000",
-                "outboundSMSTextMessage": { "message": "hello" },
-            } })),
-        ),
-        _ => ("/v1/models".to_owned(), None),
-    }
+fn usual_request(provider: &str) -> Result<(String, Option<Value>), Problem> {
+    let path = match provider {
+        "anthropic" | "openai" => "/v1/models",
+        "google" => "/v1beta/models",
+        "github-copilot" => "/models",
+        "orange" => return Ok(short_message()),
+        _ => return Err(Problem::new(format!("{provider} is not built in, write: call PATH"))),
+    };
+    Ok((path.to_owned(), None))
+}
+
+fn short_message() -> (String, Option<Value>) {
+    let path = "/smsmessaging/v1/outbound/tel%3A%2B33600000000/requests";
+    let message = json!({ "outboundSMSMessageRequest": {
+        "address": "tel:+33611111111",
+        "senderAddress": "tel:+33600000000",
+        "outboundSMSTextMessage": { "message": "hello" },
+    } });
+    (path.to_owned(), Some(message))
 }
 
 fn requests_so_far(repl: &Repl, provider: &str) -> usize {

@@ -9,40 +9,52 @@ use crate::table::COMMANDS;
 /// What stands on the screen at first: where things are, and what to type next.
 pub(crate) fn greeting(repl: &Repl) -> String {
     let palette = repl.palette;
-    let place = &repl.host.place;
-    let vault = if place.is_temporary() {
-        format!("{} (gone when you quit, keep one with --vault PATH)", place.vault.display())
+    let (vault, key) = repl.host.place();
+    let vault = if repl.host.is_temporary() {
+        format!("{vault} (gone when you quit, keep one with --vault PATH)")
     } else {
-        place.vault.display().to_string()
+        vault
     };
-    let providers = repl.host.provider_names().join(", ");
+    let names = repl.host.provider_names();
     let kind = if repl.host.simulations.is_some() {
         format!("simulated, tokens live for {}", human(repl.host.token_lifetime))
+    } else if let Some(file) = &repl.host.config {
+        format!("as {} and the environment say", file.display())
     } else {
-        "the real ones".to_owned()
+        "the real ones, as the environment says".to_owned()
     };
     let about = |name, text: String| vec![cell(Tone::Faint, name), cell(Tone::Plain, text)];
     let facts = palette.table(&[
         about("vault", vault),
-        about("key", place.key.clone()),
-        about("providers", format!("{providers} ({kind})")),
+        about("key", key),
+        about("providers", format!("{} ({kind})", names.join(", "))),
     ]);
-    let step = |typed, text| vec![cell(Tone::Strong, typed), cell(Tone::Plain, text)];
-    let browser = if repl.host.simulations.is_some() {
-        step("  approve", "be the browser, and agree")
+    let step =
+        |typed: &str, text| vec![cell(Tone::Strong, format!("  {typed}")), cell(Tone::Plain, text)];
+    let begin = if repl.host.simulations.is_some() {
+        vec![
+            step("sign-in openai authorization-code", "begin to sign in with a browser"),
+            step("approve", "be the user there, and agree"),
+        ]
     } else {
-        step("  paste TEXT", "when the browser can not come back by itself")
+        let first = names.first().map_or("PROVIDER", String::as_str);
+        vec![
+            step("config", "see what is set, and by what"),
+            step(&format!("sign-in {first}"), "sign in, by its first method"),
+        ]
     };
-    let steps = palette.table(&[
-        step("  sign-in openai authorization-code", "begin to sign in with a browser"),
-        browser,
-        step("  call", "send a request with the new token"),
-        step("  providers", "see its state, and when it expires"),
-        step("  events on", "watch it being renewed"),
-        step("  help", "see what else there is to do, or to break"),
-    ]);
+    let rest = [
+        step("call", "send a request with what you signed in by"),
+        step("providers", "see its state, and when it expires"),
+        step("events on", "watch it being renewed"),
+        step("help", "see what else there is to do, or to break"),
+    ];
+    let steps = palette.table(&begin.into_iter().chain(rest).collect::<Vec<_>>());
     let name = palette.paint(Tone::Strong, concat!("tokenward ", env!("CARGO_PKG_VERSION")));
-    format!("{name}\n{facts}\n\nyou are {}. try:\n{steps}\n", repl.user)
+    let warnings = repl.host.runtime.settings().warnings().into_iter();
+    let warnings: String =
+        warnings.map(|warning| palette.paint(Tone::Busy, &warning) + "\n").collect();
+    format!("{name}\n{facts}\n{warnings}\nyou are {}. try:\n{steps}\n", repl.user)
 }
 
 /// All commands, or one.

@@ -1,6 +1,8 @@
 //! What each command does. A command answers with text; printing it is for whoever ran it.
 
 mod call;
+mod complete;
+mod config;
 mod help;
 mod sessions;
 mod show;
@@ -21,21 +23,26 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         Command::Help(about) => help::help(repl, about.as_deref()),
         Command::User(name) => sessions::user(repl, name),
         Command::Users => show::users(repl).await,
-        Command::SignIn { provider, method } => sign_in::sign_in(repl, &provider, method).await,
-        Command::Approve => sign_in::approve(repl).await,
-        Command::Deny => sign_in::deny(repl).await,
-        Command::Paste(text) => sign_in::paste(repl, &text).await,
-        Command::Cancel => sign_in::cancel(repl).await,
-        Command::SignOut(provider) => sign_in::sign_out(repl, &provider).await,
-        Command::Use { provider, method } => sessions::use_(repl, &provider, method).await,
+        Command::SignIn { account, method, how } => {
+            sign_in::sign_in(repl, &account, method, how).await
+        }
+        Command::Approve => complete::approve(repl).await,
+        Command::Deny => complete::deny(repl).await,
+        Command::Paste(text) => complete::paste(repl, &text).await,
+        Command::Cancel => complete::cancel(repl).await,
+        Command::SignOut(account) => sign_in::sign_out(repl, &account).await,
+        Command::Use { account, method } => sessions::use_(repl, &account, method).await,
         Command::Sessions => sessions::list(repl).await,
         Command::NewSession => sessions::new(repl).await,
         Command::SwitchSession(number) => sessions::switch(repl, number).await,
         Command::CloseSession(number) => sessions::close(repl, number).await,
         Command::Providers => show::providers(repl).await,
         Command::Call { path, body } => call::call(repl, path, body.as_deref()).await,
-        Command::Expire(provider) => trouble::expire(repl, &provider).await,
-        Command::Refresh(provider) => trouble::refresh(repl, &provider).await,
+        Command::Config(setting) => config::config(repl, setting.as_deref()),
+        Command::Health(provider) => trouble::health(repl, &provider).await,
+        Command::Refresh(account) => trouble::refresh(repl, &account).await,
+        Command::Expire(account) => trouble::expire(repl, &account).await,
+        Command::Revoke(provider) => trouble::revoke(repl, &provider),
         Command::Fault { provider, endpoint, fault, count } => {
             trouble::fault(repl, &provider, endpoint, fault, count)
         }

@@ -1,8 +1,9 @@
 //! Who you are, and the sessions you work in.
 
-use tokenward::identity::{Label, Method};
+use tokenward::identity::Method;
 use tokenward::runtime::Session;
 
+use crate::account::{Account, account_at, account_of};
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
 use crate::screen::{Tone, cell, from_now, headings};
@@ -13,25 +14,30 @@ pub(super) fn user(repl: &mut Repl, name: String) -> Answer {
     Ok(format!("you are {}", repl.user))
 }
 
-pub(super) async fn use_(repl: &mut Repl, provider: &str, method: Option<Method>) -> Answer {
-    repl.host.check_provider(provider)?;
+pub(super) async fn use_(repl: &mut Repl, account: &Account, method: Option<Method>) -> Answer {
+    repl.host.check_provider(&account.provider)?;
     let session = repl.session().await?;
-    let id = match method {
-        None => session.use_provider(provider).await?,
-        Some(method) => session.use_credential(provider, method, &Label::default()).await?,
+    let id = if account.label.is_none() && method.is_none() {
+        session.use_provider(&account.provider).await?
+    } else {
+        let id = repl.best_credential(account, method).await?.id().clone();
+        session.use_credential(&account.provider, id.method, &id.label).await?
     };
-    Ok(format!("your session uses {} by {}", id.provider, id.method))
+    Ok(format!("your session uses {} by {}", account_of(&id), id.method))
 }
 
 pub(super) async fn list(repl: &mut Repl) -> Answer {
     let current = repl.session().await?.id();
     let now = repl.host.sources.now().wall;
-    let mut rows = vec![headings(&["", "n", "opened", "used", "active provider"])];
+    let mut rows = vec![headings(&["", "n", "opened", "used", "active"])];
     for (index, session) in repl.user().sessions().await?.iter().enumerate() {
         let view = session.view();
         let active = view.active().map_or_else(
             || cell(Tone::Faint, "none yet"),
-            |context| cell(Tone::Plain, format!("{} {}", context.provider, context.method)),
+            |context| {
+                let account = account_at(&context.provider, &context.label);
+                cell(Tone::Plain, format!("{account} {}", context.method))
+            },
         );
         rows.push(vec![
             cell(Tone::Strong, if session.id() == current { "*" } else { " " }),
@@ -54,7 +60,9 @@ pub(super) async fn new(repl: &mut Repl) -> Answer {
 pub(super) async fn switch(repl: &mut Repl, number: usize) -> Answer {
     let session = find(repl, number).await?;
     session.touch().await?;
-    let active = session.active()?.map(|context| format!("{} is active", context.provider));
+    let active = session
+        .active()?
+        .map(|context| format!("{} is active", account_at(&context.provider, &context.label)));
     repl.work_in(session);
     let active = active.unwrap_or_else(|| "no provider is active in it yet".to_owned());
     Ok(format!("you work in session {number}, {active}"))

@@ -4,6 +4,7 @@ use tokenward::credential::Snapshot;
 use tokenward::identity::Label;
 use tokenward::supervision::TreeNode;
 
+use crate::account::account_of;
 use crate::grammar::name_of;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
@@ -20,24 +21,26 @@ pub(super) async fn users(repl: &Repl) -> Answer {
 pub(super) async fn providers(repl: &mut Repl) -> Answer {
     let session = repl.session().await?;
     let active = session.view().active().map(|context| context.credential(session.view().user()));
-    let credentials = repl.user().credentials().await?;
-    let mut rows = vec![headings(&["", "provider", "method", "state", "expires", "generation"])];
+    let mut credentials = repl.user().credentials().await?;
+    credentials.sort_by_key(|it| (it.id().label != Label::default(), it.id().label.clone()));
+    let mut rows = vec![headings(&["", "account", "method", "state", "expires", "generation"])];
     let mut reasons = Vec::new();
-    for provider in repl.host.provider_names() {
+    for provider in repl.host.runtime.providers() {
+        let name = provider.id().as_str();
         let mut of_provider =
-            credentials.iter().filter(|it| it.id().provider.as_str() == provider).peekable();
+            credentials.iter().filter(|it| it.id().provider.as_str() == name).peekable();
         if of_provider.peek().is_none() {
+            let methods: Vec<_> = provider.methods().iter().map(ToString::to_string).collect();
             rows.push(vec![
                 cell(Tone::Plain, " "),
-                cell(Tone::Plain, &provider),
-                cell(Tone::Faint, "-"),
-                cell(Tone::Faint, "absent"),
+                cell(Tone::Plain, name),
+                cell(Tone::Faint, format!("offers {}", methods.join(", "))),
             ]);
         }
         for snapshot in of_provider {
             rows.push(row(repl, snapshot, active.as_ref() == Some(snapshot.id())));
             if let Some(reason) = snapshot.reason() {
-                reasons.push(format!("{provider}: {reason}"));
+                reasons.push(format!("{}: {reason}", account_of(snapshot.id())));
             }
         }
     }
@@ -51,17 +54,12 @@ pub(super) async fn providers(repl: &mut Repl) -> Answer {
 
 fn row(repl: &Repl, snapshot: &Snapshot, active: bool) -> Vec<Cell> {
     let id = snapshot.id();
-    let method = if id.label == Label::default() {
-        id.method.to_string()
-    } else {
-        format!("{} {}", id.method, id.label)
-    };
     let now = repl.host.sources.now().wall;
     let end = snapshot.expires_at().map_or_else(|| "never".to_owned(), |end| from_now(end, now));
     vec![
         cell(Tone::Strong, if active { "*" } else { " " }),
-        cell(Tone::Plain, id.provider.as_str()),
-        cell(Tone::Plain, method),
+        cell(Tone::Plain, account_of(id)),
+        cell(Tone::Plain, id.method.as_str()),
         cell(tone_of_state(snapshot.state()), snapshot.state().as_str()),
         cell(Tone::Plain, end),
         cell(Tone::Plain, snapshot.generation().to_string()),
@@ -95,17 +93,10 @@ fn node(node: &TreeNode, indent: &str) -> Vec<Cell> {
 
 pub(super) fn stats(repl: &Repl) -> Answer {
     let Some(simulations) = &repl.host.simulations else {
-        return Err(Problem::new("real providers do not tell, run without --real"));
+        return Err(Problem::new("only simulated providers tell, run without --real and --config"));
     };
     let mut rows = vec![headings(&[
-        "provider",
-        "tokens asked",
-        "issued",
-        "renewals",
-        "reused",
-        "calls",
-        "refused",
-        "faults",
+        "provider", "asked", "issued", "renewed", "reused", "revoked", "calls", "refused", "faults",
     ])];
     for provider in simulations.all() {
         let counters = provider.counters();
@@ -114,6 +105,7 @@ pub(super) fn stats(repl: &Repl) -> Answer {
             counters.issued_access_tokens,
             counters.refreshes,
             counters.reused_refresh_tokens,
+            counters.revocation_requests,
             counters.resource_requests,
             counters.refusals,
             counters.faults,

@@ -1,230 +1,194 @@
-//! Signing in and out.
-
-use std::sync::PoisonError;
+//! Signing in and out. What needs a person is begun here and ends in `complete`.
 
 use tokenward::identity::{CredentialId, Method};
-use tokenward::login::Login;
-use tokenward::secret::Secret;
-use tokenward::testing::SimulatedProvider;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokenward::runtime::KeyChoice;
 
+use super::complete::{begin, welcome};
+use crate::account::{Account, account_of};
+use crate::grammar::How;
+use crate::pending::{Pending, WantedKey};
 use crate::problem::{Answer, Problem};
-use crate::repl::{Repl, say};
+use crate::repl::Repl;
 use crate::screen::{Tone, from_now};
 
-pub(super) async fn sign_in(repl: &mut Repl, provider: &str, method: Option<Method>) -> Answer {
-    repl.host.check_provider(provider)?;
-    let providers = repl.host.runtime.providers();
-    let offered = providers.iter().find(|known| known.id().as_str() == provider);
-    let method = method.or_else(|| offered?.methods().first().copied());
-    let sign_in = repl.user().sign_in(provider);
-    let id = match method {
-        Some(Method::AuthorizationCode) => return begin(repl, provider).await,
-        Some(Method::ClientCredentials) => {
-            let outcome = sign_in.with_client_credentials().await;
-            outcome.map_err(|error| with_variable(repl, provider, error))?
-        }
-        Some(Method::ApiKey) => sign_in.with_api_key(api_key(repl, provider)?).await?,
-        Some(method) => {
-            return Err(Problem::new(format!("{provider} does not offer {method}")));
-        }
-        None => return Err(Problem::new(format!("{provider} offers no way to sign in"))),
+pub(super) async fn sign_in(
+    repl: &mut Repl,
+    account: &Account,
+    method: Option<Method>,
+    how: How,
+) -> Answer {
+    let provider = account.provider.as_str();
+    let methods = repl.host.methods(provider)?;
+    let Some(method) = method.or_else(|| methods.first().copied()) else {
+        return Err(Problem::new(format!("{provider} offers no way to sign in")));
     };
-    welcome(repl, &id).await
-}
-
-/// Completes a sign-in as the browser of a user who agrees.
-pub(super) async fn approve(repl: &mut Repl) -> Answer {
-    let login = pending(repl)?;
-    let provider = simulation(repl, &login)?;
-    // Each user has an account of their own there.
-    provider.set_account(&repl.user);
-    if login.no_listener().is_some() {
-        let pasted = provider.approve_for_paste(login.url())?;
-        return complete_by_paste(repl, &login, &pasted).await;
+    if !methods.contains(&method) {
+        let methods: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+        let offered = methods.join(", ");
+        return Err(Problem::new(format!(
+            "{provider} does not offer {method}, it offers: {offered}"
+        )));
     }
-    let callback = provider.approve(login.url())?;
-    repl.pending().remove(&repl.user);
-    visit(&callback).await?;
-    let id = login.finished().await?;
-    welcome(repl, &id).await
-}
-
-/// Ends a sign-in as the browser of a user who declines.
-pub(super) async fn deny(repl: &mut Repl) -> Answer {
-    let login = pending(repl)?;
-    let callback = simulation(repl, &login)?.deny(login.url())?;
-    repl.pending().remove(&repl.user);
-    if login.no_listener().is_some() {
-        let _ = login.paste(&callback).await;
-    } else {
-        visit(&callback).await?;
+    if how.verify && method != Method::ApiKey {
+        return Err(Problem::new(format!("leave verify out, {method} brings no key of yours")));
     }
-    match login.finished().await {
-        Ok(id) => welcome(repl, &id).await,
-        Err(error) => Ok(format!("declined: {error}")),
+    if how.paste && !matches!(method, Method::ApiKey | Method::AuthorizationCode) {
+        return Err(Problem::new(format!("leave paste out, {method} has nothing to paste")));
+    }
+    let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
+    match method {
+        Method::ApiKey => by_api_key(repl, account, how).await,
+        Method::AuthorizationCode => in_browser(repl, account, how.paste).await,
+        Method::DeviceCode => on_device(repl, account).await,
+        Method::ClientCredentials => {
+            let outcome = sign_in.with_client_credentials().await;
+            let id = outcome.map_err(|error| with_setting(repl, provider, error))?;
+            welcome(repl, &id).await
+        }
+        Method::JwtBearer => {
+            let outcome = sign_in.with_assertion().await;
+            let id = outcome.map_err(|error| with_setting(repl, provider, error))?;
+            welcome(repl, &id).await
+        }
+        other => Err(Problem::new(format!("{other} is not known here"))),
     }
 }
 
-pub(super) async fn paste(repl: &mut Repl, text: &str) -> Answer {
-    let login = pending(repl)?;
-    complete_by_paste(repl, &login, text).await
-}
-
-pub(super) async fn cancel(repl: &mut Repl) -> Answer {
-    let login = pending(repl)?;
-    repl.pending().remove(&repl.user);
-    login.cancel().await;
-    Ok(format!("the sign-in to {} is cancelled", login.credential().provider))
-}
-
-pub(super) async fn sign_out(repl: &mut Repl, provider: &str) -> Answer {
-    repl.host.check_provider(provider)?;
-    let done = repl.user().sign_out(provider).await?;
-    if done.is_empty() {
-        return Ok(format!("you were not signed in to {provider}"));
+/// With a key that a simulated provider issues here and now, that the settings offer for a real
+/// one, or that is pasted.
+async fn by_api_key(repl: &mut Repl, account: &Account, how: How) -> Answer {
+    let provider = account.provider.as_str();
+    let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
+    if how.paste {
+        return wait_for_key(repl, account, how.verify).await;
     }
-    let lines = done.iter().map(|(id, outcome)| {
-        let revoked = if outcome.revoked { "erased and revoked" } else { "erased" };
-        format!("{} {}: {revoked}", id.provider, id.method)
-    });
-    Ok(lines.collect::<Vec<_>>().join("\n"))
+    if repl.host.simulations.is_some() {
+        let key = repl.host.simulation(provider)?.issue_api_key();
+        let id = if how.verify {
+            sign_in.with_verified_api_key(key).await?
+        } else {
+            sign_in.with_api_key(key).await?
+        };
+        return welcome(repl, &id).await;
+    }
+    // What the settings offer is stored by the library alone, so only a pasted key is verified.
+    if how.verify {
+        return wait_for_key(repl, account, true).await;
+    }
+    match sign_in.with_offered_key().await {
+        Ok(KeyChoice::Stored { credential, from }) => {
+            let welcome = welcome(repl, &credential).await?;
+            Ok(format!("{welcome}\nthe key is that of {from}"))
+        }
+        Ok(kept) => Ok(kept.to_string()),
+        Err(error) if error.is_configuration() => wait_for_key(repl, account, false).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Begins a sign-in with a browser, and says how to go on.
-async fn begin(repl: &mut Repl, provider: &str) -> Answer {
-    let previous = repl.pending().remove(&repl.user);
-    if let Some(previous) = previous {
-        previous.cancel().await;
-    }
-    let outcome = repl.user().sign_in(provider).in_browser().await;
-    let login = outcome.map_err(|error| with_variable(repl, provider, error))?;
-    repl.pending().insert(repl.user.clone(), login.clone());
-    announce_when_finished(repl, login.clone());
+async fn wait_for_key(repl: &mut Repl, account: &Account, verify: bool) -> Answer {
+    begin(repl, Pending::Key(WantedKey { account: account.clone(), verify })).await;
+    Ok(format!(
+        "type paste and the api key for {account}, or cancel; it is not kept in the history"
+    ))
+}
+
+async fn in_browser(repl: &mut Repl, account: &Account, paste: bool) -> Answer {
+    let provider = account.provider.as_str();
+    let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
+    let outcome = if paste { sign_in.by_paste().await } else { sign_in.in_browser().await };
+    let login = outcome.map_err(|error| with_setting(repl, provider, error))?;
+    let comes_back = !paste && login.no_listener().is_none();
+    begin(repl, Pending::Browser { login: login.clone(), comes_back }).await;
     let now = repl.host.sources.now().wall;
     let mut lines = vec![format!("open {}", repl.palette.paint(Tone::Strong, login.url()))];
     if let Some(error) = login.no_listener() {
         lines.push(format!("the browser can not come back by itself: {error}"));
     }
-    lines.push(match &repl.host.simulations {
-        Some(_) => {
-            "then type approve to act as your browser, or: deny, paste TEXT, cancel".to_owned()
+    lines.push(
+        match &repl.host.simulations {
+            Some(_) => "then type approve to act as the user there, or: deny, paste TEXT, cancel",
+            None if paste => "agree, and type paste with what the browser shows, or cancel",
+            None => "and agree; if the browser shows a code or no page, type: paste TEXT",
         }
-        None => "and agree; if the browser shows a code or no page, type: paste TEXT".to_owned(),
-    });
+        .to_owned(),
+    );
     lines.push(format!("the offer ends {}", from_now(login.expires_at(), now)));
     Ok(lines.join("\n"))
 }
 
-/// A browser of the user's own may complete it while they type something else.
-fn announce_when_finished(repl: &Repl, login: Login) {
-    let (user, pending, aside) = (repl.user.clone(), repl.pending.clone(), repl.aside.clone());
-    tokio::spawn(async move {
-        let outcome = login.finished().await;
-        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-        // What a command completed, that command tells.
-        if pending.get(&user).is_none_or(|current| current.id() != login.id()) {
-            return;
-        }
-        pending.remove(&user);
-        let provider = &login.credential().provider;
-        say(
-            &aside,
-            match outcome {
-                Ok(_) => format!("{user} is signed in to {provider}, type: use {provider}"),
-                Err(error) => format!("{user} is not signed in to {provider}: {error}"),
-            },
-        );
-    });
-}
-
-async fn complete_by_paste(repl: &mut Repl, login: &Login, text: &str) -> Answer {
-    // Taken out first, so that only this command tells the outcome.
-    repl.pending().remove(&repl.user);
-    let outcome = login.paste(text).await;
-    if outcome.is_err() && !login.is_over() {
-        repl.pending().insert(repl.user.clone(), login.clone());
-    }
-    outcome?;
-    welcome(repl, login.credential()).await
-}
-
-/// Lets the session use what the user signed in to, and tells how it stands.
-async fn welcome(repl: &mut Repl, id: &CredentialId) -> Answer {
-    let session = repl.session().await?;
-    session.use_credential(id.provider.as_str(), id.method, &id.label).await?;
-    let snapshot = repl.host.runtime.credential(id).await?.inspect().await?;
+async fn on_device(repl: &mut Repl, account: &Account) -> Answer {
+    let provider = account.provider.as_str();
+    let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
+    let outcome = sign_in.with_device_code().await;
+    let login = outcome.map_err(|error| with_setting(repl, provider, error))?;
+    begin(repl, Pending::Device(login.clone())).await;
     let now = repl.host.sources.now().wall;
-    let end = snapshot.expires_at().map(|end| format!(", expires {}", from_now(end, now)));
-    Ok(format!(
-        "{} is signed in to {} by {}: {}, generation {}{}",
-        id.user,
-        id.provider,
-        id.method,
-        snapshot.state(),
-        snapshot.generation(),
-        end.unwrap_or_default()
-    ))
-}
-
-fn pending(repl: &Repl) -> Result<Login, Problem> {
-    let login = repl.pending().get(&repl.user).cloned();
-    login.ok_or_else(|| {
-        Problem::new("you have no pending sign-in, begin with: sign-in PROVIDER authorization-code")
-    })
-}
-
-fn simulation<'a>(repl: &'a Repl, login: &Login) -> Result<&'a SimulatedProvider, Problem> {
-    repl.host.simulation(login.credential().provider.as_str())
-}
-
-/// A key of a simulated provider, which issues it here and now, or what the environment offers for
-/// a real one.
-fn api_key(repl: &Repl, provider: &str) -> Result<Secret, Problem> {
-    if repl.host.simulations.is_some() {
-        let simulation = repl.host.simulation(provider)?;
-        return if simulation.spec().methods.contains(&Method::ApiKey) {
-            Ok(simulation.issue_api_key())
-        } else {
-            Err(Problem::new(format!("{provider} has no api keys, leave the method out")))
-        };
+    let strong = |text| repl.palette.paint(Tone::Strong, text);
+    let mut lines = vec![
+        format!("open {}", strong(login.verification_uri())),
+        format!("on any device, and type {}", strong(login.user_code())),
+    ];
+    if let Some(complete) = login.verification_uri_complete() {
+        lines.push(format!("or open {complete}"));
+        lines.push("and see that it shows the same code".to_owned());
     }
-    repl.host.api_key(provider).ok_or_else(|| {
-        let variable = if provider == "google" { "GEMINI" } else { provider };
-        let variable = format!("{}_API_KEY", variable.to_uppercase());
-        Problem::new(format!("there is no key for {provider}, start again with {variable} set"))
-    })
+    if repl.host.simulations.is_some() {
+        lines.push("then type approve to act as the user there, or: deny, cancel".to_owned());
+    }
+    lines.push(format!("the offer ends {}", from_now(login.expires_at(), now)));
+    Ok(lines.join("\n"))
 }
 
-/// Names the variable that a real provider's client is configured by, when that is the trouble.
-fn with_variable(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem {
+pub(super) async fn sign_out(repl: &mut Repl, account: &Account) -> Answer {
+    let provider = account.provider.as_str();
+    repl.host.check_provider(provider)?;
+    let mut done = Vec::new();
+    if account.label.is_none() {
+        done = repl.user().sign_out(provider).await?;
+    } else {
+        let ids = repl.credentials_of(provider).await?;
+        for id in ids.into_iter().filter(|id| account.has(id)) {
+            let outcome = repl.host.runtime.credential(&id).await?.sign_out().await?;
+            done.push((id, outcome));
+        }
+    }
+    if done.is_empty() {
+        return Ok(format!("you were not signed in to {account}"));
+    }
+    let lines =
+        done.iter().map(|(id, outcome)| format!("{}: {}", by(id), end(id, outcome.revoked)));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn by(id: &CredentialId) -> String {
+    format!("{} {}", account_of(id), id.method)
+}
+
+/// What became of a credential. A key is the user's: only they can revoke it.
+fn end(id: &CredentialId, revoked: bool) -> &'static str {
+    match (id.method, revoked) {
+        (_, true) => "erased and revoked",
+        (Method::ApiKey, false) => "erased",
+        (_, false) => "erased, not revoked there",
+    }
+}
+
+/// Names the setting that a real provider's client is configured by, when that is the trouble.
+fn with_setting(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem {
+    let setting = format!("providers.{provider}.oauth.client_id");
     let configurable = repl.host.simulations.is_none() && error.is_configuration();
+    let missing = configurable && repl.host.runtime.settings().origin(&setting).is_none();
     let problem = Problem::from(error);
-    if !configurable {
+    if !missing {
         return problem;
     }
     let oauth = if provider == "orange" { "" } else { "OAUTH_" };
     let variable = format!("{}_{oauth}CLIENT_ID", provider.to_uppercase());
-    problem.advice(&format!("with {variable} in the environment"))
-}
-
-/// Gets a page on this machine, as a browser that is redirected does.
-async fn visit(url: &str) -> Result<(), Problem> {
-    let unreachable = |error: &dyn std::fmt::Display| {
-        Problem::new(format!("the listener of the sign-in can not be reached: {error}"))
-    };
-    let url = url::Url::parse(url).map_err(|error| unreachable(&error))?;
-    let host = url.host_str().unwrap_or("localhost").to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
-    let mut stream =
-        TcpStream::connect((host.as_str(), port)).await.map_err(|error| unreachable(&error))?;
-    let target = &url[url::Position::BeforePath..];
-    let request =
-        format!("GET {target} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|error| unreachable(&error))?;
-    // The page is for people; that there is one is enough here.
-    let mut page = Vec::new();
-    let _ = stream.read_to_end(&mut page).await;
-    Ok(())
+    match provider {
+        "anthropic" | "openai" | "google" | "orange" => {
+            problem.advice(&format!("by {variable}, or {setting} in a file for --config"))
+        }
+        _ => problem.advice(&format!("by {setting} in a file for --config")),
+    }
 }

@@ -3,36 +3,50 @@
 use tokenward::supervision::TreeNode;
 use tokenward::testing::{Endpoint, Fault};
 
+use crate::account::Account;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
-use crate::screen::{Tone, cell, from_now};
+use crate::screen::{Tone, cell, from_now, human};
 
-pub(super) async fn expire(repl: &mut Repl, provider: &str) -> Answer {
+pub(super) async fn expire(repl: &mut Repl, account: &Account) -> Answer {
+    let provider = &account.provider;
     repl.host.check_provider(provider)?;
-    if repl.host.simulations.is_some() {
+    if repl.host.simulations.is_some() && account.label.is_none() {
         repl.host.simulation(provider)?.expire_access_tokens();
         return Ok(format!("{provider} takes none of its access tokens any more, try a call"));
     }
-    repl.credential(provider).await?.invalidate().await?;
-    Ok(format!("your token for {provider} is not used any more, try a call"))
+    repl.credential(account).await?.invalidate().await?;
+    Ok(format!("your token for {account} is not used any more, try a call"))
 }
 
-pub(super) async fn refresh(repl: &mut Repl, provider: &str) -> Answer {
-    let credential = repl.credential(provider).await?;
+pub(super) fn revoke(repl: &Repl, provider: &str) -> Answer {
+    repl.host.simulation(provider)?.revoke_everything();
+    Ok(format!("{provider} has withdrawn all keys and tokens, try a call"))
+}
+
+pub(super) async fn refresh(repl: &mut Repl, account: &Account) -> Answer {
+    let credential = repl.credential(account).await?;
     let before = credential.inspect().await?.generation();
     let snapshot = credential.refresh().await?;
     let (state, generation) = (snapshot.state(), snapshot.generation());
     let now = repl.host.sources.now().wall;
     Ok(match snapshot.expires_at() {
-        None if generation == before => format!("{provider} never expires, nothing is to renew"),
+        None if generation == before => format!("{account} never expires, nothing is to renew"),
         Some(_) if generation == before => {
-            format!("{provider} {state}, generation {generation}: it was renewed a moment ago")
+            format!("{account} {state}, generation {generation}: it was renewed a moment ago")
         }
         Some(end) => {
-            format!("{provider} {state}, generation {generation}, expires {}", from_now(end, now))
+            format!("{account} {state}, generation {generation}, expires {}", from_now(end, now))
         }
-        None => format!("{provider} {state}, generation {generation}"),
+        None => format!("{account} {state}, generation {generation}"),
     })
+}
+
+/// Whether a provider grants tokens.
+pub(super) async fn health(repl: &Repl, provider: &str) -> Answer {
+    repl.host.check_provider(provider)?;
+    let found = repl.host.runtime.check_health(provider).await?;
+    Ok(format!("{provider} grants tokens, in {}", human(found.latency)))
 }
 
 pub(super) fn fault(

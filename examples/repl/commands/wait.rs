@@ -6,6 +6,7 @@ use tokenward::event::CredentialState;
 use tokenward::identity::Generation;
 use tokenward::supervision::{ChildStatus, Events, TreeNode};
 
+use crate::account::Account;
 use crate::grammar::{Wait, name_of};
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
@@ -20,8 +21,8 @@ pub(super) async fn wait(repl: &mut Repl, until: Wait) -> Answer {
             repl.host.sources.clock.wait(time).await;
             Ok(String::new())
         }
-        Wait::Credential { provider, state, generation } => {
-            credential(repl, &provider, state, generation).await
+        Wait::Credential { account, state, generation } => {
+            credential(repl, &account, state, generation).await
         }
         Wait::Actor { path, status, restarts } => actor(repl, &path, status, restarts).await,
     }
@@ -29,20 +30,20 @@ pub(super) async fn wait(repl: &mut Repl, until: Wait) -> Answer {
 
 async fn credential(
     repl: &mut Repl,
-    provider: &str,
+    account: &Account,
     state: CredentialState,
     generation: u64,
 ) -> Answer {
     // Before the first look, so that nothing happens unseen in between.
     let mut events = repl.host.runtime.events();
-    let credential = repl.credential(provider).await?;
+    let credential = repl.credential(account).await?;
     let mut snapshot = credential.inspect().await?;
     let patience = repl.host.sources.clock.wait(PATIENCE);
     tokio::pin!(patience);
     while snapshot.state() != state || snapshot.generation() < Generation(generation) {
         if !one_more(&mut events, &mut patience).await {
             return Err(Problem::new(format!(
-                "{provider} is {} at generation {} after {}",
+                "{account} is {} at generation {} after {}",
                 snapshot.state(),
                 snapshot.generation(),
                 human(PATIENCE)
@@ -50,7 +51,7 @@ async fn credential(
         }
         snapshot = credential.snapshot();
     }
-    Ok(format!("{provider} is {state} at generation {}", snapshot.generation()))
+    Ok(format!("{account} is {state} at generation {}", snapshot.generation()))
 }
 
 async fn actor(repl: &Repl, path: &str, status: ChildStatus, restarts: u32) -> Answer {
