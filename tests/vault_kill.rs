@@ -147,6 +147,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
+/// C-RT-3: the vault is the lock across processes.
 #[tokio::test]
 async fn a_vault_that_another_process_has_open_says_so() {
     if let Some(path) = std::env::var_os(VAULT) {

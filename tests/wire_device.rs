@@ -115,7 +115,7 @@ async fn each_provider_is_asked_for_a_code_and_polled_in_its_own_way() {
 }
 
 /// C-DEV-1 for each provider: `verification_url` of Google, the interval of `OpenAI` as text, and
-/// what is not said.
+/// what is not said. C-DEV-4: the code stands beside the address that has it in it.
 #[tokio::test]
 async fn the_answers_with_a_code_are_read_as_recorded() {
     let of_google = r#"{"device_code":"4/4-GMMhm","user_code":"GQVQ-JKEC","expires_in":1800,
@@ -141,7 +141,7 @@ async fn the_answers_with_a_code_are_read_as_recorded() {
     assert_eq!(github.interval, Duration::from_secs(5), "the default of RFC 8628 §3.2");
     assert_eq!(github.lifetime, Duration::from_mins(10));
     let complete = github.verification_uri_complete.expect("an address with the code in it");
-    assert_eq!(complete.query(), Some("user_code=A-1"));
+    assert_eq!((complete.query(), github.user_code.as_str()), (Some("user_code=A-1"), "A-1"));
 }
 
 #[tokio::test]

@@ -280,6 +280,7 @@ async fn the_other_providers_carry_their_own_headers() {
     assert_eq!(orange.header("accept"), Some("application/json"));
 }
 
+/// C-ID-1 and where it is left: the one thing that is read from an access token.
 #[tokio::test]
 async fn a_lifetime_that_openai_leaves_out_is_read_from_the_token() {
     // The server's clock is years ahead of ours: its own date counts.

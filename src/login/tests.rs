@@ -137,6 +137,7 @@ async fn the_browser_completes_a_sign_in() {
     assert!(house.logins.pending(&ada()).is_empty());
 }
 
+/// C-LB-2: without a listener there is always the paste.
 #[tokio::test]
 async fn a_paste_completes_a_sign_in_whatever_was_copied() {
     let house = House::new().await;

@@ -109,6 +109,7 @@ async fn killed_with_the_answer_in_hand_one_attempt_tells_that_it_is_lost() {
     scene.check_everybody().await;
 }
 
+/// C-RT-4: durable before anybody sees it.
 #[tokio::test]
 async fn killed_after_the_commit_a_renewal_has_happened() {
     if let Some(orders) = orders() {

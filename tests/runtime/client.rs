@@ -228,6 +228,7 @@ fn hyper_util_client() -> hyper_util::client::legacy::Client<
     hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http()
 }
 
+/// C-RT-7: what was obtained in one way is never used in place of another.
 #[tokio::test]
 async fn one_provider_by_two_methods_uses_the_one_that_was_chosen() {
     let host = Host::start().await;

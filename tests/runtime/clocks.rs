@@ -8,6 +8,7 @@ use tokenward::testing::{Endpoint, Fault};
 
 use crate::host::{Host, until};
 
+/// C-EXP-2: the wall clock alone went on.
 #[tokio::test]
 async fn after_a_suspend_the_first_call_gets_a_fresh_token() {
     let host = Host::start().await;

@@ -70,6 +70,7 @@ async fn a_day_of_renewals_spends_each_refresh_token_once() {
     assert_eq!(host.openai.reused_refresh_tokens(), 0);
 }
 
+/// C-RT-2: one flight for everybody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_callers_on_an_expired_token_share_one_renewal() {
     let host = Host::start().await;
@@ -266,6 +267,7 @@ async fn signing_out_erases_revokes_and_can_not_be_undone_by_a_late_renewal() {
     assert_eq!(credential.snapshot().state(), CredentialState::Absent);
 }
 
+/// C-RT-8: erased here, whatever the provider answers.
 #[tokio::test]
 async fn signing_out_does_not_depend_on_the_provider() {
     let host = Host::start().await;

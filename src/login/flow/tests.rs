@@ -102,6 +102,7 @@ fn a_code_is_taken_from_a_paste_with_or_without_its_state() {
     }
 }
 
+/// C-ST-1 and C-LB-3: another state, and an address that is not the redirect URI.
 #[test]
 fn an_answer_to_another_sign_in_is_refused_and_this_one_goes_on_waiting() {
     let mut flow = flow();

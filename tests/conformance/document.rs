@@ -1,0 +1,171 @@
+//! `docs/oauth-conformance.md` against the source: it has all of its rows, each row has tests, all of
+//! them are there, and one of them at least names the row.
+
+use std::path::Path;
+
+/// The rows that the document has to have, in this order.
+const ROWS: [&str; 54] = [
+    "C-PKCE-1",
+    "C-ST-1",
+    "C-ISS-1",
+    "C-CB-1",
+    "C-LB-1",
+    "C-LB-2",
+    "C-LB-3",
+    "C-TOK-1",
+    "C-TOK-2",
+    "C-TOK-3",
+    "C-TOK-4",
+    "C-TOK-5",
+    "C-TOK-6",
+    "C-RESP-1",
+    "C-RESP-2",
+    "C-RESP-3",
+    "C-RESP-4",
+    "C-RESP-5",
+    "C-EXP-1",
+    "C-EXP-2",
+    "C-ERR-1 terminal",
+    "C-ERR-1 config",
+    "C-ERR-1 transient",
+    "C-ERR-1 device",
+    "C-ERR-1 denied",
+    "C-ERR-1 anything else",
+    "C-RT-1",
+    "C-RT-2",
+    "C-RT-3",
+    "C-RT-4",
+    "C-RT-5",
+    "C-RT-6",
+    "C-RT-7",
+    "C-RT-8",
+    "C-CC-1",
+    "C-ID-1",
+    "C-DEV-1",
+    "C-DEV-2",
+    "C-DEV-3",
+    "C-DEV-4",
+    "C-META-1",
+    "C-SEC-1",
+    "BODY-1",
+    "BODY-2",
+    "BODY-3",
+    "BODY-4",
+    "BODY-5",
+    "BODY-6",
+    "BODY-7",
+    "BODY-8",
+    "BODY-9",
+    "BODY-10",
+    "BODY-11",
+    "BODY-12",
+];
+
+/// A row of a table of the document.
+struct Row<'a> {
+    id: &'a str,
+    /// Paths of files, each with the name of a test in it.
+    tests: Vec<(&'a str, &'a str)>,
+}
+
+#[test]
+fn every_row_is_kept_to_by_tests_that_are_there_and_name_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let document = read("docs/oauth-conformance.md");
+    assert_eq!(problems(&document, &ROWS, read), Vec::<String>::new());
+}
+
+#[test]
+fn a_document_that_has_rotted_is_found_out() {
+    let source = |path: &str| match path {
+        "a.rs" => "/// C-A-1 and C-A-3: all is well.\n#[test]\nfn good() {}\n\nfn helper() {}\n",
+        "b.rs" => "#[tokio::test]\nasync fn c_a_2_by_its_name() {}\n",
+        _ => "",
+    };
+    let source = |path: &str| source(path).to_owned();
+    let table = |lines: &[&str]| format!("| row | tests |\n| --- | --- |\n{}\n", lines.join("\n"));
+    let good =
+        table(&["| C-A-1 | x | `a.rs::good` |", "| C-A-2 | x | `b.rs::c_a_2_by_its_name` |"]);
+    assert_eq!(problems(&good, &["C-A-1", "C-A-2"], source), Vec::<String>::new());
+
+    for (line, problem) in [
+        ("| C-A-1 | x | none |", "C-A-1 has no test"),
+        ("| C-A-1 | x | `a.rs::gone` |", "C-A-1: there is no test gone in a.rs"),
+        ("| C-A-1 | x | `a.rs::goo` |", "C-A-1: there is no test goo in a.rs"),
+        ("| C-A-1 | x | `a.rs::helper` |", "C-A-1: there is no test helper in a.rs"),
+        ("| C-A-1 | x | `gone.rs::good` |", "C-A-1: there is no test good in gone.rs"),
+        ("| C-A-1 | x | `b.rs::c_a_2_by_its_name` |", "C-A-1 is named by none of its tests"),
+    ] {
+        assert!(
+            problems(&table(&[line]), &["C-A-1"], source).contains(&problem.to_owned()),
+            "{line}"
+        );
+    }
+    assert_eq!(problems("", &["C-A-1"], source), ["the rows are [], and not [\"C-A-1\"]"]);
+}
+
+/// Everything that is wrong with `document`.
+fn problems(document: &str, rows: &[&str], read: impl Fn(&str) -> String) -> Vec<String> {
+    let found: Vec<Row<'_>> = document.lines().filter_map(row).collect();
+    let mut problems = Vec::new();
+    let ids: Vec<_> = found.iter().map(|row| row.id).collect();
+    if ids != rows {
+        problems.push(format!("the rows are {ids:?}, and not {rows:?}"));
+    }
+    for Row { id, tests } in found {
+        if tests.is_empty() {
+            problems.push(format!("{id} has no test"));
+        }
+        let mut named = false;
+        for (path, name) in tests {
+            match heading(&read(path), name) {
+                Some(heading) => named |= names(&heading, name, id),
+                None => problems.push(format!("{id}: there is no test {name} in {path}")),
+            }
+        }
+        if !named {
+            problems.push(format!("{id} is named by none of its tests"));
+        }
+    }
+    problems
+}
+
+/// A line of a table whose first cell is the name of a row.
+fn row(line: &str) -> Option<Row<'_>> {
+    let id = line.strip_prefix("| ")?.split(" |").next()?;
+    let is_row = ["C-", "BODY-"].iter().any(|prefix| id.starts_with(prefix));
+    let tests = line.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"));
+    // What stands in quotes elsewhere is no path of a file.
+    let tests = tests.filter(|(path, _)| path.contains('.')).collect();
+    is_row.then_some(Row { id, tests })
+}
+
+/// What stands above the test `name` in `source`: its documentation and its attributes. None: there
+/// is no such test.
+fn heading(source: &str, name: &str) -> Option<String> {
+    let lines: Vec<_> = source.lines().map(str::trim).collect();
+    let function = format!("fn {name}(");
+    let at = lines
+        .iter()
+        .position(|line| line.strip_prefix("async ").unwrap_or(line).starts_with(&function))?;
+    let above = lines[..at].iter().rev();
+    let above: Vec<_> = above
+        .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+        .copied()
+        .collect();
+    let is_test =
+        above.iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+    is_test.then(|| above.join("\n"))
+}
+
+/// Whether a test names a row, in its documentation or its own name.
+fn names(heading: &str, name: &str, id: &str) -> bool {
+    // The rows of the error table are told apart by a word.
+    let id = id.split(' ').next().unwrap_or(id);
+    let in_name = id.to_lowercase().replace('-', "_");
+    let whole = |text: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id)
+    };
+    whole(heading) || name.starts_with(&format!("{in_name}_"))
+}
