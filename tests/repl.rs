@@ -90,6 +90,11 @@ fn several_accounts_at_one_provider() {
     assert_success(&run("accounts.repl", &[]));
 }
 
+#[test]
+fn an_api_key_stands_in_for_a_sign_in_that_needs_its_user() {
+    assert_success(&run("fallback.repl", &[]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_nobody_has_heard_of_from_a_file() {
     let server =
@@ -162,6 +167,42 @@ fn everything_wrong_with_a_file_is_told_before_anything_starts() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("nowhere.toml") && error.contains("create it"), "{error}");
+}
+
+/// `…` in the README stands for anything, and one duration for another.
+#[test]
+fn the_session_in_the_readme_is_what_the_screen_shows() {
+    let readme = include_str!("../README.md");
+    let (_, session) = readme.split_once("```text\nada> ").expect("a session");
+    let (session, _) = session.split_once("\n```").expect("its end");
+    let session = format!("ada> {session}");
+    let typed = |line: &str| {
+        let (prompt, command) = line.split_once("> ")?;
+        (prompt == "ada" || prompt.starts_with("ada ")).then(|| format!("> {command}"))
+    };
+    let shown: Vec<_> =
+        session.lines().map(|line| typed(line).unwrap_or_else(|| line.to_owned())).collect();
+    let commands = shown.iter().filter_map(|line| line.strip_prefix("> "));
+    let output = run_text(&commands.collect::<Vec<_>>().join("\n"), &[]);
+    assert_success(&output);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let printed: Vec<_> = printed.lines().collect();
+    for (wanted, line) in shown.iter().zip(&printed) {
+        assert!(is_shown(wanted, line), "the README has {wanted:?}, the screen {line:?}");
+    }
+    assert_eq!(shown.len(), printed.len(), "{printed:#?}");
+}
+
+fn is_shown<'a>(wanted: &'a str, line: &'a str) -> bool {
+    if let Some((beginning, end)) = wanted.split_once('…') {
+        return line.starts_with(beginning) && line.ends_with(end);
+    }
+    let is_duration = |word: &str| humantime::parse_duration(word.trim_end_matches(',')).is_ok();
+    let same = |(one, other)| one == other || is_duration(one) && is_duration(other);
+    // A duration may be shorter than another, which moves what stands after it.
+    let words = |line: &'a str| line.split_whitespace().collect::<Vec<&'a str>>();
+    let (wanted, line) = (words(wanted), words(line));
+    wanted.len() == line.len() && wanted.into_iter().zip(line).all(same)
 }
 
 #[test]

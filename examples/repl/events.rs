@@ -41,6 +41,15 @@ fn describe(event: &Event, palette: Palette) -> String {
             format!("{credential} held in memory {}", reason(why))
         }
         EventKind::HeldMaterialStored { credential, .. } => format!("{credential} is in the vault"),
+        EventKind::FallbackAllowed { credential, allowed } => {
+            let allowed = if *allowed { "may" } else { "may not" };
+            format!("{credential} {allowed} stand in for other sign-ins there")
+        }
+        EventKind::FallbackBegan { credential, key, reason: why } => {
+            let why = why.as_deref().map(|why| format!(" {}", reason(why))).unwrap_or_default();
+            format!("{credential} falls back on {}{why}", key.method)
+        }
+        EventKind::FallbackEnded { credential } => format!("{credential} falls back no longer"),
         EventKind::LoginStarted { user, provider, method, .. } => {
             format!("{user} begins to sign in to {provider} by {method}")
         }

@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Cancel,
     SignOut(Account),
     Use { account: Account, method: Option<Method> },
+    Fallback { account: Account, allowed: bool },
     Sessions,
     NewSession,
     SwitchSession(usize),

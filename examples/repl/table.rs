@@ -106,6 +106,18 @@ pub(crate) const COMMANDS: &[Entry] = &[
         parse: |words| Ok(Command::Use { account: words.word_as()?, method: words.optional_as()? }),
     },
     Entry {
+        name: "fallback",
+        arguments: "ACCOUNT on|off",
+        about: "let a sign-in fall back on your api key",
+        more: "On: while your sign-in there needs you again, calls go on with the api key of the same \
+               account. Off unless you say so, since a key is billed by its use.",
+        slots: &[Slot::Account, Slot::OneOf(&["on", "off"])],
+        parse: |words| {
+            let (account, on) = (words.word_as()?, words.one_of(&["on", "off"])? == "on");
+            Ok(Command::Fallback { account, allowed: on })
+        },
+    },
+    Entry {
         name: "call",
         arguments: "[PATH [JSON]]",
         about: "send a GET, or a POST of JSON",

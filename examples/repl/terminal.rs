@@ -142,7 +142,8 @@ impl Keyboard {
     /// Prints an answer, if there is anything in it. A terminal that is gone shows nothing.
     fn print(&self, text: &str) {
         if !text.is_empty() {
-            let _ = writeln!(io::stdout(), "{}", folded(text, &self.width));
+            // In one piece: events are printed at the same time.
+            let _ = io::stdout().write_all(format!("{}\n", folded(text, &self.width)).as_bytes());
         }
     }
 }

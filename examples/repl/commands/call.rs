@@ -1,13 +1,18 @@
 //! A request as your session, and what it carried.
 
-use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
+use tokenward::Fallback;
 use tokenward::testing::Endpoint;
 
 use crate::account::account_at;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
 use crate::screen::{Tone, cell};
+
+/// What no credential gives.
+const OF_EVERY_REQUEST: [HeaderName; 3] = [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE];
 
 /// How much of an answer is shown.
 const SHOWN: usize = 160;
@@ -37,6 +42,7 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     };
     let response = request.send().await?;
     let status = response.status();
+    let fallback = response.extensions().get::<Fallback>().cloned();
     let text = response
         .text()
         .await
@@ -49,6 +55,9 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     let generation = before.credential.snapshot().generation();
     if generation != before.generation {
         lines.push(format!("  renewed to generation {generation} on the way"));
+    }
+    if let Some(Fallback { key, instead_of, .. }) = fallback {
+        lines.push(format!("  by {} instead of {}", key.method, instead_of.method));
     }
     if !text.trim().is_empty() {
         lines.push(format!("  {}", short(&text)));
@@ -94,9 +103,9 @@ fn carried(repl: &Repl, ours: &HeaderMap, provider: &str, seen: usize) -> String
     let headers = arrived.map_or_else(|| ours.clone(), |request| request.headers);
     let rows: Vec<_> = headers
         .iter()
-        .filter(|(name, _)| *name != http::header::HOST)
+        .filter(|(name, _)| *name != HOST)
         .map(|(name, value)| {
-            let value = redacted(ours, name, &String::from_utf8_lossy(value.as_bytes()));
+            let value = shown(ours, name, &String::from_utf8_lossy(value.as_bytes()));
             vec![cell(Tone::Faint, format!("  {name}")), cell(Tone::Plain, value)]
         })
         .collect();
@@ -108,9 +117,11 @@ fn is_call(endpoint: Endpoint) -> bool {
     matches!(endpoint, Endpoint::Resource | Endpoint::Other)
 }
 
-/// The value of a header, without the secret in it.
-fn redacted(ours: &HeaderMap, name: &http::HeaderName, value: &str) -> String {
-    if !ours.get(name).is_some_and(http::HeaderValue::is_sensitive) {
+/// The value of a header, unless it may hold a secret: one that the credential did not give when it
+/// was asked may be of another credential, which took its place.
+fn shown(ours: &HeaderMap, name: &HeaderName, value: &str) -> String {
+    let plain = ours.get(name).map(|value| !value.is_sensitive());
+    if plain.unwrap_or(OF_EVERY_REQUEST.contains(name)) {
         return value.to_owned();
     }
     match value.split_once(' ') {

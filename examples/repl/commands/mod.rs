@@ -32,6 +32,7 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         Command::Cancel => complete::cancel(repl).await,
         Command::SignOut(account) => sign_in::sign_out(repl, &account).await,
         Command::Use { account, method } => sessions::use_(repl, &account, method).await,
+        Command::Fallback { account, allowed } => sign_in::fallback(repl, &account, allowed).await,
         Command::Sessions => sessions::list(repl).await,
         Command::NewSession => sessions::new(repl).await,
         Command::SwitchSession(number) => sessions::switch(repl, number).await,

@@ -23,7 +23,7 @@ pub(super) async fn providers(repl: &mut Repl) -> Answer {
     let active = session.view().active().map(|context| context.credential(session.view().user()));
     let mut credentials = repl.user().credentials().await?;
     credentials.sort_by_key(|it| (it.id().label != Label::default(), it.id().label.clone()));
-    let mut rows = vec![headings(&["", "account", "method", "state", "expires", "generation"])];
+    let mut rows = vec![headings(&["", "account", "method", "state", "expires", "gen"])];
     let mut reasons = Vec::new();
     for provider in repl.host.runtime.providers() {
         let name = provider.id().as_str();
@@ -39,8 +39,12 @@ pub(super) async fn providers(repl: &mut Repl) -> Answer {
         }
         for snapshot in of_provider {
             rows.push(row(repl, snapshot, active.as_ref() == Some(snapshot.id())));
+            let by = format!("{} {}", account_of(snapshot.id()), snapshot.id().method);
             if let Some(reason) = snapshot.reason() {
-                reasons.push(format!("{}: {reason}", account_of(snapshot.id())));
+                reasons.push(format!("{by}: {reason}"));
+            }
+            if snapshot.may_stand_in() {
+                reasons.push(format!("{by}: stands in while a sign-in there needs you"));
             }
         }
     }

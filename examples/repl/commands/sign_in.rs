@@ -161,6 +161,19 @@ pub(super) async fn sign_out(repl: &mut Repl, account: &Account) -> Answer {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// Whether calls go on with the API key of an account while a sign-in there needs its user.
+pub(super) async fn fallback(repl: &Repl, account: &Account, allowed: bool) -> Answer {
+    let provider = account.provider.as_str();
+    repl.host.check_provider(provider)?;
+    if allowed {
+        repl.user().allow_fallback(provider, &account.label()).await?;
+        Ok(format!("while {account} needs you to sign in, calls go on with your api key there"))
+    } else {
+        repl.user().forbid_fallback(provider, &account.label()).await?;
+        Ok(format!("while {account} needs you to sign in, calls to it fail"))
+    }
+}
+
 fn by(id: &CredentialId) -> String {
     format!("{} {}", account_of(id), id.method)
 }
