@@ -165,8 +165,8 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "health",
         arguments: "PROVIDER",
-        about: "ask whether it grants tokens",
-        more: "By its client credentials: what is granted otherwise would be spent by a check.",
+        about: "look whether it works",
+        more: "Without a credential of yours: Orange grants a token, which is thrown away.",
         slots: &[Slot::Provider],
         parse: |words| Ok(Command::Health(words.word()?)),
     },

@@ -42,11 +42,11 @@ pub(super) async fn refresh(repl: &mut Repl, account: &Account) -> Answer {
     })
 }
 
-/// Whether a provider grants tokens.
+/// Whether a provider works.
 pub(super) async fn health(repl: &Repl, provider: &str) -> Answer {
     repl.host.check_provider(provider)?;
     let found = repl.host.runtime.check_health(provider).await?;
-    Ok(format!("{provider} grants tokens, in {}", human(found.latency)))
+    Ok(format!("{provider} works, as it shows within {}", human(found.latency)))
 }
 
 pub(super) fn fault(
