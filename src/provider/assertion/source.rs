@@ -52,6 +52,14 @@ impl AssertionSource {
 
     /// The assertion as it is now, or why there is none, with what to do about it.
     pub(super) async fn read(&self) -> Result<Secret, String> {
+        self.read_with(|name| std::env::var(name).ok()).await
+    }
+
+    /// The same where `variable` looks up what the environment holds.
+    async fn read_with(
+        &self,
+        variable: impl Fn(&str) -> Option<String> + Send,
+    ) -> Result<Secret, String> {
         let (text, place) = match &self.0 {
             Place::File(path) => {
                 let read = path.clone();
@@ -64,8 +72,8 @@ impl AssertionSource {
             }
             Place::Variable(name) => {
                 let place = format!("the variable {name}");
-                let text = std::env::var(name)
-                    .map_err(|_| format!("{place} holds no assertion, set it"))?;
+                let text =
+                    variable(name).ok_or_else(|| format!("{place} holds no assertion, set it"))?;
                 (Zeroizing::new(text), place)
             }
             Place::Function(obtain) => {
@@ -186,9 +194,9 @@ mod tests {
         assert!(why.contains("the issuer is down"), "{why}");
         let unset = AssertionSource::variable("TOKENWARD_TEST_NO_SUCH_VARIABLE");
         assert!(unset.read().await.is_err_and(|why| why.contains("set it")));
-        // One that every platform has.
-        let path = AssertionSource::variable("CARGO_PKG_NAME").read().await;
-        assert_eq!(path, Ok(Secret::new("tokenward")));
+        let held = |name: &str| (name == "ASSERTION").then(|| "a.b.c\n".to_owned());
+        let read = AssertionSource::variable("ASSERTION").read_with(held).await;
+        assert_eq!(read, Ok(Secret::new("a.b.c")));
     }
 
     #[test]
