@@ -1,5 +1,7 @@
 //! A secret string: wiped when dropped, never printed, read through one greppable accessor.
 
+pub(crate) mod file;
+
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::origin::Origin;
 use super::schema::{Kind, Known};
-use crate::secret::Secret;
+use crate::secret::{Secret, file};
 
 /// The longest secret in a file, in bytes: more is another file.
-const LONGEST_SECRET: u64 = 64 * 1024;
+const LONGEST_SECRET: usize = 64 * 1024;
 
 /// A value, and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,21 +133,10 @@ fn from_folder(folder: Option<&Path>, value: toml::Value) -> toml::Value {
 
 /// The file's text without the line break at its end.
 fn read_secret(path: &Path) -> Result<Secret, String> {
-    use std::io::Read as _;
-    let failed = |error: std::io::Error| {
-        format!(
-            "the file {} can not be read: {error}, create it or correct the path",
-            path.display()
-        )
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    // Room for all of it from the start, so that growing leaves no copy behind.
-    let room = usize::try_from(size.min(LONGEST_SECRET) + 1).unwrap_or_default();
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(LONGEST_SECRET).read_to_string(&mut text).map_err(failed)?;
+    let shown = path.display();
+    let text = file::read(path, LONGEST_SECRET).map_err(|why| format!("the file {shown} {why}"))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(format!("the file {} is empty, write the secret into it", path.display())),
+        "" => Err(format!("the file {shown} is empty, write the secret into it")),
         secret => Ok(Secret::new(secret)),
     }
 }

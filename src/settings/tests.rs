@@ -231,7 +231,7 @@ fn a_file_that_is_no_toml_names_the_line_and_quotes_nothing() {
 #[test]
 fn no_secret_is_shown_and_one_in_the_open_is_warned_about() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("secret"), "canary-file\n").expect("a file");
+    write_private(&folder.path().join("secret"), "canary-file\n");
     let path = folder.path().join("tokenward.toml");
     let text = "[providers.google.oauth]\nclient_id = \"g\"\nclient_secret = \"canary-open\"\n\
          [providers.orange.oauth]\nclient_id = \"o\"\nclient_secret = { file = \"secret\" }\n\
@@ -456,4 +456,14 @@ fn line() -> impl Strategy<Value = String> {
         1 => name.clone().prop_map(|name| format!("[{name}]")),
         5 => (name, value).prop_map(|(name, value)| format!("{name} = {value}")),
     ]
+}
+
+/// A file that nobody else can open.
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
 }

@@ -3,20 +3,21 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::error::VaultError;
 use super::keys::random_key;
 use super::seal::KeyBytes;
 use crate::clock::Entropy;
+use crate::secret::file::{self, Unreadable};
 
 /// More than any encoding of a key takes, so that a wrong path does not fill memory.
-const LONGEST_FILE: u64 = 4 * 1024;
+const LONGEST_FILE: usize = 4 * 1024;
 
 /// The key that everything in a vault hangs on: 32 random bytes, written as base64 or as 64
 /// hexadecimal digits.
@@ -150,59 +151,21 @@ fn decode(text: &str) -> Option<KeyBytes> {
     Some(key)
 }
 
-/// Reads a file that only we can read.
+/// The text of a key file that only we can read.
 fn read_private(path: &Path) -> Result<Zeroizing<String>, VaultError> {
-    let failed = |error: io::Error| {
-        let path = path.display();
-        match error.kind() {
-            io::ErrorKind::NotFound => VaultError::missing_key(format!(
-                "there is no master key: the file {path} does not exist, create it or correct \
-                 the path"
-            )),
-            _ => VaultError::unusable_key(format!(
-                "the master key file {path} can not be read: {error}"
-            )),
+    match file::read(path, LONGEST_FILE) {
+        // What is no text is refused with the words for what is no key.
+        Err(Unreadable::NotText { .. }) => Ok(Zeroizing::default()),
+        Err(Unreadable::Failed(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(VaultError::missing_key(format!(
+                "there is no master key: the file {} does not exist, create it or correct the path",
+                path.display()
+            )))
         }
-    };
-    let file = File::open(path).map_err(failed)?;
-    check_private(path, &file.metadata().map_err(failed)?)?;
-    // Room for all of it from the start, so that growing leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
-    file.take(LONGEST_FILE).read_to_end(&mut bytes).map_err(failed)?;
-    match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) => {
-            error.into_bytes().zeroize();
-            Ok(Zeroizing::default())
-        }
+        found => found.map_err(|error| {
+            VaultError::unusable_key(format!("the master key file {} {error}", path.display()))
+        }),
     }
-}
-
-/// Refuses a file that another user owns or can open.
-#[cfg(unix)]
-fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let path = path.display();
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(VaultError::unusable_key(format!(
-            "the master key file {path} belongs to another user, change its owner to this one"
-        )));
-    }
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(VaultError::unusable_key(format!(
-            "the master key file {path} has mode {mode:03o} and others can open it, run \
-             `chmod 600` on it and consider the key as seen"
-        )));
-    }
-    Ok(())
-}
-
-/// On Windows a file in the user's profile is private by inheritance.
-#[cfg(not(unix))]
-#[allow(clippy::unnecessary_wraps, reason = "the other systems can refuse here")]
-fn check_private(_path: &Path, _metadata: &fs::Metadata) -> Result<(), VaultError> {
-    Ok(())
 }
 
 /// Writes the key to a new file that only we can read, durably.
