@@ -112,6 +112,12 @@ pub(super) const SCHEMA: Schema = Schema(&[
     flag("providers.*.oauth.refresh_may_keep_access_token"),
     texts("providers.*.errors.reauthorization"),
     texts("providers.*.errors.reauthorization_descriptions"),
+    plain(
+        "providers.*.errors.reauthorization_statuses",
+        "a list of statuses from 200 to 499",
+        statuses,
+    ),
+    texts("providers.*.errors.reauthorization_at_any_status"),
     flag("providers.*.errors.unauthorized_is_final"),
     texts("providers.*.errors.misconfiguration"),
     texts("providers.*.errors.transient"),
@@ -208,6 +214,11 @@ const fn secret(path: &'static str) -> Known {
 
 fn percentage(value: &toml::Value) -> bool {
     value.as_integer().is_some_and(|share| (0..=100).contains(&share))
+}
+
+fn statuses(value: &toml::Value) -> bool {
+    let fits = |it: &toml::Value| it.as_integer().is_some_and(|it| (200..=499).contains(&it));
+    value.as_array().is_some_and(|list| list.iter().all(fits))
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub(crate) struct State {
     /// Access and refresh token in force.
     pub(crate) in_force: Option<(String, String)>,
     pub(crate) revoked: Vec<String>,
+    /// The status with which refresh tokens are refused, instead of taken.
+    pub(crate) refuses_with: u16,
     /// Codes with their challenge and their redirect URI.
     codes: HashMap<String, (Option<String>, String)>,
     issued: usize,
@@ -126,7 +128,10 @@ async fn answer(
         (&Method::POST, "/token") => match header("content-type") {
             // A code is exchanged as JSON, and a refresh token as a form.
             Some("application/json") => state.exchange(&body).ok_or(StatusCode::BAD_REQUEST),
-            Some(_) => state.refresh(&body).ok_or(StatusCode::BAD_REQUEST),
+            Some(_) => match StatusCode::from_u16(state.refuses_with) {
+                Ok(status) => Err(status),
+                Err(_) => state.refresh(&body).ok_or(StatusCode::BAD_REQUEST),
+            },
             None => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
         },
         (&Method::POST, "/revoke") => {

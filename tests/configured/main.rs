@@ -213,6 +213,58 @@ async fn a_key_of_the_environment_never_replaces_a_stored_sign_in() {
     assert_eq!(used["authorization"], "Bearer sk-of-bob");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_secret_in_a_file_that_others_can_open_stops_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().expect("a folder");
+    let (file, secret) = (folder.path().join("tokenward.toml"), folder.path().join("secret"));
+    let text = "[vault]\npath = \"vault\"\nkey = { file = \"key\", create_if_missing = true }\n\
+                [providers.google.oauth]\nclient_id = \"g\"\nclient_secret = { file = \"secret\" }\n";
+    std::fs::write(&file, text).expect("a file");
+    std::fs::write(&secret, "canary\n").expect("a file");
+    let start = async |mode| {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        let settings = Settings::new().with_file(&file).with_variables(|_| None);
+        Runtime::builder().settings(settings).start().await
+    };
+    let error = start(0o644).await.expect_err("others can read it");
+    assert!(error.is_configuration());
+    for told in ["providers.google.oauth.client_secret", "mode 644", "chmod 600"] {
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    assert!(!error.to_string().contains("canary"));
+    start(0o600).await.expect("ours alone");
+}
+
+#[tokio::test]
+async fn c_err_1_a_server_that_ends_grants_with_403_is_understood_when_the_file_says_so() {
+    for (statuses, state) in [
+        ("", CredentialState::Uncertain),
+        (
+            "[providers.acme.errors]\nreauthorization_statuses = [400, 401, 403]\n",
+            CredentialState::ReauthorizationRequired,
+        ),
+    ] {
+        let host = Host::start(Acme::start().await, &format!("{ENDPOINTS}{statuses}")).await;
+        let login = host.begin().await.expect("a sign-in");
+        browse(&browse(login.url()).await.1.expect("a redirect")).await;
+        let credential = login.finished().await.expect("signed in");
+        host.acme.with(|acme| acme.refuses_with = 403);
+        host.clock.advance(Duration::from_hours(2));
+        let credential = host.runtime.credential(&credential).await.expect("a credential");
+        let error = credential.acquire().await.expect_err("403 invalid_grant");
+        assert_eq!(credential.snapshot().state(), state, "{error}");
+        assert_eq!(
+            error.needs_reauthorization(),
+            state == CredentialState::ReauthorizationRequired
+        );
+        if !error.needs_reauthorization() {
+            assert!(error.to_string().contains("reauthorization_statuses"), "{error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn everything_wrong_is_told_before_anything_starts() {
     let folder = TempDir::new().expect("a folder");

@@ -88,10 +88,13 @@ pub fn openai() -> ProviderSpec {
             refresh_may_keep_access_token: true,
             ..OAuthSpec::default()
         },
+        // A client without a secret can not be refused for itself: its vendor's own client takes any
+        // 401 for the end of the grant, so `invalid_client` as well. What is not JSON is somebody
+        // else's page and ends nothing, here as everywhere.
         errors: ErrorTable {
             unauthorized_is_final: true,
             otherwise: Otherwise::Transient,
-            ..ErrorTable::default().with_reauthorization(&[
+            ..ErrorTable::default().with_reauthorization_at_any_status(&[
                 "refresh_token_expired",
                 "refresh_token_reused",
                 "refresh_token_invalidated",

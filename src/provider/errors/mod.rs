@@ -13,16 +13,21 @@ pub use sign::RefusalSign;
 
 /// What a provider's error codes mean. Codes are compared without regard to case.
 ///
-/// The default is the table of RFC 6749 §5.2. Whatever the codes say, a 5xx, a 408 and a 429 are
-/// the endpoint's trouble and not the user's, and an answer that is not JSON signs nobody out.
+/// The default is the table of RFC 6749 §5.2. Whatever the codes and this table say, a 5xx, a 408
+/// and a 429 are the endpoint's trouble and not the user's, a redirect is not the endpoint's answer,
+/// and an answer that is not JSON signs nobody out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorTable {
     /// The grant is over: the user has to sign in again.
     pub reauthorization: Vec<String>,
-    /// So it is when the description of a 400 or 401 holds one of these.
+    /// So it is when the description of an answer holds one of these.
     pub reauthorization_descriptions: Vec<String>,
-    /// And so it is at any other 401 that the endpoint wrote itself.
+    /// The statuses at which the two lists above count: 200, 400 and 401, unless set otherwise.
+    pub reauthorization_statuses: Vec<u16>,
+    /// Codes that no other server would write: the grant is over whatever the status.
+    pub reauthorization_at_any_status: Vec<String>,
+    /// And it is over at any 401 that the endpoint wrote itself, whatever its code.
     pub unauthorized_is_final: bool,
     /// The client, the scope or the request is wrong: the operator has to act.
     pub misconfiguration: Vec<String>,
@@ -53,6 +58,8 @@ impl Default for ErrorTable {
         Self {
             reauthorization: codes(&["invalid_grant"]),
             reauthorization_descriptions: Vec::new(),
+            reauthorization_statuses: vec![200, 400, 401],
+            reauthorization_at_any_status: Vec::new(),
             unauthorized_is_final: false,
             misconfiguration: codes(&[
                 "invalid_client",
@@ -74,6 +81,13 @@ impl ErrorTable {
     #[must_use]
     pub fn with_reauthorization(mut self, more: &[&str]) -> Self {
         self.reauthorization.extend(codes(more));
+        self
+    }
+
+    /// Adds codes after which the user has to sign in again, whatever the status.
+    #[must_use]
+    pub fn with_reauthorization_at_any_status(mut self, more: &[&str]) -> Self {
+        self.reauthorization_at_any_status.extend(codes(more));
         self
     }
 
@@ -100,10 +114,7 @@ impl ErrorTable {
 
     fn classify(&self, refusal: &Refusal) -> FailureClass {
         let Refusal { status, retry_after, .. } = *refusal;
-        let code = refusal.code.as_deref();
-        let on = |list: &[String]| {
-            code.is_some_and(|code| list.iter().any(|known| known.eq_ignore_ascii_case(code)))
-        };
+        let on = |list: &[String]| stands_on(list, refusal);
         let transient = FailureClass::Transient { retry_after };
         let limited = FailureClass::RateLimited { retry_after };
 
@@ -121,7 +132,7 @@ impl ErrorTable {
             _ if !refusal.json => return self.unlisted(transient),
             _ => {}
         }
-        if on(&self.reauthorization) || self.describes_reauthorization(refusal) {
+        if self.ends_the_grant(refusal) {
             FailureClass::ReauthorizationRequired
         } else if on(&self.misconfiguration) {
             FailureClass::Misconfigured
@@ -129,18 +140,25 @@ impl ErrorTable {
             limited
         } else if on(&self.transient) {
             transient
-        } else if self.unauthorized_is_final && status == StatusCode::UNAUTHORIZED {
-            FailureClass::ReauthorizationRequired
         } else {
             self.unlisted(transient)
         }
     }
 
-    fn describes_reauthorization(&self, refusal: &Refusal) -> bool {
-        let status = refusal.status;
+    /// Whether an answer that the endpoint wrote says that the grant is over.
+    fn ends_the_grant(&self, refusal: &Refusal) -> bool {
         let description = refusal.description.as_deref().unwrap_or_default();
-        (status == StatusCode::BAD_REQUEST || status == StatusCode::UNAUTHORIZED)
-            && self.reauthorization_descriptions.iter().any(|part| description.contains(part))
+        let described = |part: &String| description.contains(&part.to_ascii_lowercase());
+        let listed = stands_on(&self.reauthorization, refusal)
+            || self.reauthorization_descriptions.iter().any(described);
+        (listed && self.reauthorization_statuses.contains(&refusal.status.as_u16()))
+            || stands_on(&self.reauthorization_at_any_status, refusal)
+            || (self.unauthorized_is_final && refusal.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// Whether its code would end the grant at another status.
+    fn would_end_the_grant(&self, refusal: &Refusal) -> bool {
+        refusal.json && stands_on(&self.reauthorization, refusal)
     }
 
     fn unlisted(&self, transient: FailureClass) -> FailureClass {
@@ -178,12 +196,12 @@ pub(super) fn failure(table: &ErrorTable, error: &ExchangeError, spends: Spends)
         ExchangeError::Malformed(reason) => Failure::new(FailureClass::Protocol, *reason),
         ExchangeError::Refused(refusal) => {
             let class = table.classify(refusal);
-            Failure::new(class, explanation(class, refusal))
+            Failure::new(class, explanation(table, class, refusal))
         }
     }
 }
 
-fn explanation(class: FailureClass, refusal: &Refusal) -> String {
+fn explanation(table: &ErrorTable, class: FailureClass, refusal: &Refusal) -> String {
     let status = refusal.status.as_u16();
     let seen = match refusal.printable_code() {
         Some(code) => format!("{status} {code}"),
@@ -194,6 +212,9 @@ fn explanation(class: FailureClass, refusal: &Refusal) -> String {
         return format!("the endpoint redirects ({seen}), which is not followed, check its url");
     }
     match class {
+        FailureClass::ReauthorizationRequired if stands_on(&table.misconfiguration, refusal) => {
+            format!("the provider ended this grant ({seen}), check the client id too")
+        }
         FailureClass::ReauthorizationRequired => {
             format!("the provider ended this grant ({seen})")
         }
@@ -203,10 +224,19 @@ fn explanation(class: FailureClass, refusal: &Refusal) -> String {
         ),
         FailureClass::RateLimited { .. } => format!("the provider asks for patience ({seen})"),
         FailureClass::Transient { .. } => format!("the provider fails for now ({seen})"),
+        FailureClass::Protocol if table.would_end_the_grant(refusal) => format!(
+            "the provider answers {seen}, which does not end a grant at this status, add {status} \
+             to errors.reauthorization_statuses if this provider means it"
+        ),
         FailureClass::Protocol | FailureClass::Uncertain => {
             format!("the provider's answer makes no sense ({seen})")
         }
     }
+}
+
+fn stands_on(list: &[String], refusal: &Refusal) -> bool {
+    let Some(code) = &refusal.code else { return false };
+    list.iter().any(|known| known.eq_ignore_ascii_case(code))
 }
 
 fn codes(list: &[&str]) -> Vec<String> {

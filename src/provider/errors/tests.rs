@@ -31,6 +31,8 @@ fn the_standard_table() {
         (400, "Invalid_GRANT", REAUTHORIZE),
         (401, "invalid_grant", REAUTHORIZE),
         (200, "invalid_grant", REAUTHORIZE),
+        (403, "invalid_grant", PROTOCOL),
+        (404, "invalid_grant", PROTOCOL),
         (401, "invalid_client", MISCONFIGURED),
         (400, "unauthorized_client", MISCONFIGURED),
         (400, "unsupported_grant_type", MISCONFIGURED),
@@ -71,14 +73,16 @@ fn an_answer_that_is_not_json_never_signs_out() {
 fn openai_signs_out_by_its_codes_and_at_any_401() {
     let table = catalog::openai().errors;
     for code in ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated"] {
-        for status in [200, 400, 401, 403] {
+        for status in [200, 400, 401, 403, 404] {
             assert_eq!(table.classify(&refusal(status, code)), REAUTHORIZE, "{status} {code}");
         }
         assert_eq!(table.classify(&refusal(500, code)), TRANSIENT);
     }
     assert_eq!(table.classify(&refusal(401, "")), REAUTHORIZE);
     assert_eq!(table.classify(&refusal(401, "surprise")), REAUTHORIZE);
-    assert_eq!(table.classify(&refusal(401, "invalid_client")), MISCONFIGURED);
+    assert_eq!(table.classify(&refusal(401, "invalid_client")), REAUTHORIZE, "any means any");
+    assert_eq!(table.classify(&refusal(400, "invalid_client")), MISCONFIGURED);
+    assert_eq!(table.classify(&refusal(403, "invalid_grant")), TRANSIENT);
     assert_eq!(table.classify(&refusal(400, "surprise")), TRANSIENT, "anything else passes");
     assert_eq!(table.classify(&html(401)), TRANSIENT);
 }
@@ -154,4 +158,19 @@ fn reasons_say_what_to_do_and_quote_nothing_that_may_be_secret() {
     );
     let echoed = reason(400, "rt-4f3a9c");
     assert_eq!(echoed, "the provider's answer makes no sense (400)");
+}
+
+/// C-ERR-1: whatever a table says, some answers are never the user's.
+#[test]
+fn no_table_signs_out_by_an_answer_that_is_not_about_the_grant() {
+    let table = ErrorTable {
+        reauthorization_statuses: (100..600).collect(),
+        reauthorization_at_any_status: codes(&["invalid_grant"]),
+        unauthorized_is_final: true,
+        ..ErrorTable::default()
+    };
+    for status in (300..400).chain([408, 429]).chain(500..600) {
+        assert_ne!(table.classify(&refusal(status, "invalid_grant")), REAUTHORIZE, "{status}");
+    }
+    assert_eq!(table.classify(&refusal(403, "invalid_grant")), REAUTHORIZE);
 }
