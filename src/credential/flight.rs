@@ -11,7 +11,7 @@ use super::lifecycle::{RenewalOutcome, Trouble};
 use super::material::Material;
 use super::messages::{Inner, ProviderMessage};
 use super::records::Records;
-use crate::provider::{Failure, FailureClass, Grant};
+use crate::provider::{Failure, FailureClass, Grant, in_time};
 use crate::supervision::Handle;
 
 /// Everything a renewal needs.
@@ -62,8 +62,16 @@ impl Rotating {
         self.reached("intent-durable");
         *sent = true;
         let renewal = self.material.renewal(method);
-        let answer = context.provider.renew(&context.shared.transport, renewal).await;
+        let transport = &context.shared.transport;
+        let mut answer = in_time(transport, context.provider.renew(transport, renewal)).await;
         self.reached("response-received");
+        if let Err(failure) = &mut answer
+            && failure.class == FailureClass::Uncertain
+            && !self.material.spends_a_refresh_token(method)
+        {
+            // Nothing was given away that could be spent: it can be asked for again.
+            failure.class = FailureClass::Transient { retry_after: None };
+        }
         match answer {
             Ok(grant) => self.granted(grant, &rotation).await,
             Err(failure) => self.failed(failure, &rotation).await,

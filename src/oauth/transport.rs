@@ -97,6 +97,11 @@ impl Transport {
         Self { shared: Arc::clone(&self.shared), limits: Limits { deadline, ..self.limits } }
     }
 
+    /// How long a request takes at most.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.limits.deadline
+    }
+
     /// Sends `request` once and reads the whole answer, whatever its status.
     pub(super) async fn send(
         &self,

@@ -10,6 +10,7 @@ mod discovered;
 mod errors;
 mod failure;
 mod interpret;
+mod patience;
 mod probe;
 mod spec;
 mod template;
@@ -23,6 +24,7 @@ pub use device::{DeviceAnswer, DeviceCode, DeviceSpec};
 pub use discovered::Discovered;
 pub use errors::{ErrorTable, Otherwise, RefusalSign};
 pub use failure::{Failure, FailureClass};
+pub(crate) use patience::in_time;
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 
 pub use crate::oauth::{

@@ -1,0 +1,64 @@
+//! The outer bound of an exchange with a provider. The requests of this crate have deadlines of their
+//! own; a provider that is written by hand may have forgotten them, and somebody waits for it.
+
+use std::time::Duration;
+
+use super::{Exchanging, Failure, FailureClass};
+use crate::oauth::Transport;
+
+/// An exchange is given at least this long, and twice the deadline of its requests: their own word
+/// on what became of them comes first.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The outcome of `exchange`, or a failure that leaves open whether the provider received anything,
+/// when there is none within ten minutes. It is given up then.
+pub(crate) async fn in_time<T>(
+    transport: &Transport,
+    exchange: Exchanging<'_, T>,
+) -> Result<T, Failure> {
+    let patience = PATIENCE.max(transport.deadline().saturating_mul(2));
+    tokio::select! {
+        biased;
+        outcome = exchange => outcome,
+        () = transport.sources().clock.wait(patience) => {
+            let within = humantime::format_duration(patience);
+            let reason = format!("the provider had no outcome within {within}");
+            Err(Failure::new(FailureClass::Uncertain, reason))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::testing::ManualClock;
+
+    fn transport(clock: &std::sync::Arc<ManualClock>) -> Transport {
+        Transport::new(clock.sources()).expect("a transport")
+    }
+
+    #[tokio::test]
+    async fn an_exchange_without_an_end_is_given_up_as_uncertain() {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let transport = transport(&clock);
+        let exchange = in_time::<()>(&transport, Box::pin(std::future::pending()));
+        let moving = async {
+            clock.until_waits(1).await;
+            clock.advance(PATIENCE);
+        };
+        let (outcome, ()) = tokio::join!(exchange, moving);
+        let failure = outcome.expect_err("no outcome");
+        assert_eq!(failure.class, FailureClass::Uncertain);
+        assert!(failure.sent, "nobody knows");
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_ends_is_not_touched() {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let transport = transport(&clock);
+        assert_eq!(in_time(&transport, Box::pin(std::future::ready(Ok(7)))).await, Ok(7));
+        assert_eq!(clock.waits(), 0, "nothing is left behind");
+    }
+}

@@ -1,0 +1,123 @@
+//! A provider that is written by hand and never answers: nobody waits for it for ever.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokenward::credential::SignInWith;
+use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
+use tokenward::oauth::{AuthorizationRequest, CodeExchange, Transport};
+use tokenward::provider::{
+    Exchanging, Grant, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+};
+use tokenward::testing::ManualClock;
+use tokenward::{CredentialState, Error, Provider, ProviderSpec, Runtime, Secret, Vault, catalog};
+use url::Url;
+
+/// Google, but for a renewal that never ends.
+#[derive(Debug)]
+struct Stuck(ProviderSpec);
+
+impl Provider for Stuck {
+    fn id(&self) -> &ProviderId {
+        &self.0.id
+    }
+
+    fn methods(&self) -> &[Method] {
+        &self.0.methods
+    }
+
+    fn base_url(&self) -> &Url {
+        &self.0.base_url
+    }
+
+    fn refresh_policy(&self) -> RefreshPolicy {
+        self.0.refresh
+    }
+
+    fn check_api_key(&self, key: &Secret) -> Result<(), Error> {
+        self.0.check_api_key(key)
+    }
+
+    fn headers(&self, method: Method, secret: &Secret) -> Result<HeaderMap, Error> {
+        self.0.headers(method, secret)
+    }
+
+    fn redirect(&self) -> Option<&RedirectRules> {
+        self.0.redirect()
+    }
+
+    fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error> {
+        self.0.authorization_url(request)
+    }
+
+    fn exchange_code<'a>(
+        &'a self,
+        _transport: &'a Transport,
+        _exchange: CodeExchange<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(std::future::pending())
+    }
+
+    fn renew<'a>(
+        &'a self,
+        _transport: &'a Transport,
+        _renewal: Renewal<'a>,
+    ) -> Exchanging<'a, Grant> {
+        Box::pin(std::future::pending())
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        _transport: &'a Transport,
+        _revocation: Revocation<'a>,
+    ) -> Exchanging<'a, RevocationOutcome> {
+        Box::pin(std::future::ready(Ok(RevocationOutcome::NotOffered)))
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_renewal_without_an_end_is_answered_and_told_that_it_is_uncertain() {
+    let clock = ManualClock::new(std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+    let google = catalog::google().client("client").client_secret("secret");
+    let runtime = Runtime::builder()
+        .sources(clock.sources())
+        .vault(Vault::in_memory())
+        .provider(Stuck(google))
+        .start()
+        .await
+        .expect("a runtime");
+    let id = CredentialId {
+        user: UserId::new("ada").expect("a name"),
+        provider: ProviderId::new("google").expect("a name"),
+        method: Method::AuthorizationCode,
+        label: Label::default(),
+    };
+    let credential = runtime.credential(&id).await.expect("a credential");
+    let grant = Grant {
+        access_token: Secret::new("access"),
+        refresh_token: Some(Secret::new("refresh")),
+        lifetime: Some(Duration::from_mins(30)),
+        requested_at: clock.sources().now(),
+        server_date: None,
+        scopes: None,
+        account: None,
+    };
+    credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
+
+    let mut callers = Vec::new();
+    for _ in 0..3 {
+        let credential = credential.clone();
+        callers.push(tokio::spawn(async move { credential.refresh().await }));
+    }
+    for caller in callers {
+        // No renewal takes longer than ten minutes; the token lives longer than that.
+        while !caller.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        let error = caller.await.expect("no panic").expect_err("no outcome");
+        assert!(error.to_string().contains("no outcome within 10m"), "{error}");
+    }
+    assert_eq!(credential.snapshot().state(), CredentialState::Uncertain);
+    credential.acquire().await.expect("the old token is served while it lives");
+}
