@@ -29,6 +29,7 @@ impl Lifecycle {
             let newest = loaded.material.map(|material| material.generation);
             self.generation = self.generation.max(newest.unwrap_or_default()).next();
             self.erasing = Some(Retry { attempts: 1, at: evidence.now, under_way: false });
+            self.unreported.insert(self.generation);
             self.settle(evidence, to);
             return self.tick(evidence, to);
         }
@@ -200,6 +201,10 @@ impl Lifecycle {
         self.early = Early::default();
         self.renewing = false;
         self.erasing = None;
+        for _ in std::mem::take(&mut self.unreported) {
+            // What the provider says of the revocation comes too late to be told.
+            self.report_sign_out(false, to);
+        }
         let credential = self.id.clone();
         self.install(material, false, evidence);
         to.push(Effect::Emit(EventKind::SignedIn { credential, generation }));
@@ -240,6 +245,7 @@ impl Lifecycle {
         self.trouble = None;
         self.stands_in = Some(false);
         self.erasing = Some(Retry::first_try());
+        self.unreported.insert(self.generation);
         to.push(Effect::Erase { generation: self.generation, material });
         let error = self.absent();
         self.answer_all(Err(error), to);
@@ -253,15 +259,24 @@ impl Lifecycle {
         evidence: Evidence,
         to: &mut Vec<Effect>,
     ) {
-        // A later sign-out is another matter.
-        let Some(retry) = self.erasing.filter(|_| generation == self.generation) else { return };
-        if erased {
-            self.erasing = None;
-            let credential = self.id.clone();
-            to.push(Effect::Emit(EventKind::SignedOut { credential, revoked }));
-        } else {
-            self.erasing = Some(retry.again(evidence));
+        let in_force = generation == self.generation;
+        match self.erasing {
+            Some(retry) if in_force && !erased => {
+                self.erasing = Some(retry.again(evidence));
+                return;
+            }
+            Some(_) if in_force => self.erasing = None,
+            // A later sign-out, or a sign-in, has taken its place: it is reported and no more.
+            _ => {}
         }
+        if self.unreported.remove(&generation) && erased {
+            self.report_sign_out(revoked, to);
+        }
+    }
+
+    fn report_sign_out(&self, revoked: bool, to: &mut Vec<Effect>) {
+        let credential = self.id.clone();
+        to.push(Effect::Emit(EventKind::SignedOut { credential, revoked }));
     }
 
     /// Does whatever is due.

@@ -11,6 +11,7 @@ mod held;
 mod keys;
 mod renewing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) use event::{Effect, Event, Evidence, Loaded, RenewalOutcome, Trouble};
@@ -37,6 +38,8 @@ pub(crate) struct Lifecycle {
     last_renewal: Option<Moment>,
     /// A sign-out that the vault has not confirmed.
     erasing: Option<Retry>,
+    /// Sign-outs that were not reported yet, by their generations.
+    unreported: BTreeSet<Generation>,
     /// Somebody waits for [`Effect::AnswerAll`].
     waiting: bool,
     early: Early,
@@ -59,6 +62,7 @@ impl Lifecycle {
             trouble: None,
             last_renewal: None,
             erasing: None,
+            unreported: BTreeSet::new(),
             waiting: false,
             early: Early::default(),
             stands_in: None,

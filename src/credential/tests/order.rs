@@ -125,3 +125,44 @@ fn a_sign_out_that_ends_late_does_not_end_the_one_after_it() {
     step(&mut world, Event::Erased { generation: first, result: Ok(()), revoked: true });
     assert!(world.core.next_deadline(world.now).is_some(), "it is erased again");
 }
+
+/// The generations of the sign-outs and sign-ins that are reported, in their order.
+fn reported(effects: &[Effect]) -> Vec<&'static str> {
+    let reported = effects.iter().filter_map(|effect| match effect {
+        Effect::Emit(EventKind::SignedOut { .. }) => Some("signed out"),
+        Effect::Emit(EventKind::SignedIn { .. }) => Some("signed in"),
+        _ => None,
+    });
+    reported.collect()
+}
+
+#[test]
+fn a_sign_out_is_reported_once_and_before_the_sign_in_that_overtakes_it() {
+    let mut world = World::new();
+    known(&mut world);
+    step(&mut world, Event::SignOut);
+    let first = world.core.generation();
+    let material = world.mint(first.next());
+    let effects = step(&mut world, Event::SignedIn { material, unsaved: None });
+    assert_eq!(reported(&effects), ["signed out", "signed in"]);
+    let effects =
+        step(&mut world, Event::Erased { generation: first, result: Ok(()), revoked: true });
+    assert_eq!(reported(&effects), [""; 0], "not a second time");
+}
+
+#[test]
+fn each_of_two_sign_outs_is_reported_in_whatever_order_they_end() {
+    for late_first in [false, true] {
+        let mut world = World::new();
+        known(&mut world);
+        step(&mut world, Event::SignOut);
+        let first = world.core.generation();
+        step(&mut world, Event::SignOut);
+        let second = world.core.generation();
+        let order = if late_first { [second, first] } else { [first, second] };
+        for generation in order {
+            let erased = Event::Erased { generation, result: Ok(()), revoked: true };
+            assert_eq!(reported(&step(&mut world, erased)), ["signed out"]);
+        }
+    }
+}
