@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ractor::Actor as _;
+use ractor::Message;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
-use super::actor::{GrantSink, LoginActor, LoginArguments};
-use super::device::{DeviceActor, DeviceArguments, DeviceLogin, DeviceProgress};
-use super::flow::{EXPIRES_AFTER, Terms};
-use super::handle::{Face, Login};
+use super::actor::{Kind, child};
+use super::browser::{BrowserLogin, EXPIRES_AFTER, Face, Login, Opening, Terms};
+use super::desk::{GrantSink, Materials, Means};
+use super::device::{DeviceLogin, DeviceOpening, DeviceProgress, OnDevice};
+use super::outcome::Outcome;
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, LoginId, Method, ProviderId, UserId};
@@ -19,13 +21,10 @@ use crate::oauth::redirect::Loopback;
 use crate::oauth::{AuthorizationRequest, Pkce, Transport};
 use crate::provider::{Provider, RedirectRules};
 use crate::secret::Secret;
-use crate::supervision::{ChildSpec, EventBus, Restart, Supervisor, Timekeeper};
+use crate::supervision::{EventBus, Handle, Supervisor, Timekeeper};
 
 /// How many sign-ins one user may have pending. Each may hold a port.
 const MOST_PENDING: usize = 16;
-
-/// How many requests one sign-in admits at a time.
-const ADMISSION: usize = 64;
 
 /// How a provider's answer is to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,22 +58,27 @@ pub struct Logins(Arc<Shared>);
 
 struct Shared {
     supervisor: Supervisor,
-    transport: Transport,
-    timekeeper: Timekeeper,
-    sources: Sources,
-    events: EventBus,
+    means: Means,
     /// Whose pages a browser sees at the end.
     application: Option<Arc<str>>,
     /// Held while one begins, so that those that begin at once are counted too.
     beginning: tokio::sync::Mutex<()>,
-    pending: Mutex<Table>,
+    /// What is pending. Those that are over are removed when the next one begins.
+    pending: Mutex<BTreeMap<LoginId, Front>>,
 }
 
-/// What is pending. Those that are over are removed when the next one begins.
-#[derive(Default)]
-struct Table {
-    logins: BTreeMap<LoginId, Login>,
-    devices: BTreeMap<LoginId, DeviceLogin>,
+/// A pending sign-in of any kind, as its front ends see it.
+#[derive(Clone)]
+enum Front {
+    Browser(Login),
+    Device(DeviceLogin),
+}
+
+/// A sign-in that runs.
+struct Started<M: Message> {
+    id: LoginId,
+    messages: Handle<M>,
+    outcome: watch::Receiver<Outcome>,
 }
 
 impl Logins {
@@ -95,10 +99,7 @@ impl Logins {
         let supervisor = under.start_supervisor("logins").await?;
         Ok(Self(Arc::new(Shared {
             supervisor,
-            transport,
-            timekeeper,
-            sources,
-            events,
+            means: Means { transport, timekeeper, sources, events, tasks: TaskTracker::new() },
             application,
             beginning: tokio::sync::Mutex::default(),
             pending: Mutex::default(),
@@ -116,15 +117,15 @@ impl Logins {
     /// address at which the browser could end.
     pub async fn begin(&self, request: LoginRequest, receiver: Receiver) -> Result<Login, Error> {
         let LoginRequest { user, provider, label, sink } = request;
+        let Means { transport, sources, .. } = &self.0.means;
         // Beforehand, since a lock is not held while the provider is asked.
-        provider.prepare(&self.0.transport).await?;
+        provider.prepare(transport).await?;
         let _beginning = self.0.beginning.lock().await;
         self.admit(&user)?;
         let (method, name) = (Method::AuthorizationCode, provider.id().clone());
         let rules = provider.redirect().ok_or_else(|| no_browser_sign_in(&name))?;
         let credential = CredentialId { user, provider: name, method, label };
         let (redirect_uri, loopback, no_listener) = redirect(rules, receiver).await?;
-        let Shared { supervisor, transport, timekeeper, sources, events, .. } = &*self.0;
         let loopback = loopback.map(|it| it.application(self.0.application.clone()));
         let pkce = Pkce::generate(&*sources.entropy)?;
         let state = Secret::from(sources.entropy.token()?);
@@ -133,35 +134,17 @@ impl Logins {
             code_challenge: &pkce.challenge,
             state: &state,
         })?;
-        let id = LoginId::random(&*sources.entropy)?;
         let issuer = provider.issuer().map(str::to_owned);
         let expires_at = sources.now().after(EXPIRES_AFTER);
-        let (sender, outcome) = watch::channel(None);
-        let arguments = Arc::new(Mutex::new(Some(LoginArguments {
-            id: id.clone(),
-            credential: credential.clone(),
-            provider,
-            transport: transport.clone(),
-            sink,
-            terms: Terms { state, redirect_uri, issuer, expires_at },
-            verifier: pkce.verifier,
-            loopback,
-            outcome: sender,
-            timekeeper: timekeeper.clone(),
-            sources: sources.clone(),
-            events: events.clone(),
-        })));
-        let spec = ChildSpec::new(name_of(&id), move |spawning| {
-            let (arguments, supervisor) = (Arc::clone(&arguments), spawning.supervisor);
-            Box::pin(LoginActor::spawn_linked(None, LoginActor, arguments, supervisor))
-        });
-        let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
-        let messages = supervisor.start_child(spec).await?;
+        let terms = Terms { state, redirect_uri, issuer, expires_at };
+        let opening = Opening { terms, verifier: pkce.verifier, loopback };
+        let started = self.run::<BrowserLogin>(&credential, provider, sink, opening).await?;
+        let Started { id, messages, outcome } = started;
         let expires_at = expires_at.wall;
         let face =
             Face { id: id.clone(), credential, url, expires_at, no_listener, messages, outcome };
         let login = Login::new(face);
-        self.table().logins.insert(id, login.clone());
+        self.pending_of_all().insert(id, Front::Browser(login.clone()));
         Ok(login)
     }
 
@@ -179,85 +162,117 @@ impl Logins {
         let LoginRequest { user, provider, label, sink } = request;
         let (method, name) = (Method::DeviceCode, provider.id().clone());
         let credential = CredentialId { user, provider: name, method, label };
-        let Shared { supervisor, transport, timekeeper, sources, events, .. } = &*self.0;
-        let authorization = provider.authorize_device(transport).await?;
-        let id = LoginId::random(&*sources.entropy)?;
-        let (sender, outcome) = watch::channel(None);
+        let authorization = provider.authorize_device(&self.0.means.transport).await?;
         let (progress, seen) = watch::channel(DeviceProgress::beginning(&authorization));
         let shown = authorization.clone();
-        let arguments = Arc::new(Mutex::new(Some(DeviceArguments {
-            id: id.clone(),
-            credential: credential.clone(),
-            provider,
-            transport: transport.clone(),
-            sink,
-            authorization,
-            progress,
-            outcome: sender,
-            timekeeper: timekeeper.clone(),
-            sources: sources.clone(),
-            events: events.clone(),
-        })));
-        let spec = ChildSpec::new(name_of(&id), move |spawning| {
-            let (arguments, supervisor) = (Arc::clone(&arguments), spawning.supervisor);
-            Box::pin(DeviceActor::spawn_linked(None, DeviceActor, arguments, supervisor))
-        });
-        let spec = spec.restart(Restart::Temporary).admission(ADMISSION);
         let _beginning = self.0.beginning.lock().await;
         self.admit(&credential.user)?;
-        let messages = supervisor.start_child(spec).await?;
+        let opening = DeviceOpening { authorization, progress };
+        let started = self.run::<OnDevice>(&credential, provider, sink, opening).await?;
+        let Started { id, messages, outcome } = started;
         let login = DeviceLogin::new(id.clone(), credential, &shown, messages, seen, outcome);
-        self.table().devices.insert(id, login.clone());
+        self.pending_of_all().insert(id, Front::Device(login.clone()));
         Ok(login)
     }
 
     /// The pending sign-in of this user with this id, for a front end that did not begin it.
     pub fn find(&self, user: &UserId, id: &LoginId) -> Option<Login> {
-        let found = self.table().logins.get(id).cloned();
-        found.filter(|login| login.credential().user == *user && !login.is_over())
+        self.pending(user).into_iter().find(|login| login.id() == id)
     }
 
     /// As [`Logins::find`], for a sign-in on another device.
     pub fn find_device(&self, user: &UserId, id: &LoginId) -> Option<DeviceLogin> {
-        let found = self.table().devices.get(id).cloned();
-        found.filter(|login| login.credential().user == *user && !login.is_over())
+        self.pending_devices(user).into_iter().find(|login| login.id() == id)
     }
 
     /// The pending sign-ins of a user.
     pub fn pending(&self, user: &UserId) -> Vec<Login> {
-        let pending = |login: &&Login| login.credential().user == *user && !login.is_over();
-        self.table().logins.values().filter(pending).cloned().collect()
+        let browser = |front| match front {
+            Front::Browser(login) => Some(login),
+            Front::Device(_) => None,
+        };
+        self.pending_of(user).into_iter().filter_map(browser).collect()
     }
 
     /// The pending sign-ins of a user on other devices.
     pub fn pending_devices(&self, user: &UserId) -> Vec<DeviceLogin> {
-        let pending = |login: &&DeviceLogin| login.credential().user == *user && !login.is_over();
-        self.table().devices.values().filter(pending).cloned().collect()
+        let device = |front| match front {
+            Front::Device(login) => Some(login),
+            Front::Browser(_) => None,
+        };
+        self.pending_of(user).into_iter().filter_map(device).collect()
+    }
+
+    /// Resolves once no request of a sign-in is under way any more, be it that the sign-in is over:
+    /// what was granted is stored, or given back. For when all of them have ended.
+    pub(crate) async fn settled(&self) {
+        let tasks = &self.0.means.tasks;
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Starts the actor of a sign-in of kind `K`.
+    async fn run<K: Kind>(
+        &self,
+        credential: &CredentialId,
+        provider: Arc<dyn Provider>,
+        sink: GrantSink,
+        terms: K::Terms,
+    ) -> Result<Started<K::Message>, Error> {
+        let means = self.0.means.clone();
+        let id = LoginId::random(&*means.sources.entropy)?;
+        let (sender, outcome) = watch::channel(None);
+        let materials = Materials {
+            id: id.clone(),
+            credential: credential.clone(),
+            provider,
+            sink,
+            outcome: sender,
+            means,
+        };
+        let spec = child::<K>(name_of(&id), materials, terms);
+        let messages = self.0.supervisor.start_child(spec).await?;
+        Ok(Started { id, messages, outcome })
     }
 
     /// Checks that the user may begin another one.
     fn admit(&self, user: &UserId) -> Result<(), Error> {
-        if self.pending(user).len() + self.pending_devices(user).len() >= MOST_PENDING {
-            return Err(too_many());
-        }
-        let mut table = self.table();
-        table.logins.retain(|_, login| !login.is_over());
-        table.devices.retain(|_, login| !login.is_over());
-        Ok(())
+        self.pending_of_all().retain(|_, front| !front.is_over());
+        if self.pending_of(user).len() >= MOST_PENDING { Err(too_many()) } else { Ok(()) }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing between two changes of the maps can panic, so poisoned ones are whole.
+    fn pending_of(&self, user: &UserId) -> Vec<Front> {
+        let all = self.pending_of_all();
+        let pending = all.values().filter(|it| it.credential().user == *user && !it.is_over());
+        pending.cloned().collect()
+    }
+
+    fn pending_of_all(&self) -> MutexGuard<'_, BTreeMap<LoginId, Front>> {
+        // Nothing between two changes of the map can panic, so a poisoned one is whole.
         self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Front {
+    fn credential(&self) -> &CredentialId {
+        match self {
+            Self::Browser(login) => login.credential(),
+            Self::Device(login) => login.credential(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Browser(login) => login.is_over(),
+            Self::Device(login) => login.is_over(),
+        }
     }
 }
 
 impl fmt::Debug for Logins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = self.table();
-        f.debug_struct("Logins")
-            .field("known", &(table.logins.len() + table.devices.len()))
-            .finish_non_exhaustive()
+        let known = self.pending_of_all().len();
+        f.debug_struct("Logins").field("known", &known).finish_non_exhaustive()
     }
 }
 

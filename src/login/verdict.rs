@@ -131,6 +131,33 @@ pub(super) fn may_try_again(failure: &Failure) -> bool {
     !failure.sent && matches!(failure.class, FailureClass::Transient { .. })
 }
 
+/// Whether the provider refused the code itself, rather than the client or the request.
+pub(super) fn is_about_the_code(failure: &Failure) -> bool {
+    matches!(failure.class, FailureClass::ReauthorizationRequired)
+}
+
+/// What is said of a bare code that the provider does not take, when `left` more may be tried.
+pub(super) fn not_taken(failure: &Failure, left: usize) -> Error {
+    let times = if left == 1 { "once more".to_owned() } else { format!("{left} more times") };
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "the provider does not take this code ({failure}), copy the whole of it and paste it \
+             again, which can be done {times}; when it is right and still not taken, the provider \
+             has ended this sign-in, start a new one"
+        ),
+    )
+}
+
+/// What is said of a code that the provider has refused before.
+pub(super) fn sent_before() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the provider has refused this code already and it is not sent again, copy the whole of it \
+         or start a new sign-in",
+    )
+}
+
 /// Whether a poll may be repeated: the provider, or the way to it, failed for now.
 pub(super) fn may_ask_again(failure: &Failure) -> bool {
     matches!(failure.class, FailureClass::Transient { .. } | FailureClass::RateLimited { .. })

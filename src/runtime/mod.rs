@@ -164,6 +164,12 @@ impl Runtime {
         unfinished.extend(inside.credentials.unwritten_paths());
         let left = deadline.saturating_sub(clock.now().monotonic);
         unfinished.extend(inside.root.drain(left).await);
+        let left = deadline.saturating_sub(clock.now().monotonic);
+        tokio::select! {
+            biased;
+            () = inside.logins.settled() => {}
+            () = clock.wait(left) => unfinished.push("requests of sign-ins that are over".to_owned()),
+        }
         unfinished
     }
 }

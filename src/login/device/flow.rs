@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::flow::store_again_after;
+use super::super::browser::store_again_after;
 use super::super::verdict::{
     cancelled, code_expired, denied, may_ask_again, may_try_again, not_exchanged, not_polled,
 };
@@ -60,6 +60,8 @@ pub(super) enum Effect {
     Exchange { attempt: u32, code: DeviceCode },
     /// Wait for `after`, make the grant durable, and report.
     Store { grant: Grant, after: Duration },
+    /// Tell the provider that this grant is not wanted any more.
+    GiveBack(Grant),
     /// The sign-in is over. Comes once.
     Finish(Result<(), Error>),
 }
@@ -74,13 +76,8 @@ impl Flow {
     pub(super) fn step(&mut self, event: Event, now: Moment) -> Option<Effect> {
         match event {
             Event::AlarmRang => self.alarm_rang(now),
-            Event::Polled { attempt, result } if attempt == self.attempts => {
-                self.polled(result, now)
-            }
-            Event::Exchanged { attempt, result } if attempt == self.attempts => {
-                self.exchanged(result, now)
-            }
-            Event::Polled { .. } | Event::Exchanged { .. } => None,
+            Event::Polled { attempt, result } => self.polled(attempt, result, now),
+            Event::Exchanged { attempt, result } => self.exchanged(attempt, result, now),
             Event::Stored(result) => self.stored(result),
             Event::Cancelled => self.cancelled(),
         }
@@ -118,9 +115,18 @@ impl Flow {
         }
     }
 
-    fn polled(&mut self, result: Result<DeviceAnswer, Failure>, now: Moment) -> Option<Effect> {
-        if !matches!(self.phase, Phase::Polling) {
-            return None;
+    fn polled(
+        &mut self,
+        attempt: u32,
+        result: Result<DeviceAnswer, Failure>,
+        now: Moment,
+    ) -> Option<Effect> {
+        if attempt != self.attempts || !matches!(self.phase, Phase::Polling) {
+            // Nobody waits for it any more, and nobody will ever see it.
+            return match result {
+                Ok(DeviceAnswer::Granted(grant)) => Some(Effect::GiveBack(grant)),
+                _ => None,
+            };
         }
         self.phase = Phase::Waiting;
         match result {
@@ -144,12 +150,17 @@ impl Flow {
         Effect::Exchange { attempt: self.attempts, code }
     }
 
-    fn exchanged(&mut self, result: Result<Grant, Failure>, now: Moment) -> Option<Effect> {
+    fn exchanged(
+        &mut self,
+        attempt: u32,
+        result: Result<Grant, Failure>,
+        now: Moment,
+    ) -> Option<Effect> {
         let code = match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Exchanging { code } => code,
+            Phase::Exchanging { code } if attempt == self.attempts => code,
             other => {
                 self.phase = other;
-                return None;
+                return result.ok().map(Effect::GiveBack);
             }
         };
         match result {

@@ -55,6 +55,7 @@ fn words(effect: Option<Effect>) -> String {
         None => "nothing".to_owned(),
         Some(Effect::Poll { attempt }) => format!("poll {attempt}"),
         Some(Effect::Exchange { attempt, .. }) => format!("exchange {attempt}"),
+        Some(Effect::GiveBack(_)) => "give back".to_owned(),
         Some(Effect::Store { after, .. }) => format!("store after {}ms", after.as_millis()),
         Some(Effect::Finish(Ok(()))) => "finish signed in".to_owned(),
         Some(Effect::Finish(Err(error))) => format!("finish {:?}", error.kind()),
@@ -136,7 +137,7 @@ fn cancelling_ends_it_until_its_grant_exists() {
     flow.step(Event::AlarmRang, at(5));
     assert_eq!(words(flow.step(Event::Cancelled, at(5))), "finish Expired");
     let late = polled(1, DeviceAnswer::Granted(grant()));
-    assert_eq!(words(flow.step(late, at(6))), "nothing");
+    assert_eq!(words(flow.step(late, at(6))), "give back");
 
     let mut flow = self::flow();
     flow.step(Event::AlarmRang, at(5));
@@ -203,14 +204,23 @@ struct Bystander {
     exchanging: Option<u32>,
     storing: bool,
     spent: bool,
+    /// Grants that were issued, that were taken, and that were given back.
+    granted: usize,
+    taken: usize,
+    given_back: usize,
     finished: usize,
 }
 
 impl Bystander {
     fn see(&mut self, effect: Option<&Effect>) {
         let Some(effect) = effect else { return };
-        assert_eq!(self.finished, 0, "nothing is done after the end");
+        if let Effect::GiveBack(_) = effect {
+            self.given_back += 1;
+            return;
+        }
+        assert_eq!(self.finished, 0, "nothing else is done after the end");
         match effect {
+            Effect::GiveBack(_) => {}
             Effect::Poll { attempt } => {
                 let quiet = self.now.since(self.heard);
                 assert!(quiet >= self.interval, "{quiet:?} is less than {:?}", self.interval);
@@ -222,7 +232,8 @@ impl Bystander {
                 assert!(!self.spent, "a code that may be spent is never sent again");
                 assert!(self.exchanging.replace(*attempt).is_none(), "one exchange at a time");
             }
-            Effect::Store { .. } => {
+            Effect::Store { after, .. } => {
+                self.taken += usize::from(after.is_zero());
                 assert!(!std::mem::replace(&mut self.storing, true), "one store at a time");
             }
             Effect::Finish(_) => self.finished += 1,
@@ -244,12 +255,15 @@ impl Bystander {
                 let attempt = self.polling?;
                 self.now = self.now.after(Duration::from_secs(1));
                 let result = answer(how);
+                self.granted += usize::from(matches!(result, Ok(DeviceAnswer::Granted(_))));
                 if late {
                     return Some(Event::Polled { attempt: attempt - 1, result });
                 }
                 self.polling = None;
                 self.heard = self.now;
-                if let Ok(DeviceAnswer::SlowDown { interval }) = &result {
+                if let Ok(DeviceAnswer::SlowDown { interval }) = &result
+                    && self.finished == 0
+                {
                     let longer = self.interval + Duration::from_secs(5);
                     self.interval = longer.max(interval.unwrap_or_default());
                 }
@@ -262,6 +276,7 @@ impl Bystander {
                     1 => Err(failed(OUTAGE)),
                     _ => Err(not_sent()),
                 };
+                self.granted += usize::from(result.is_ok());
                 self.spent |= how < 2;
                 Event::Exchanged { attempt, result }
             }
@@ -272,10 +287,7 @@ impl Bystander {
                 let down = Error::new(ErrorKind::Interrupted, "vault");
                 Event::Stored(if well { Ok(()) } else { Err(down) })
             }
-            Act::Cancel => {
-                (self.polling, self.exchanging) = (None, None);
-                Event::Cancelled
-            }
+            Act::Cancel => Event::Cancelled,
         })
     }
 }
@@ -293,6 +305,9 @@ proptest! {
             exchanging: None,
             storing: false,
             spent: false,
+            granted: 0,
+            taken: 0,
+            given_back: 0,
             finished: 0,
         };
         for act in acts {
@@ -303,6 +318,7 @@ proptest! {
             // It can not get stuck: it is over, or something is under way, or an alarm is set.
             prop_assert!(flow.is_over() || under_way || flow.next().is_some());
             prop_assert_eq!(flow.is_over(), seen.finished == 1);
+            prop_assert_eq!(seen.taken + seen.given_back, seen.granted, "none is left about");
             prop_assert_eq!(flow.interval(), seen.interval);
         }
     }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::verdict::{
-    Verdict, cancelled, expired, may_try_again, mixed_up, not_exchanged, refused,
+use super::super::verdict::{
+    Verdict, cancelled, expired, is_about_the_code, may_try_again, mixed_up, not_exchanged,
+    not_taken, refused, sent_before,
 };
 use crate::clock::Moment;
 use crate::error::Error;
@@ -13,7 +14,11 @@ use crate::provider::{Failure, Grant};
 use crate::secret::Secret;
 
 /// How long the user has to complete a sign-in.
-pub(super) const EXPIRES_AFTER: Duration = Duration::from_mins(10);
+pub(in crate::login) const EXPIRES_AFTER: Duration = Duration::from_mins(10);
+
+/// How many codes of one sign-in are sent to the provider. A code that was typed wrong may be typed
+/// again; whoever tries codes out is stopped.
+const MOST_CODES: usize = 5;
 
 /// How often a grant is handed over before the sign-in gives up, and the pause in between.
 const STORE_TRIES: u32 = 4;
@@ -21,15 +26,15 @@ const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was agreed when the sign-in began.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(in crate::login) struct Terms {
     /// Binds the provider's answer to this sign-in (RFC 6749 §10.12). Never the PKCE verifier.
-    pub(super) state: Secret,
+    pub(in crate::login) state: Secret,
     /// Where the browser comes back to.
-    pub(super) redirect_uri: String,
+    pub(in crate::login) redirect_uri: String,
     /// Who has to answer, where the provider says who answers (RFC 9207 §2.4).
-    pub(super) issuer: Option<String>,
+    pub(in crate::login) issuer: Option<String>,
     /// When the sign-in is over if nobody has completed it.
-    pub(super) expires_at: Moment,
+    pub(in crate::login) expires_at: Moment,
 }
 
 /// A pending sign-in. `W` stands for whoever handed in an answer and waits to hear about it.
@@ -38,14 +43,17 @@ pub(super) struct Flow<W> {
     terms: Terms,
     phase: Phase<W>,
     attempts: u32,
+    /// Codes that the provider refused. None of them is sent again.
+    refused: Vec<Secret>,
 }
 
 #[derive(Debug)]
 enum Phase<W> {
     /// For the user.
     Waiting,
-    /// For the provider, with the code that `by` handed in.
-    Exchanging { by: W },
+    /// For the provider, with the code that `by` handed in; `bare` when it came without anything
+    /// that shows where it comes from.
+    Exchanging { by: W, bare: Option<Secret> },
     /// For the grant to be durable.
     Storing { by: W, grant: Grant, tries: u32 },
     /// For nothing any more.
@@ -83,6 +91,8 @@ pub(super) enum Effect<W> {
     Exchange { attempt: u32, code: Secret },
     /// Wait for `after`, make the grant durable, and report.
     Store { grant: Grant, after: Duration },
+    /// Tell the provider that this grant is not wanted any more.
+    GiveBack(Grant),
     /// Tell whoever handed in an answer what became of it.
     Tell(W, Verdict),
     /// The sign-in is over. Comes once.
@@ -91,7 +101,7 @@ pub(super) enum Effect<W> {
 
 impl<W> Flow<W> {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, phase: Phase::Waiting, attempts: 0 }
+        Self { terms, phase: Phase::Waiting, attempts: 0, refused: Vec::new() }
     }
 
     /// Takes `event` in, and says what is to be done, in this order.
@@ -124,10 +134,15 @@ impl<W> Flow<W> {
             }
             Phase::Over => return vec![Effect::Tell(by, Verdict::Over)],
         }
+        let is_bare = matches!(answer, Submission::Pasted(Pasted::Code { state: None, .. }));
         match self.checked(answer) {
+            // It would be refused once more, or worse (RFC 6749 §4.1.2).
+            Ok(code) if self.refused.contains(&code) => {
+                vec![Effect::Tell(by, Verdict::TryAgain(sent_before()))]
+            }
             Ok(code) => {
                 self.attempts += 1;
-                self.phase = Phase::Exchanging { by };
+                self.phase = Phase::Exchanging { by, bare: is_bare.then(|| code.clone()) };
                 vec![Effect::Exchange { attempt: self.attempts, code }]
             }
             Err(verdict) => {
@@ -181,14 +196,12 @@ impl<W> Flow<W> {
         result: Result<Grant, Failure>,
         now: Moment,
     ) -> Vec<Effect<W>> {
-        if attempt != self.attempts {
-            return Vec::new();
-        }
-        let by = match std::mem::replace(&mut self.phase, Phase::Waiting) {
-            Phase::Exchanging { by } => by,
+        let (by, bare) = match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Exchanging { by, bare } if attempt == self.attempts => (by, bare),
             other => {
                 self.phase = other;
-                return Vec::new();
+                // Nobody waits for it any more, and nobody will ever see it.
+                return result.ok().map(Effect::GiveBack).into_iter().collect();
             }
         };
         match result {
@@ -200,12 +213,25 @@ impl<W> Flow<W> {
             Err(failure) if may_try_again(&failure) && !now.has_passed(self.terms.expires_at) => {
                 vec![Effect::Tell(by, Verdict::TryAgain(not_exchanged(&failure)))]
             }
+            Err(failure) if self.may_be_typed_again(&failure, bare.is_some(), now) => {
+                self.refused.extend(bare);
+                let left = MOST_CODES - self.refused.len();
+                vec![Effect::Tell(by, Verdict::TryAgain(not_taken(&failure, left)))]
+            }
             Err(failure) => {
                 let late = may_try_again(&failure);
                 let error = if late { expired() } else { not_exchanged(&failure) };
                 vec![self.finish(Err(error.clone())), Effect::Tell(by, Verdict::Failed(error))]
             }
         }
+    }
+
+    /// Whether the provider refused a bare code that may have been copied wrong. One that came with
+    /// its state was copied right.
+    fn may_be_typed_again(&self, failure: &Failure, bare: bool, now: Moment) -> bool {
+        bare && is_about_the_code(failure)
+            && self.refused.len() + 1 < MOST_CODES
+            && !now.has_passed(self.terms.expires_at)
     }
 
     fn stored(&mut self, result: Result<(), Error>) -> Vec<Effect<W>> {
@@ -242,7 +268,7 @@ impl<W> Flow<W> {
     fn cancelled(&mut self) -> Vec<Effect<W>> {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Waiting => vec![self.finish(Err(cancelled()))],
-            Phase::Exchanging { by } => {
+            Phase::Exchanging { by, .. } => {
                 vec![self.finish(Err(cancelled())), Effect::Tell(by, Verdict::Failed(cancelled()))]
             }
             // The grant exists and is on its way into the vault: too late to take back.
@@ -261,7 +287,7 @@ impl<W> Flow<W> {
 
 /// The pause before a grant that the vault did not take is handed over once more; none when that
 /// would not help.
-pub(super) fn store_again_after(tries: u32, error: &Error) -> Option<Duration> {
+pub(in crate::login) fn store_again_after(tries: u32, error: &Error) -> Option<Duration> {
     (error.is_transient() && tries < STORE_TRIES).then(|| STORE_PAUSE * tries)
 }
 

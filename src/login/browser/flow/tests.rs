@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use proptest::prelude::*;
 
-use super::super::verdict::over;
 use super::*;
 use crate::error::ErrorKind;
+use crate::login::verdict::over;
 use crate::provider::FailureClass;
 
 const STATE: &str = "the-state";
@@ -65,6 +65,7 @@ fn not_sent() -> Failure {
 fn words(effects: &[Effect<u32>]) -> Vec<String> {
     let word = |effect: &Effect<u32>| match effect {
         Effect::Exchange { attempt, code } => format!("exchange {attempt} {}", code.expose()),
+        Effect::GiveBack(_) => "give back".to_owned(),
         Effect::Store { after, .. } => format!("store after {}ms", after.as_millis()),
         Effect::Tell(by, verdict) => {
             let verdict = format!("{verdict:?}");
@@ -173,7 +174,7 @@ fn a_code_that_was_not_sent_may_be_tried_again() {
     assert_eq!(effects, ["tell 1 TryAgain"]);
     assert_eq!(step(&mut flow, pasted("abc", 2)), ["exchange 2 abc"]);
     let late = Event::Exchanged { attempt: 1, result: Ok(grant()) };
-    assert!(step(&mut flow, late).is_empty(), "the result of an earlier attempt changes nothing");
+    assert_eq!(step(&mut flow, late), ["give back"], "the result of an earlier attempt");
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn a_code_that_was_sent_in_vain_ends_the_sign_in() {
         (FailureClass::RateLimited { retry_after: None }, "RateLimited"),
     ] {
         let mut flow = flow();
-        step(&mut flow, pasted("abc", 1));
+        step(&mut flow, pasted("abc#the-state", 1));
         let effects = step(&mut flow, Event::Exchanged { attempt: 1, result: failed(class) });
         assert_eq!(effects, [format!("finish {kind}"), "tell 1 Failed".to_owned()]);
     }
@@ -228,13 +229,53 @@ fn cancelling_ends_a_sign_in_until_its_grant_exists() {
     step(&mut flow, pasted("abc", 1));
     assert_eq!(step(&mut flow, Event::Cancelled), ["finish Expired", "tell 1 Failed"]);
     let late = Event::Exchanged { attempt: 1, result: Ok(grant()) };
-    assert!(step(&mut flow, late).is_empty());
+    assert_eq!(step(&mut flow, late), ["give back"]);
 
     let mut flow = self::flow();
     step(&mut flow, pasted("abc", 1));
     step(&mut flow, Event::Exchanged { attempt: 1, result: Ok(grant()) });
     assert!(step(&mut flow, Event::Cancelled).is_empty());
     assert_eq!(step(&mut flow, Event::Stored(Ok(()))), ["finish signed in", "tell 1 SignedIn"]);
+}
+
+#[test]
+fn a_bare_code_that_was_typed_wrong_may_be_typed_again() {
+    let mut flow = flow();
+    for (attempt, code) in (1..5).zip(["a", "b", "c", "d"]) {
+        assert_eq!(step(&mut flow, pasted(code, attempt)), [format!("exchange {attempt} {code}")]);
+        let refused = Event::Exchanged { attempt, result: over_with() };
+        assert_eq!(step(&mut flow, refused), [format!("tell {attempt} TryAgain")]);
+        assert_eq!(step(&mut flow, pasted(code, 9)), ["tell 9 TryAgain"], "never a second time");
+        assert_eq!(step(&mut flow, pasted(&format!("{code}#the-state"), 9)), ["tell 9 TryAgain"]);
+    }
+    assert_eq!(step(&mut flow, pasted("e", 5)), ["exchange 5 e"]);
+    let refused = Event::Exchanged { attempt: 5, result: over_with() };
+    let end = ["finish ReauthorizationRequired", "tell 5 Failed"];
+    assert_eq!(step(&mut flow, refused), end, "nobody tries codes out");
+}
+
+#[test]
+fn a_code_that_came_with_its_state_was_copied_right_and_its_refusal_is_the_end() {
+    for text in ["abc#the-state", "?code=abc&state=the-state"] {
+        let mut flow = flow();
+        step(&mut flow, pasted(text, 1));
+        let refused = Event::Exchanged { attempt: 1, result: over_with() };
+        let end = ["finish ReauthorizationRequired", "tell 1 Failed"];
+        assert_eq!(step(&mut flow, refused), end, "{text}");
+    }
+}
+
+#[test]
+fn a_grant_that_comes_after_the_end_is_given_back() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    step(&mut flow, Event::Cancelled);
+    let granted = Event::Exchanged { attempt: 1, result: Ok(grant()) };
+    assert_eq!(step(&mut flow, granted), ["give back"]);
+}
+
+fn over_with() -> Result<Grant, Failure> {
+    failed(FailureClass::ReauthorizationRequired)
 }
 
 /// What the outside world may do, in any order.
@@ -262,7 +303,17 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         ErrorKind::Interrupted,
         ErrorKind::VaultLocked,
     ]));
-    let text = prop::sample::select(vec!["abc", "abc#the-state", "abc#other", "?code=abc"]);
+    let text = prop::sample::select(vec![
+        "abc",
+        "abd",
+        "abe",
+        "abf",
+        "abg",
+        "abh",
+        "abc#the-state",
+        "abc#other",
+        "?code=abc",
+    ]);
     prop::collection::vec(
         prop_oneof![
             (any::<bool>(), prop::bool::weighted(0.1))
@@ -283,9 +334,15 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 #[derive(Default)]
 struct Bystander {
     told: BTreeMap<u32, usize>,
-    exchanging: Option<u32>,
+    /// The exchange under way, and its code.
+    exchanging: Option<(u32, String)>,
+    /// The codes that the provider may have.
+    sent: Vec<String>,
     storing: bool,
-    spent: bool,
+    /// Grants that were issued, that were taken, and that were given back.
+    granted: usize,
+    taken: usize,
+    given_back: usize,
     finished: usize,
 }
 
@@ -293,15 +350,20 @@ impl Bystander {
     fn see(&mut self, effects: &[Effect<u32>]) {
         for effect in effects {
             match effect {
-                Effect::Exchange { attempt, .. } => {
-                    assert!(!self.spent, "a code that may be spent is never sent again");
+                Effect::Exchange { attempt, code } => {
+                    let code = code.expose().to_owned();
+                    assert!(!self.sent.contains(&code), "a code is never sent a second time");
+                    assert!(self.sent.len() < MOST_CODES, "nobody tries codes out");
                     assert_eq!(self.finished, 0, "nothing is sent after the end");
-                    assert!(self.exchanging.replace(*attempt).is_none(), "one exchange at a time");
+                    let before = self.exchanging.replace((*attempt, code));
+                    assert!(before.is_none(), "one exchange at a time");
                 }
-                Effect::Store { .. } => {
-                    assert!(self.spent && !self.storing, "stored once, after an exchange");
+                Effect::Store { after, .. } => {
+                    assert!(!self.storing, "stored once, after an exchange");
                     self.storing = true;
+                    self.taken += usize::from(after.is_zero());
                 }
+                Effect::GiveBack(_) => self.given_back += 1,
                 Effect::Tell(by, _) => *self.told.entry(*by).or_default() += 1,
                 Effect::Finish(_) => self.finished += 1,
             }
@@ -327,13 +389,16 @@ proptest! {
                     pasted(text, submitted)
                 }
                 Act::ExchangeEnds { late, how } => {
-                    let Some(attempt) = seen.exchanging else { continue };
+                    let Some((attempt, code)) = seen.exchanging.clone() else { continue };
                     let result = how.map_or_else(|| Ok(grant()), Err);
+                    seen.granted += usize::from(result.is_ok());
                     if late {
                         Event::Exchanged { attempt: attempt - 1, result }
                     } else {
                         seen.exchanging = None;
-                        seen.spent = result.as_ref().err().is_none_or(|error| error.sent);
+                        if result.as_ref().err().is_none_or(|error| error.sent) {
+                            seen.sent.push(code);
+                        }
                         Event::Exchanged { attempt, result }
                     }
                 }
@@ -348,11 +413,7 @@ proptest! {
                     continue;
                 }
             };
-            let cancelled = matches!(event, Event::Cancelled);
             seen.see(&flow.step(event, now));
-            if cancelled && seen.finished > 0 {
-                seen.exchanging = None;
-            }
         }
         seen.see(&flow.step(Event::Cancelled, now));
         for _ in 0..STORE_TRIES {
@@ -360,7 +421,12 @@ proptest! {
                 seen.see(&flow.step(Event::Stored(Err(over())), now));
             }
         }
+        if let Some((attempt, _)) = seen.exchanging.take() {
+            seen.granted += 1;
+            seen.see(&flow.step(Event::Exchanged { attempt, result: Ok(grant()) }, now));
+        }
         prop_assert_eq!(seen.finished, 1, "a sign-in ends once");
+        prop_assert_eq!(seen.taken + seen.given_back, seen.granted, "no grant is left lying about");
         prop_assert_eq!(seen.told.len(), usize::try_from(submitted).expect("small"));
         prop_assert!(seen.told.values().all(|times| *times == 1), "everyone is told once");
     }

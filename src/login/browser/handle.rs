@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use super::super::outcome::{self, Outcome};
+use super::super::verdict::{interrupted, over};
 use super::messages::LoginMessage;
-use super::outcome::{self, Outcome};
-use super::verdict::{interrupted, over};
 use crate::error::Error;
 use crate::identity::{CredentialId, LoginId};
 use crate::secret::Secret;
@@ -20,18 +20,18 @@ use crate::supervision::{AskError, Handle};
 pub struct Login(Arc<Face>);
 
 /// What a sign-in shows of itself.
-pub(super) struct Face {
-    pub(super) id: LoginId,
-    pub(super) credential: CredentialId,
-    pub(super) url: String,
-    pub(super) expires_at: SystemTime,
-    pub(super) no_listener: Option<Error>,
-    pub(super) messages: Handle<LoginMessage>,
-    pub(super) outcome: watch::Receiver<Outcome>,
+pub(in crate::login) struct Face {
+    pub(in crate::login) id: LoginId,
+    pub(in crate::login) credential: CredentialId,
+    pub(in crate::login) url: String,
+    pub(in crate::login) expires_at: SystemTime,
+    pub(in crate::login) no_listener: Option<Error>,
+    pub(in crate::login) messages: Handle<LoginMessage>,
+    pub(in crate::login) outcome: watch::Receiver<Outcome>,
 }
 
 impl Login {
-    pub(super) fn new(face: Face) -> Self {
+    pub(in crate::login) fn new(face: Face) -> Self {
         Self(Arc::new(face))
     }
 
