@@ -61,6 +61,36 @@ impl fmt::Display for CredentialState {
     }
 }
 
+/// Whether a provider works, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HealthState {
+    /// It was not looked at yet, or not often enough to say.
+    Unknown,
+    /// It answers.
+    Healthy,
+    /// It did not answer several times in a row, or said that it fails.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// The name, as events and the REPL write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -162,6 +192,17 @@ pub enum EventKind {
     FallbackEnded {
         /// The credential that had needed its user.
         credential: CredentialId,
+    },
+    /// A provider that worked fails, or one that failed works again, as its health checks see it.
+    ProviderHealthChanged {
+        /// Which.
+        provider: ProviderId,
+        /// What it was.
+        from: HealthState,
+        /// What it is.
+        to: HealthState,
+        /// What fails.
+        reason: Option<String>,
     },
     /// A sign-in began.
     LoginStarted {

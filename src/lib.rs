@@ -38,6 +38,7 @@
 //! - [`vault`]: where everything is kept, and where the master key comes from.
 //! - [`event`]: what is reported, and [`Runtime::events`], where.
 //! - [`credential`], [`session`], [`login`]: the same as messages to actors.
+//! - [`health`]: whether the providers work, looked at by themselves or when asked.
 //! - [`supervision`]: the actor machinery, which knows nothing of credentials.
 //! - [`oauth`]: the protocol as a client, without actors.
 //! - [`resilience`]: circuit breaker, retry policy and retry budget, without a client.
@@ -57,6 +58,7 @@ mod error;
 pub mod event;
 #[cfg(doctest)]
 mod guides;
+pub mod health;
 pub mod http;
 pub mod identity;
 pub mod login;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
@@ -35,6 +35,8 @@ struct Inside {
     running: DashMap<CredentialId, Arc<Running>>,
     /// One alarm for each stored credential that is not running, at its next due time.
     due: DashMap<CredentialId, Alarm>,
+    /// The providers of those that are running.
+    in_use: Arc<DashSet<ProviderId>>,
 }
 
 struct Running {
@@ -45,8 +47,8 @@ struct Running {
 impl Credentials {
     /// No credential is running yet.
     pub(crate) fn new(shared: Shared, supervisor: Supervisor, providers: Providers) -> Self {
-        let (running, due) = (DashMap::new(), DashMap::new());
-        Self(Arc::new(Inside { shared, supervisor, providers, running, due }))
+        let (running, due, in_use) = (DashMap::new(), DashMap::new(), Arc::default());
+        Self(Arc::new(Inside { shared, supervisor, providers, running, due, in_use }))
     }
 
     /// Sets an alarm for each stored credential that expires, and starts at once those whose last
@@ -113,6 +115,7 @@ impl Credentials {
                 Arc::new(Running { records: Records { context, cell }, actor: OnceCell::new() })
             })
             .clone();
+        self.0.in_use.insert(id.provider.clone());
         let cell = running.records.cell.clone();
         let supervisor = self.0.supervisor.clone();
         // In a task of its own: a caller that gives up must not leave an actor without a handle.
@@ -194,6 +197,11 @@ impl Credentials {
     /// What all credentials share.
     pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+
+    /// The providers that somebody has used since the start.
+    pub(crate) fn in_use(&self) -> &Arc<DashSet<ProviderId>> {
+        &self.0.in_use
     }
 
     fn handle(

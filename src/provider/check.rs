@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::template::render;
-use super::{HeaderTemplate, ProviderSpec};
+use super::{HeaderTemplate, HealthProbe, ProviderSpec};
 use crate::config::{Problem, may_carry_secrets};
 use crate::identity::Method;
 use crate::oauth::ClientAuthentication;
@@ -23,6 +23,17 @@ impl ProviderSpec {
         found.endpoint("base_url", Some(&self.base_url));
         if self.api_key.probe.as_ref().is_some_and(|path| !path.starts_with('/')) {
             found.add("api_key.probe", "does not begin with a slash, write a path");
+        }
+        if self.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            found.add("health.path", "does not begin with a slash, write a path");
+        }
+        if self.health.every.is_some_and(|every| every.is_zero()) {
+            found.add("health.every", "is zero, set a longer time");
+        }
+        if self.health.probe == HealthProbe::Token
+            && !self.methods.contains(&Method::ClientCredentials)
+        {
+            found.add("health.probe", "is token, which needs the method client-credentials");
         }
         found.headers("headers.api_key", &self.headers.api_key);
         found.headers("headers.token", &self.headers.token);

@@ -9,13 +9,15 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{DeviceAnswer, Failure, FailureClass};
+use super::health::reach;
+use super::{DeviceAnswer, Failure, FailureClass, HealthSpec};
 use crate::clock::Moment;
 use crate::config::Problem;
 use crate::error::Error;
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{
-    AuthorizationRequest, CodeExchange, DeviceAuthorization, TokenInForce, Transport,
+    AuthorizationRequest, CodeExchange, DeviceAuthorization, OUR_USER_AGENT, TokenInForce,
+    Transport,
 };
 use crate::secret::Secret;
 
@@ -134,6 +136,17 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ) -> Exchanging<'a, KeyVerdict> {
         let _ = (transport, key);
         Box::pin(std::future::ready(Ok(KeyVerdict::NotOffered)))
+    }
+
+    /// How it is looked at to see whether it works: how often, or not at all.
+    fn health(&self) -> HealthSpec {
+        HealthSpec::default()
+    }
+
+    /// Looks whether it works, without the credential of any user. Without an implementation of
+    /// its own: whether the base URL answers a request that carries no credential.
+    fn check_health<'a>(&'a self, transport: &'a Transport) -> Exchanging<'a, ()> {
+        Box::pin(reach(transport, self.base_url(), OUR_USER_AGENT))
     }
 
     /// Whether the body of an answer with this status may say that the credential was refused. It

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{
-    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, KeyVerdict, Provider, ProviderSpec,
-    RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthProbe, HealthSpec, KeyVerdict,
+    Provider, ProviderSpec, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use crate::clock::Moment;
 use crate::config::Problem;
@@ -266,6 +266,22 @@ impl Provider for Discovered {
         key: &'a Secret,
     ) -> Exchanging<'a, KeyVerdict> {
         self.spec.verify_api_key(transport, key)
+    }
+
+    fn health(&self) -> HealthSpec {
+        self.spec.health.clone()
+    }
+
+    fn check_health<'a>(&'a self, transport: &'a Transport) -> Exchanging<'a, ()> {
+        Box::pin(async move {
+            match self.spec.health.probe {
+                // The token endpoint may stand in the document.
+                HealthProbe::Token => {
+                    self.found(transport).await?.spec.check_health(transport).await
+                }
+                _ => self.spec.check_health(transport).await,
+            }
+        })
     }
 
     fn body_may_refuse(&self, status: StatusCode) -> bool {

@@ -8,8 +8,8 @@ use url::Url;
 use super::errors::{Spends, failure};
 use super::template::render;
 use super::{
-    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, KeyVerdict, Provider, ProviderSpec,
-    RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthSpec, KeyVerdict, Provider,
+    ProviderSpec, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use crate::config::Problem;
 use crate::error::{Error, ErrorKind};
@@ -237,6 +237,14 @@ impl Provider for ProviderSpec {
         key: &'a Secret,
     ) -> Exchanging<'a, KeyVerdict> {
         Box::pin(self.probe_api_key(transport, key))
+    }
+
+    fn health(&self) -> HealthSpec {
+        self.health.clone()
+    }
+
+    fn check_health<'a>(&'a self, transport: &'a Transport) -> Exchanging<'a, ()> {
+        self.look(transport)
     }
 
     fn body_may_refuse(&self, status: StatusCode) -> bool {

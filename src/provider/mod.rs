@@ -9,6 +9,7 @@ mod device;
 mod discovered;
 mod errors;
 mod failure;
+mod health;
 mod interpret;
 mod patience;
 mod probe;
@@ -24,6 +25,7 @@ pub use device::{DeviceAnswer, DeviceCode, DeviceSpec};
 pub use discovered::Discovered;
 pub use errors::{ErrorTable, Otherwise, RefusalSign};
 pub use failure::{Failure, FailureClass};
+pub use health::{HealthProbe, HealthSpec};
 pub(crate) use patience::in_time;
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{AssertionSpec, DeviceSpec, ErrorTable, RedirectRules, RefreshPolicy};
+use super::{AssertionSpec, DeviceSpec, ErrorTable, HealthSpec, RedirectRules, RefreshPolicy};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile, TokenFields};
 use crate::secret::Secret;
@@ -41,6 +41,9 @@ pub struct ProviderSpec {
     /// When its tokens are renewed.
     #[serde(default)]
     pub refresh: RefreshPolicy,
+    /// How it is looked at to see whether it works.
+    #[serde(default)]
+    pub health: HealthSpec,
     /// Whether tokens are kept between requests.
     #[serde(default = "yes")]
     pub cache_tokens: bool,
@@ -165,6 +168,7 @@ impl ProviderSpec {
             oauth: OAuthSpec::default(),
             errors: ErrorTable::default(),
             refresh: RefreshPolicy::default(),
+            health: HealthSpec::default(),
             cache_tokens: true,
             user_agent: our_user_agent(),
         }

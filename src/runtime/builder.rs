@@ -10,6 +10,7 @@ use crate::clock::Sources;
 use crate::config::{Problem, Problems};
 use crate::credential::{Credentials, Providers, Shared};
 use crate::error::Error;
+use crate::health::{HealthPolicy, ProviderHealth, Surroundings};
 use crate::identity::ProviderId;
 use crate::login::Logins;
 use crate::oauth::{Limits, Tls, Transport};
@@ -28,6 +29,7 @@ pub struct RuntimeBuilder {
     sources: Option<Sources>,
     limits: Option<Limits>,
     sessions: Option<SessionPolicy>,
+    health: Option<HealthPolicy>,
     application: Option<String>,
     settings: Option<Settings>,
 }
@@ -84,6 +86,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Looks at the providers that are in use from time to time, by itself. Without this, or the
+    /// setting `health.enabled`, they are looked at only when somebody asks.
+    #[must_use]
+    pub fn health(mut self, policy: HealthPolicy) -> Self {
+        self.health = Some(policy);
+        self
+    }
+
     /// Puts the tree together and starts it.
     ///
     /// # Errors
@@ -91,7 +101,7 @@ impl RuntimeBuilder {
     /// Every setting that is missing or wrong, all at once, before anything starts; or why the
     /// vault does not open: the predicates tell a wrong or missing key from a vault in use.
     pub async fn start(self) -> Result<Runtime, Error> {
-        let Checked { vault, providers, limits, sessions, application, settings, api_keys } =
+        let Checked { vault, providers, limits, sessions, health, application, settings, api_keys } =
             self.checked()?;
         for warning in settings.warnings() {
             tracing::warn!(%warning, "a setting needs attention");
@@ -127,6 +137,15 @@ impl RuntimeBuilder {
         let credentials = Credentials::new(shared, supervisor, providers);
         credentials.wake_stored().await?;
 
+        let surroundings = Surroundings {
+            providers: credentials.providers(),
+            in_use: Arc::clone(credentials.in_use()),
+            transport: transport.clone(),
+            timekeeper: timekeeper.clone(),
+            sources: sources.clone(),
+            events: events.clone(),
+        };
+        let health = ProviderHealth::start(health, surroundings, &root).await?;
         let logins = Logins::start(
             &root,
             transport,
@@ -144,6 +163,7 @@ impl RuntimeBuilder {
             credentials,
             sessions,
             logins,
+            health,
             outbound,
             settings,
             api_keys,
@@ -175,12 +195,14 @@ impl RuntimeBuilder {
             problems.push(no_provider());
         }
         Problems::check(problems)?;
-        let Resolved { vault, limits, sessions, application, settings, api_keys, .. } = resolved;
+        let Resolved { vault, limits, sessions, health, application, settings, api_keys, .. } =
+            resolved;
         Ok(Checked {
             vault: self.vault.clone().or(vault).unwrap_or_else(Vault::in_memory),
             providers: Arc::new(providers),
             limits: self.limits.unwrap_or(limits),
             sessions: self.sessions.unwrap_or(sessions),
+            health: self.health.or(health),
             application: self.application.clone().or(application),
             settings,
             api_keys,
@@ -194,6 +216,7 @@ struct Checked {
     providers: Providers,
     limits: Limits,
     sessions: SessionPolicy,
+    health: Option<HealthPolicy>,
     application: Option<String>,
     settings: Settings,
     api_keys: BTreeMap<ProviderId, OfferedKey>,

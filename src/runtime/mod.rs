@@ -17,6 +17,7 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
+use crate::health::ProviderHealth;
 use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::login::Logins;
 use crate::oauth::Clients;
@@ -27,7 +28,6 @@ use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
-pub use health::HealthCheck;
 pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
@@ -49,6 +49,7 @@ pub(crate) struct Inside {
     pub(crate) credentials: Credentials,
     pub(crate) sessions: Sessions,
     pub(crate) logins: Logins,
+    pub(crate) health: ProviderHealth,
     pub(crate) outbound: Clients,
     pub(crate) settings: Settings,
     pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,

@@ -10,6 +10,7 @@ use super::schema::SCHEMA;
 use crate::config::schema::Found;
 use crate::config::value::{Entry, Value};
 use crate::config::{Origin, Problem, SettingPath};
+use crate::health::HealthPolicy;
 use crate::identity::ProviderId;
 use crate::oauth::{Limits, OUR_USER_AGENT};
 use crate::provider::{HeaderTemplate, ProviderSpec, RedirectRules, catalog};
@@ -129,7 +130,7 @@ impl Settings {
 }
 
 /// What holds when nobody says otherwise.
-fn defaults() -> [(&'static str, Value); 6] {
+fn defaults() -> [(&'static str, Value); 8] {
     let (sessions, limits) = (SessionPolicy::default(), Limits::default());
     let span = |span| Value::Plain(humantime::format_duration(span).to_string().into());
     let body = i64::try_from(limits.body).unwrap_or(i64::MAX);
@@ -137,6 +138,8 @@ fn defaults() -> [(&'static str, Value); 6] {
         ("vault.create_if_missing", Value::Plain(true.into())),
         ("sessions.timeout", span(sessions.timeout)),
         ("sessions.sweep_every", span(sessions.sweep_every)),
+        ("health.enabled", Value::Plain(false.into())),
+        ("health.every", span(HealthPolicy::default().every)),
         ("token_requests.connect", span(limits.connect)),
         ("token_requests.deadline", span(limits.deadline)),
         ("token_requests.body", Value::Plain(body.into())),

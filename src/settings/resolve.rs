@@ -11,6 +11,7 @@ use super::providers::problem;
 use super::schema::{KeyPlace, Span};
 use crate::config::value::{Value, is_variable_name};
 use crate::config::{Origin, Problem, SettingPath};
+use crate::health::HealthPolicy;
 use crate::identity::ProviderId;
 use crate::oauth::Limits;
 use crate::provider::Provider;
@@ -25,6 +26,8 @@ pub(crate) struct Resolved {
     pub(crate) vault: Option<Vault>,
     pub(crate) limits: Limits,
     pub(crate) sessions: SessionPolicy,
+    /// None: providers are looked at only when somebody asks.
+    pub(crate) health: Option<HealthPolicy>,
     /// The program that users go back to after a sign-in by browser.
     pub(crate) application: Option<String>,
     pub(crate) providers: Vec<Arc<dyn Provider>>,
@@ -54,6 +57,9 @@ impl Settings {
             timeout: settings.span("sessions.timeout", &mut problems),
             sweep_every: settings.span("sessions.sweep_every", &mut problems),
         };
+        let every = settings.span("health.every", &mut problems);
+        let enabled = settings.get(&SettingPath::parse("health.enabled")).unwrap_or(false);
+        let health = enabled.then(|| HealthPolicy { every, ..HealthPolicy::default() });
         let body = SettingPath::parse("token_requests.body");
         let limits = Limits {
             connect: settings.span("token_requests.connect", &mut problems),
@@ -80,8 +86,16 @@ impl Settings {
         }
         let application = settings.get(&SettingPath::parse("sign_in.application"));
         let settings = self.clone();
-        let resolved =
-            Resolved { vault, limits, sessions, application, providers, api_keys, settings };
+        let resolved = Resolved {
+            vault,
+            limits,
+            sessions,
+            health,
+            application,
+            providers,
+            api_keys,
+            settings,
+        };
         (resolved, problems)
     }
 

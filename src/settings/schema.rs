@@ -10,8 +10,8 @@ use url::Url;
 use crate::config::schema::{Kind, Known, Schema, reads_as};
 use crate::identity::Method;
 use crate::provider::{
-    AssertionSource, BodyEncoding, ClientAuthentication, HeaderTemplate, Otherwise, Parameter,
-    RefusalSign,
+    AssertionSource, BodyEncoding, ClientAuthentication, HeaderTemplate, HealthProbe, Otherwise,
+    Parameter, RefusalSign,
 };
 
 pub(super) const SCHEMA: Schema = Schema(&[
@@ -25,6 +25,8 @@ pub(super) const SCHEMA: Schema = Schema(&[
     text("sign_in.application"),
     duration("sessions.timeout"),
     duration("sessions.sweep_every"),
+    flag("health.enabled"),
+    duration("health.every"),
     duration("token_requests.connect"),
     duration("token_requests.deadline"),
     plain("token_requests.body", "a number of bytes", reads_as::<u32>),
@@ -128,6 +130,9 @@ pub(super) const SCHEMA: Schema = Schema(&[
         reads_as::<Vec<RefusalSign>>,
     ),
     plain("providers.*.errors.otherwise", "protocol or transient", reads_as::<Otherwise>),
+    plain("providers.*.health.probe", "reach, token or off", reads_as::<HealthProbe>),
+    removable("providers.*.health.path", "a path", reads_as::<String>),
+    removable("providers.*.health.every", "a duration such as \"5m\"", reads_as::<Span>),
     duration("providers.*.refresh.threshold"),
     duration("providers.*.refresh.unusable_before_expiry"),
     plain("providers.*.refresh.jitter_percent", "a percentage from 0 to 100", percentage),
@@ -229,8 +234,8 @@ mod tests {
     use crate::config::SettingPath;
     use crate::config::schema::Found;
     use crate::provider::{
-        ApiKeyShape, AssertionSpec, DeviceSpec, ErrorTable, OAuthSpec, ProviderSpec, RedirectRules,
-        RefreshPolicy, RequestHeaders, RequestProfile, TokenFields,
+        ApiKeyShape, AssertionSpec, DeviceSpec, ErrorTable, HealthSpec, OAuthSpec, ProviderSpec,
+        RedirectRules, RefreshPolicy, RequestHeaders, RequestProfile, TokenFields,
     };
 
     /// The names of a type's fields, as serde tells them to whoever writes a wrong one.
@@ -263,6 +268,7 @@ mod tests {
             (".oauth.token_fields", fields::<TokenFields>()),
             (".oauth.redirect", fields::<RedirectRules>()),
             (".errors", fields::<ErrorTable>()),
+            (".health", fields::<HealthSpec>()),
             (".refresh", fields::<RefreshPolicy>()),
         ];
         for (section, fields) in sections {

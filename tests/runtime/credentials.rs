@@ -321,8 +321,8 @@ async fn a_health_check_tells_the_latency_and_what_fails() {
     host.orange.faults().on(Endpoint::Token).next(1, Fault::Status(503, String::new()));
     let outage = host.runtime.check_health("orange").await.expect_err("an outage");
     assert!(outage.is_transient(), "{outage}");
-    let other = host.runtime.check_health("openai").await.expect_err("nothing to check");
-    assert!(other.is_invalid_input(), "{other}");
+    let other = host.runtime.check_health("nobody").await.expect_err("nothing to check");
+    assert!(other.is_not_found(), "{other}");
     assert!(host.runtime.user("ada").credentials().await.expect("a list").is_empty());
 }
 

@@ -11,6 +11,7 @@ mod fallback;
 mod faults;
 mod given_back;
 mod google;
+mod health;
 mod host;
 mod sessions;
 mod sign_in;

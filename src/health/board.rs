@@ -1,0 +1,81 @@
+//! What is known of each provider's health, for everyone to read. It outlives the actor that
+//! writes it, so a restart forgets nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use crate::event::HealthState;
+use crate::identity::ProviderId;
+
+/// One provider's health, as it was after the last check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether it works.
+    pub state: HealthState,
+    /// How long the last good check took, from before its request to the end of the answer.
+    pub latency: Option<Duration>,
+    /// When a check was good last, by the wall clock.
+    pub last_success: Option<SystemTime>,
+    /// The last check that was not good.
+    pub last_failure: Option<LastFailure>,
+    /// How many checks failed since the last good one.
+    pub consecutive_failures: u32,
+}
+
+/// What a check found that was good: the provider answered or, where that is asked of it, granted
+/// a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HealthCheck {
+    /// From before the request was sent to the end of the answer.
+    pub latency: Duration,
+}
+
+/// A check that was not good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastFailure {
+    /// When, by the wall clock.
+    pub at: SystemTime,
+    /// Why; never a secret, never a body.
+    pub reason: String,
+}
+
+impl Health {
+    /// Of a provider that was not looked at yet.
+    pub(super) const UNKNOWN: Self = Self {
+        state: HealthState::Unknown,
+        latency: None,
+        last_success: None,
+        last_failure: None,
+        consecutive_failures: 0,
+    };
+}
+
+/// What is known of all providers.
+#[derive(Debug)]
+pub(super) struct Board(BTreeMap<ProviderId, ArcSwap<Health>>);
+
+impl Board {
+    pub(super) fn of(providers: impl Iterator<Item = ProviderId>) -> Self {
+        Self(providers.map(|id| (id, ArcSwap::from_pointee(Health::UNKNOWN))).collect())
+    }
+
+    pub(super) fn read(&self, provider: &ProviderId) -> Option<Arc<Health>> {
+        Some(self.0.get(provider)?.load_full())
+    }
+
+    pub(super) fn all(&self) -> Vec<(ProviderId, Arc<Health>)> {
+        self.0.iter().map(|(id, health)| (id.clone(), health.load_full())).collect()
+    }
+
+    pub(super) fn publish(&self, provider: &ProviderId, health: Health) {
+        if let Some(published) = self.0.get(provider) {
+            published.store(Arc::new(health));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What can be said to the actor that watches the providers.
+//! [`ProviderHealth`](super::ProviderHealth) has a method for each.
+
+use super::board::HealthCheck;
+use crate::error::Error;
+use crate::identity::ProviderId;
+use crate::supervision::Reply;
+
+/// A message to the actor that watches the providers.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HealthMessage {
+    /// Looks at a provider now, due or not, and answers with what was found. Everybody who asks
+    /// while a look is under way shares it. What is known of the provider afterwards is published.
+    Check {
+        /// Which.
+        provider: ProviderId,
+        /// Where the answer goes.
+        reply: Reply<Result<HealthCheck, Error>>,
+    },
+    /// What the actor tells itself.
+    Internal(Internal),
+}
+
+/// What the actor tells itself; made only inside the crate.
+#[derive(Debug)]
+pub struct Internal(pub(super) News);
+
+#[derive(Debug)]
+pub(super) enum News {
+    Due(ProviderId),
+    ErrandReturned,
+}
+
+impl From<News> for HealthMessage {
+    fn from(news: News) -> Self {
+        Self::Internal(Internal(news))
+    }
+}
