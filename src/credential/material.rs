@@ -71,6 +71,11 @@ impl Material {
         }
     }
 
+    /// Whether it is the same tokens, whatever is known of their times.
+    pub(crate) fn same_tokens(&self, other: &Self) -> bool {
+        self.access == other.access && self.refresh == other.refresh
+    }
+
     /// What goes into a renewal of this material.
     pub(crate) fn renewal(&self, method: Method) -> Renewal<'_> {
         let in_force = TokenInForce { access_token: &self.access, expires_at: self.expires() };

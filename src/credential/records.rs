@@ -102,7 +102,9 @@ impl Records {
     pub(crate) async fn sign_out(&self, held: Option<Arc<Material>>) -> (Result<(), Error>, bool) {
         let (erased, stored) = self.erase().await;
         let mut revoked = false;
-        for material in held.iter().chain(stored.as_ref().filter(|it| held.as_ref() != Some(it))) {
+        // What was read back differs from what is held by the fractions of its times.
+        let is_held = |it: &&Arc<Material>| held.as_ref().is_some_and(|held| held.same_tokens(it));
+        for material in held.iter().chain(stored.as_ref().filter(|it| !is_held(it))) {
             revoked |= self.revoke(material).await;
         }
         (erased.map_err(|error| unwritable(&error)), revoked)

@@ -145,15 +145,20 @@ async fn a_refusal_that_asking_again_does_not_mend_is_not_asked_again_soon() {
     }
 }
 
+/// A runtime by the clock of the machine, in which ada is signed in.
+async fn signed_in(openai: &SimulatedProvider) -> Runtime {
+    let runtime = runtime(openai, Sources::system()).await;
+    let login = runtime.user("ada").sign_in("openai").by_paste().await.expect("a sign-in");
+    let callback = openai.approve(login.url()).expect("approved");
+    login.paste(&callback).await.expect("signed in");
+    runtime
+}
+
 /// C-RT-6: 403 says that the token is good and its owner may not; a new one would change nothing.
 #[tokio::test]
 async fn a_resource_that_says_403_causes_no_renewal() {
     let openai = SimulatedProvider::openai().start().await.expect("a simulated provider");
-    let runtime = runtime(&openai, Sources::system()).await;
-    let ada = runtime.user("ada");
-    let login = ada.sign_in("openai").by_paste().await.expect("a sign-in");
-    let callback = openai.approve(login.url()).expect("approved");
-    login.paste(&callback).await.expect("signed in");
+    let ada = signed_in(&openai).await.user("ada");
     let session = ada.open_session().await.expect("a session");
     session.use_provider("openai").await.expect("signed in");
 
@@ -162,4 +167,15 @@ async fn a_resource_that_says_403_causes_no_renewal() {
     let reply = session.client().get("/v1/models").send().await.expect("an answer");
     assert_eq!(reply.status(), 403);
     assert_eq!((openai.requests_to("/v1/models").len(), openai.refreshes()), (1, 0));
+}
+
+/// C-RT-8: what is held and what is stored are the same tokens, and are revoked once.
+#[tokio::test]
+async fn a_sign_out_revokes_once() {
+    let openai = SimulatedProvider::openai().start().await.expect("a simulated provider");
+    let ada = signed_in(&openai).await.user("ada");
+    ada.preferred_credential("openai").await.expect("one").acquire().await.expect("a token");
+    let signed_out = ada.sign_out("openai").await.expect("signed out");
+    assert!(signed_out.iter().all(|(_, outcome)| outcome.revoked), "{signed_out:?}");
+    assert_eq!(openai.requests_at(Endpoint::Revocation).len(), 1);
 }

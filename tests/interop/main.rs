@@ -60,6 +60,9 @@ async fn a_browser_sign_in_is_used_renewed_by_rotation_and_revoked() {
     assert_eq!(host.ask("/me", last.clone()).await, 200);
     let signed_out = host.ada().sign_out("elsewhere").await.expect("signed out");
     assert!(signed_out.iter().all(|(_, outcome)| outcome.revoked) && signed_out.len() == 1);
+    let log = host.server.served().await;
+    let revocations = log.iter().filter(|it| it.request == "POST /token/revocation");
+    assert_eq!(revocations.count(), 1, "{log:?}");
     assert_eq!(host.ask("/me", last).await, 401, "the grant is revoked, and its access token");
 }
 
