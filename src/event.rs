@@ -288,6 +288,11 @@ pub enum EventKind {
     },
     /// The vault works again.
     VaultRecovered,
+    /// Something about the vault's store needs attention, such as a disk with little room.
+    VaultWarning {
+        /// What, and what to do.
+        warning: String,
+    },
     /// A record of the vault can not be opened; it is left as it is and reported.
     RecordQuarantined {
         /// What kind of record, in words.

@@ -49,6 +49,7 @@
 //!
 //! # Features
 //!
+//! - `redb`: redb as a second embedded engine of the vault.
 //! - `testing`: the test kit. Nothing else depends on it.
 
 pub mod clock;

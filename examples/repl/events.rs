@@ -72,6 +72,7 @@ fn describe(event: &Event, palette: Palette) -> String {
         EventKind::ActorRecovered { actor } => format!("{actor} runs again"),
         EventKind::VaultDegraded { reason: why } => format!("the vault fails {}", reason(why)),
         EventKind::VaultRecovered => "the vault works again".to_owned(),
+        EventKind::VaultWarning { warning } => format!("the vault needs attention: {warning}"),
         EventKind::RecordQuarantined { record, reason: why } => {
             format!("{record} can not be opened {}", reason(why))
         }

@@ -176,6 +176,38 @@ impl User {
         Ok(handles.into_iter().map(session).collect())
     }
 
+    /// Erases everything of this user: sign-ins that are pending, sessions, credentials (each
+    /// revoked where the provider can), and then every record in the vault, whose files are
+    /// rewritten so that nothing of them remains. Answers how many records were left to erase.
+    ///
+    /// Every other write of the vault waits while its files are rewritten. Copies of the vault
+    /// elsewhere are not reached.
+    ///
+    /// # Errors
+    ///
+    /// When the vault can not be read, written or rewritten, as when the disk is full: what was
+    /// done stays done, and calling again does the rest. What a provider answers does not matter.
+    pub async fn erase(&self) -> Result<usize, Error> {
+        let user = self.id()?;
+        let logins = &self.runtime.0.logins;
+        for login in logins.pending(user) {
+            login.cancel().await;
+        }
+        for login in logins.pending_devices(user) {
+            login.cancel().await;
+        }
+        for session in self.sessions().await? {
+            session.close().await?;
+        }
+        for id in self.credential_ids().await? {
+            // One whose provider is not configured any more has no actor, only records.
+            if self.runtime.0.credentials.provider(&id.provider).is_ok() {
+                self.runtime.credential(&id).await?.sign_out().await?;
+            }
+        }
+        Ok(self.runtime.0.vault.erase_user(user).await?)
+    }
+
     pub(super) async fn credential_ids(&self) -> Result<Vec<CredentialId>, Error> {
         self.runtime.0.credentials.of_user(self.id()?).await
     }

@@ -6,7 +6,8 @@
 //! one would refuse in its own words, counts, and keeps every request for inspection. Its
 //! [`spec`](SimulatedProvider::spec) is the catalogue's, pointed at the simulation. A [`Fault`] is
 //! one thing that goes wrong with one request, and a [`Gate`] holds a request where a test wants
-//! it. A [`ManualClock`] moves when it is told to, so nothing has to sleep.
+//! it. A [`ManualClock`] moves when it is told to, so nothing has to sleep, and [`VaultFaults`] are a
+//! disk that fills up, breaks, or vanishes under a vault.
 //!
 //! # A sign-in, an expiry, a rate limit, a renewal
 //!
@@ -115,6 +116,7 @@ mod simulation;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod vault_faults;
 
 pub use builder::SimulatedProviderBuilder;
 pub use fault::{Fault, FaultError, FaultKind};
@@ -124,3 +126,4 @@ pub use record::{Counters, Endpoint, EndpointError, RecordedRequest};
 pub use script::Faults;
 pub use seeded_entropy::SeededEntropy;
 pub use simulated_provider::SimulatedProvider;
+pub use vault_faults::{VaultFault, VaultFaults};

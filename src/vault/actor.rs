@@ -15,7 +15,7 @@ use crate::clock::Sources;
 use crate::event::EventKind;
 use crate::supervision::EventBus;
 
-/// How often in a row an opening may fail before the vault is given up.
+/// How often in a row an opening may fail before the vault is given up, where time heals nothing.
 const MOST_FAILURES: u32 = 10;
 
 /// The wait before the second opening; it doubles with each failure.
@@ -75,6 +75,7 @@ impl VaultActor {
             VaultMessage::ApplyAuditRetention { policy, reply } => {
                 Request::ApplyAuditRetention { policy, answer: reply }
             }
+            VaultMessage::EraseUser { user, reply } => Request::EraseUser { user, answer: reply },
             VaultMessage::GiveUp { reason } => return Err(reason.into()),
         });
         Ok(())
@@ -91,21 +92,30 @@ impl VaultActor {
     }
 }
 
-/// Opens the vault again each time it was closed by a failure, with back-off. Returns the last
-/// failure when it gives up.
+/// Opens the vault again each time it was closed by a failure, and looks for room while it refuses
+/// writes, with back-off. Returns the last failure when it gives up, which it does when time does
+/// not heal it.
 async fn keep_open(arguments: VaultArguments) -> VaultError {
     let VaultArguments { writer, sources, events } = arguments;
     loop {
-        let reason = writer.closed().await;
-        tracing::error!(%reason, "vault closed after a failure");
+        let reason = writer.unwell().await;
+        tracing::error!(%reason, "vault closed or refusing writes after a failure");
         events.emit(EventKind::VaultDegraded { reason: reason.to_string() });
-        while let Err(error) = writer.open().await {
-            tracing::error!(%error, failures = writer.failures(), "vault does not open");
-            // Room on the disk may come back at any time, and stopping would free none.
-            if writer.failures() >= MOST_FAILURES && !error.is_full() {
-                return error;
+        loop {
+            match writer.open().await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, failures = writer.failures(), "vault does not open");
+                    if writer.failures() >= MOST_FAILURES && !error.may_pass() {
+                        return error;
+                    }
+                }
             }
-            sources.clock.wait(wait_after(writer.failures(), sources.noise())).await;
+            tokio::select! {
+                () = sources.clock.wait(wait_after(writer.failures(), sources.noise())) => {}
+                () = writer.well() => {}
+            }
         }
         tracing::info!("vault open again");
         events.emit(EventKind::VaultRecovered);

@@ -120,13 +120,47 @@ impl OpenVault {
         last: RecordVersion,
     ) -> Result<(), Failure> {
         let (staged, recorded) = self.stage(batches)?;
+        self.write_all(staged, &recorded, last)
+    }
+
+    /// Deletes every record of `user`, those that do not open too, in one batch, and rewrites the
+    /// store. Gives the number of records there were.
+    pub(crate) fn erase_user(&mut self, user: &UserId) -> Result<usize, VaultError> {
+        let mut staged = BTreeMap::new();
+        for prefix in BlindName::stored_prefixes(&self.keys.name_key, user) {
+            self.store.scan(&prefix, &mut |key, _| {
+                staged.extend(BlindName::of_stored(key).map(|name| (name, Staged::Delete)));
+            })?;
+        }
+        // What is in the index and gone from the store is to be forgotten as well.
+        let (first, last) = BlindName::of_user(&self.keys.name_key, user);
+        staged.extend(self.index.names(first, last).map(|name| (name, Staged::Delete)));
+        let records = staged.len();
+        let last = RecordVersion(self.last.0 + 1);
+        // Its names are sealed under an identity that is kept nowhere.
+        let entry = AuditEntry::new(AuditKind::UserErased).user(user);
+        let identity = Identity::generate(&*self.sources.entropy)?;
+        self.write_all(staged, &[(entry, Some(identity))], last)
+            .map_err(|failure| failure.error)?;
+        self.store.compact()?;
+        tracing::info!(records, "a user was erased from the vault and its files were rewritten");
+        Ok(records)
+    }
+
+    /// Writes what is to stand under each name with one commit of the store, and takes it over.
+    fn write_all(
+        &mut self,
+        staged: BTreeMap<BlindName, Staged>,
+        recorded: &[Recorded],
+        last: RecordVersion,
+    ) -> Result<(), Failure> {
         let mut batch = StoreBatch::default();
         let mut digest = if self.accounts_for_all(&staged) { self.live() } else { self.digest };
         for (name, to) in &staged {
             self.write(&mut batch, &mut digest, name, to)?;
         }
         let mut trail = self.trail;
-        for (entry, identity) in &recorded {
+        for (entry, identity) in recorded {
             self.append_audit(&mut batch, &mut trail, entry, identity.as_ref())?;
         }
         if batch.is_empty() {
@@ -296,8 +330,9 @@ impl Failure {
     }
 
     fn of_store(error: StoreError) -> Self {
-        // Refused for its size: the store is as it was. After anything else it may not be.
-        let closes = error != StoreError::TooLarge;
+        // Refused for its size or for want of room: the store is as it was. After anything else it
+        // may not be.
+        let closes = !matches!(error, StoreError::TooLarge | StoreError::NoRoom);
         Self { error: error.into(), closes }
     }
 }

@@ -32,6 +32,7 @@ enum Kind {
     NewerFormat,
     Damaged,
     Absent,
+    OtherEngine,
     Full,
     Unavailable,
     Overloaded,
@@ -139,9 +140,20 @@ impl VaultError {
         self.0.kind == Kind::Absent
     }
 
+    /// Whether another engine keeps the vault than the one it was to be opened with.
+    pub fn is_other_engine(&self) -> bool {
+        self.0.kind == Kind::OtherEngine
+    }
+
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         self.0.kind == Kind::Full
+    }
+
+    /// Whether a failure to open may be over later, without anybody changing the vault: a disk that
+    /// is full, unwell or not mounted, a directory that someone else uses.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_unavailable() || self.is_absent() || self.is_in_use()
     }
 
     /// Whether the vault can not be read or written for now.
@@ -176,14 +188,21 @@ impl From<StoreError> for VaultError {
     fn from(error: StoreError) -> Self {
         let kind = match error {
             StoreError::TooLarge => Kind::TooLarge,
-            StoreError::Full => Kind::Full,
+            StoreError::Full | StoreError::NoRoom => Kind::Full,
             StoreError::Poisoned(_) | StoreError::Io(_) => Kind::Unavailable,
             // Nothing but the vault writes, so what it does not know of is damage.
             StoreError::Conflict | StoreError::Damaged(_) => Kind::Damaged,
             StoreError::Locked(_) => Kind::InUse,
             StoreError::Absent(_) => Kind::Absent,
+            StoreError::OtherEngine { .. } => Kind::OtherEngine,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for VaultError {
+    fn from(error: std::io::Error) -> Self {
+        StoreError::from(error).into()
     }
 }
 
@@ -211,7 +230,7 @@ impl From<VaultError> for Error {
             Kind::WrongKey | Kind::MissingKey | Kind::UnusableKey => ErrorKind::VaultLocked,
             Kind::InUse => ErrorKind::VaultInUse,
             Kind::Invalid | Kind::TooLarge => ErrorKind::InvalidInput,
-            Kind::Absent => ErrorKind::Configuration,
+            Kind::Absent | Kind::OtherEngine => ErrorKind::Configuration,
             Kind::Conflict => ErrorKind::Transient,
             Kind::Overloaded => ErrorKind::Overloaded,
             Kind::Interrupted => ErrorKind::Interrupted,

@@ -14,6 +14,7 @@ use super::record::{Entry, Inspection, Query, Record, RecordKey};
 use super::settings::Vault;
 use super::writer::Writer;
 use crate::clock::Sources;
+use crate::identity::UserId;
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
 
 /// An open vault. Clones are the same vault.
@@ -38,7 +39,8 @@ impl VaultHandle {
         let bus = events.clone();
         let report = Arc::new(move |kind| bus.emit(kind));
         let writer = Arc::new(Writer::start(vault, sources.clone(), report)?);
-        writer.open().await?;
+        // One that only takes reads for now is good enough to start; the actor looks after it.
+        let _takes_writes = writer.open().await?;
         let arguments = VaultArguments { writer, sources, events };
         let spec = ChildSpec::new("vault", move |spawning| {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
@@ -126,6 +128,21 @@ impl VaultHandle {
         policy: AuditRetention,
     ) -> Result<RetentionProgress, VaultError> {
         self.0.ask_again(|reply| VaultMessage::ApplyAuditRetention { policy, reply }).await?
+    }
+
+    /// Erases every record of `user`, those that do not open too, and then rewrites the files: what
+    /// is only deleted stays in them for long. Answers how many records there were.
+    ///
+    /// Everything else waits meanwhile: about a second for 100,000 records. What a disk keeps of
+    /// files that were removed, and copies of the vault elsewhere, are not reached by this.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`], and among it [`VaultError::is_full`] when there is no room
+    /// to rewrite: the records may be deleted by then, and their bytes still stand in the files, so
+    /// call again. A user without records is erased, too.
+    pub async fn erase_user(&self, user: &UserId) -> Result<usize, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::EraseUser { user: user.clone(), reply }).await?
     }
 
     /// The same vault as messages.

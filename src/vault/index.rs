@@ -130,6 +130,15 @@ impl Index {
         self.get(name).map(|slot| &slot.entry)
     }
 
+    /// The names from `first` to `last`.
+    pub(crate) fn names(
+        &self,
+        first: BlindName,
+        last: BlindName,
+    ) -> impl Iterator<Item = BlindName> {
+        self.slots.range(first..=last).map(|(name, _)| *name)
+    }
+
     /// Notes that the record under `name` was opened.
     pub(crate) fn prove(&mut self, name: &BlindName) {
         if let Some(slot) = self.slots.get_mut(name) {

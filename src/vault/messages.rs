@@ -5,6 +5,7 @@ use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetenti
 use super::batch::Batch;
 use super::error::VaultError;
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use crate::identity::UserId;
 use crate::supervision::Reply;
 
 /// Where the vault's answer goes.
@@ -62,6 +63,13 @@ pub enum VaultMessage {
         policy: AuditRetention,
         /// Takes how many were removed.
         reply: Answer<RetentionProgress>,
+    },
+    /// Erases everything of a user, and rewrites the files so that nothing of it remains in them.
+    EraseUser {
+        /// Whose.
+        user: UserId,
+        /// Told how many records there were, when the files are rewritten.
+        reply: Answer<usize>,
     },
     /// Ends the actor, because the store can not be opened again: its supervisor decides what
     /// becomes of the runtime.

@@ -13,14 +13,15 @@ mod keys;
 mod master;
 mod messages;
 mod names;
+mod offline;
 mod opened;
 mod opening;
 pub(crate) mod payload;
 mod plan;
 mod record;
 mod seal;
-mod settings;
-mod store;
+pub(crate) mod settings;
+pub(crate) mod store;
 mod writer;
 
 pub use batch::{Batch, Expect};
@@ -30,8 +31,7 @@ pub use master::MasterKey;
 pub use messages::{Answer, VaultMessage};
 pub use record::{Entry, Inspection, Query, Record, RecordKey, RecordKind, RecordVersion, Tags};
 pub use settings::Vault;
+pub use store::Engine;
 
-#[cfg(test)]
-pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,12 @@ impl BlindName {
         (Self::join(user, [0; PART]), Self::join(user, [u8::MAX; PART]))
     }
 
+    /// What the stored keys of `user`'s records, and of their index entries, begin with.
+    pub(crate) fn stored_prefixes(name_key: &KeyBytes, user: &UserId) -> [Vec<u8>; 2] {
+        let user = blind(name_key, &[b"user", user.as_str().as_bytes()]);
+        [RECORD, ENTRY].map(|kind| [&[kind], user.as_slice()].concat())
+    }
+
     /// The key that the record is stored under.
     pub(crate) fn record_key(&self) -> Vec<u8> {
         [&[RECORD], self.0.as_slice()].concat()

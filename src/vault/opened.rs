@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -17,7 +18,7 @@ use super::record::{Entry, Inspection, Query, Record, RecordKey, RecordVersion};
 use super::seal::{Place, VaultId};
 use super::settings::Vault;
 use super::store::{StoreBatch, StoreError, Stored, VaultStore};
-use crate::clock::Sources;
+use crate::clock::{Moment, Sources};
 use crate::event::EventKind;
 
 /// Takes what is to be reported.
@@ -40,7 +41,19 @@ pub(crate) struct OpenVault {
     pub(super) settings: Vault,
     pub(super) sources: Sources,
     pub(super) report: Report,
+    /// What was last found wrong with the store although it works, and when.
+    pub(super) watched: Watched,
 }
+
+/// What the store was found like.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    at: Option<Moment>,
+    warnings: Vec<String>,
+}
+
+/// How long after a look at the store the next write lets it be looked at again.
+const NEXT_LOOK: Duration = Duration::from_mins(1);
 
 /// What a record sealed, or why it does not open.
 pub(super) type OpenedRecord = Result<(Meta, Zeroizing<Vec<u8>>), String>;
@@ -72,8 +85,28 @@ impl OpenVault {
         self.index.list(query, |user| BlindName::of_user(&self.keys.name_key, user))
     }
 
+    /// Whether the store has not been looked at for a while.
+    pub(crate) fn wants_a_look(&self) -> bool {
+        let now = self.sources.now();
+        self.watched.at.is_none_or(|at| now.since(at) >= NEXT_LOOK)
+    }
+
+    /// Looks at the store, reports what is newly wrong although it works, and answers whether it
+    /// takes writes.
+    pub(crate) fn look_after(&mut self) -> Result<bool, VaultError> {
+        let health = self.store.health()?;
+        for warning in &health.warnings {
+            if !self.watched.warnings.contains(warning) {
+                tracing::warn!(warning, "the vault's store needs attention");
+                (self.report)(EventKind::VaultWarning { warning: warning.clone() });
+            }
+        }
+        self.watched = Watched { at: Some(self.sources.now()), warnings: health.warnings };
+        Ok(!health.refuses_writes)
+    }
+
     /// What the vault says about itself.
-    pub(crate) fn inspect(&self) -> Result<Inspection, VaultError> {
+    pub(crate) fn inspect(&mut self) -> Result<Inspection, VaultError> {
         let health = self.store.health()?;
         Ok(Inspection {
             store: self.settings.describe(),
@@ -87,6 +120,7 @@ impl OpenVault {
             quarantined: self.quarantine.len(),
             version: self.last,
             bytes_on_disk: health.bytes_on_disk,
+            refuses_writes: health.refuses_writes,
             warnings: health.warnings,
         })
     }

@@ -8,7 +8,7 @@ use super::head::{HEAD_KEY, Head};
 use super::index::{Index, Meta, Slot};
 use super::keys::{HEADER_KEY, KeyRing, VaultHeader};
 use super::names::{BlindName, ENTRIES, RECORDS};
-use super::opened::{OpenVault, Report, encode, open_stored};
+use super::opened::{OpenVault, Report, Watched, encode, open_stored};
 use super::record::RecordVersion;
 use super::seal::{KeyBytes, Place};
 use super::settings::Vault;
@@ -64,6 +64,7 @@ impl OpenVault {
             settings: settings.clone(),
             sources,
             report,
+            watched: Watched::default(),
         };
         let unopened = vault.load_index()?;
         if !unopened.is_empty() || vault.live() != digest {

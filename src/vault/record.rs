@@ -189,6 +189,8 @@ pub struct Inspection {
     pub version: RecordVersion,
     /// Bytes on disk; none when it is kept in memory.
     pub bytes_on_disk: Option<u64>,
+    /// Whether the disk was full and writes are refused until there is room again.
+    pub refuses_writes: bool,
     /// What is wrong with the store although it works; empty when nothing is.
     pub warnings: Vec<String>,
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::master::MasterKey;
-use super::store::{MemoryStore, OpenStore, SledStore};
+use super::store::{DiskOptions, DiskStore, Engine, MemoryStore, OpenStore};
+
+/// The bytes that a vault holds in reserve unless it is told otherwise.
+const RESERVE: u64 = 64 * 1024 * 1024;
 
 /// Where a vault is, and what opens it.
 ///
@@ -20,6 +23,9 @@ pub struct Vault {
     pub(crate) place: Place,
     pub(crate) master_key: Option<MasterKey>,
     pub(crate) create_if_missing: bool,
+    pub(crate) engine: Engine,
+    /// In bytes.
+    pub(crate) reserve: u64,
 }
 
 /// Where a vault's bytes are.
@@ -34,8 +40,13 @@ impl Vault {
     /// The vault in the directory at `path`. It is created if there is none, unless
     /// [`Vault::create_if_missing`] says otherwise.
     pub fn open(path: impl AsRef<Path>) -> Self {
-        let place = Place::Directory(path.as_ref().to_owned());
-        Self { place, master_key: None, create_if_missing: true }
+        Self {
+            place: Place::Directory(path.as_ref().to_owned()),
+            master_key: None,
+            create_if_missing: true,
+            engine: Engine::default(),
+            reserve: RESERVE,
+        }
     }
 
     /// A vault in memory, for tests and for hosts that keep nothing; it is sealed all the same.
@@ -46,7 +57,7 @@ impl Vault {
         Self {
             place: Place::Other("memory", open),
             master_key: Some(MasterKey::from_bytes([0; 32])),
-            create_if_missing: true,
+            ..Self::open("")
         }
     }
 
@@ -64,10 +75,29 @@ impl Vault {
         self
     }
 
+    /// The engine that keeps the vault's files. Default: sled. Opening a vault that another engine
+    /// keeps fails ([`VaultError::is_other_engine`](super::VaultError::is_other_engine)).
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// How many bytes of the disk are held in reserve, by a file beside the data. Default: 64 MiB.
+    ///
+    /// On a full disk no engine opens. So the reserve is given up then: what is stored can be read
+    /// again, and writes are refused until there is room to take the reserve back, a quarter more
+    /// than it takes. Without one (0), a vault on a full disk can not be opened.
+    #[must_use]
+    pub fn reserve(mut self, bytes: u64) -> Self {
+        self.reserve = bytes;
+        self
+    }
+
     /// Where it is, in words.
     pub(crate) fn describe(&self) -> String {
         match &self.place {
-            Place::Directory(path) => format!("sled at {}", path.display()),
+            Place::Directory(path) => format!("{} at {}", self.engine, path.display()),
             Place::Other(words, _) => (*words).to_owned(),
         }
     }
@@ -76,8 +106,13 @@ impl Vault {
     pub(crate) fn store(&self) -> OpenStore {
         match &self.place {
             Place::Directory(path) => {
-                let (path, create) = (path.clone(), self.create_if_missing);
-                Arc::new(move || Ok(Box::new(SledStore::open(&path, create)?)))
+                let path = path.clone();
+                let options = DiskOptions {
+                    engine: self.engine,
+                    create: self.create_if_missing,
+                    reserve: self.reserve,
+                };
+                Arc::new(move || Ok(Box::new(DiskStore::open(&path, options)?)))
             }
             Place::Other(_, open) => open.clone(),
         }
@@ -90,6 +125,8 @@ impl fmt::Debug for Vault {
             .field("place", &self.describe())
             .field("master_key", &self.master_key)
             .field("create_if_missing", &self.create_if_missing)
+            .field("engine", &self.engine)
+            .field("reserve", &self.reserve)
             .finish()
     }
 }

@@ -15,8 +15,11 @@ use super::error::VaultError;
 use super::messages::Answer;
 use super::opened::{OpenVault, Report};
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::seal::VaultId;
 use super::settings::Vault;
+use super::store::StoreError;
 use crate::clock::Sources;
+use crate::identity::UserId;
 
 /// How many requests are taken in a row before the batches among them are committed.
 const MOST_REQUESTS: usize = 1024;
@@ -24,8 +27,9 @@ const MOST_REQUESTS: usize = 1024;
 /// What the thread can be asked. Each is answered exactly once, unless the thread ends first; then
 /// the answer's port closes and nobody waits.
 pub(crate) enum Request {
+    /// Opens the vault, unless it is open, and says whether it takes writes.
     Open {
-        answer: Answer<()>,
+        answer: Answer<bool>,
     },
     Close {
         answer: Answer<()>,
@@ -58,12 +62,18 @@ pub(crate) enum Request {
         policy: AuditRetention,
         answer: Answer<RetentionProgress>,
     },
+    EraseUser {
+        user: UserId,
+        answer: Answer<usize>,
+    },
 }
 
 /// Whether the thread has the vault open.
 #[derive(Debug, Clone)]
 pub(crate) enum Status {
     Open,
+    /// It can be read, and refuses writes because of this.
+    Refusing(VaultError),
     /// It is closed, because of this.
     Closed(VaultError),
 }
@@ -74,7 +84,7 @@ pub(crate) enum Status {
 pub(crate) struct Writer {
     queue: Sender<Request>,
     status: watch::Receiver<Status>,
-    /// Openings that failed since the last one that succeeded.
+    /// Openings since the vault last took writes.
     failures: AtomicU32,
 }
 
@@ -88,8 +98,15 @@ impl Writer {
         let (queue, requests) = channel();
         let closed = VaultError::unavailable("the vault is not open yet, try again");
         let (status, watched) = watch::channel(Status::Closed(closed));
-        let mut keeper =
-            Keeper { vault: None, held: None, status, settings: vault, sources, report };
+        let mut keeper = Keeper {
+            vault: None,
+            held: None,
+            status,
+            settings: vault,
+            sources,
+            report,
+            known: None,
+        };
         std::thread::Builder::new()
             .name("tokenward-vault".to_owned())
             .spawn(move || keeper.run(&requests))
@@ -107,17 +124,17 @@ impl Writer {
         }
     }
 
-    /// Opens the vault, unless it is open.
-    pub(crate) async fn open(&self) -> Result<(), VaultError> {
+    /// Opens the vault, unless it is open. Answers whether it takes writes, or only reads for now.
+    pub(crate) async fn open(&self) -> Result<bool, VaultError> {
         let outcome = self.ask(|answer| Request::Open { answer }).await;
         match &outcome {
-            Ok(()) => self.failures.store(0, Ordering::Relaxed),
-            Err(_) => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+            Ok(true) => self.failures.store(0, Ordering::Relaxed),
+            Ok(false) | Err(_) => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
         }
         outcome
     }
 
-    /// Openings that failed since the last one that succeeded.
+    /// Openings since the vault last took writes.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -127,12 +144,21 @@ impl Writer {
         self.ask(|answer| Request::Close { answer }).await
     }
 
-    /// Resolves with the reason when the vault is closed, at once if it is.
-    pub(crate) async fn closed(&self) -> VaultError {
+    /// Resolves with the reason when the vault is closed or refuses writes, at once if it does.
+    pub(crate) async fn unwell(&self) -> VaultError {
         let mut status = self.status.clone();
-        match status.wait_for(|status| matches!(status, Status::Closed(_))).await.as_deref() {
-            Ok(Status::Closed(reason)) => reason.clone(),
+        let unwell = status.wait_for(|status| !matches!(status, Status::Open)).await;
+        match unwell.as_deref() {
+            Ok(Status::Closed(reason) | Status::Refusing(reason)) => reason.clone(),
             Ok(Status::Open) | Err(_) => ended(),
+        }
+    }
+
+    /// Resolves when the vault takes writes. Never, once the thread has ended.
+    pub(crate) async fn well(&self) {
+        let mut status = self.status.clone();
+        if status.wait_for(|status| matches!(status, Status::Open)).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -147,6 +173,10 @@ impl Writer {
     }
 }
 
+fn no_room() -> VaultError {
+    StoreError::NoRoom.into()
+}
+
 fn ended() -> VaultError {
     VaultError::unavailable("the vault's thread has ended, start the runtime again")
 }
@@ -154,15 +184,15 @@ fn ended() -> VaultError {
 impl Request {
     fn refuse(self, error: VaultError) {
         match self {
-            Self::Open { answer } | Self::Close { answer } | Self::Commit { answer, .. } => {
-                reply(answer, Err(error));
-            }
+            Self::Open { answer } => reply(answer, Err(error)),
+            Self::Close { answer } | Self::Commit { answer, .. } => reply(answer, Err(error)),
             Self::Read { answer, .. } => reply(answer, Err(error)),
             Self::List { answer, .. } => reply(answer, Err(error)),
             Self::Inspect { answer } => reply(answer, Err(error)),
             Self::ReadAudit { answer, .. } => reply(answer, Err(error)),
             Self::VerifyAudit { answer, .. } => reply(answer, Err(error)),
             Self::ApplyAuditRetention { answer, .. } => reply(answer, Err(error)),
+            Self::EraseUser { answer, .. } => reply(answer, Err(error)),
         }
     }
 }
@@ -181,6 +211,8 @@ struct Keeper {
     settings: Vault,
     sources: Sources,
     report: Report,
+    /// The vault that was opened first: no other may take its place.
+    known: Option<VaultId>,
 }
 
 /// Batches that are committed together, and who waits for each.
@@ -225,7 +257,10 @@ impl Keeper {
                 Request::Commit { batch, answer } if group.has_room_for(&batch) => {
                     group.add(batch, answer);
                 }
-                Request::Commit { .. } | Request::Open { .. } | Request::Close { .. }
+                Request::Commit { .. }
+                | Request::Open { .. }
+                | Request::Close { .. }
+                | Request::EraseUser { .. }
                     if !group.batches.is_empty() =>
                 {
                     self.held = Some(request);
@@ -251,7 +286,7 @@ impl Keeper {
             Request::List { query, answer } => {
                 reply(answer, self.with(|vault| Ok(vault.list(&query))));
             }
-            Request::Inspect { answer } => reply(answer, self.with(|vault| vault.inspect())),
+            Request::Inspect { answer } => reply(answer, self.with(OpenVault::inspect)),
             Request::ReadAudit { query, answer } => {
                 reply(answer, self.with(|vault| vault.read_audit(&query)));
             }
@@ -260,6 +295,9 @@ impl Keeper {
             }
             Request::ApplyAuditRetention { policy, answer } => {
                 reply(answer, self.with(|vault| vault.apply_audit_retention(policy)));
+            }
+            Request::EraseUser { user, answer } => {
+                reply(answer, self.with(|vault| vault.erase_user(&user)));
             }
             Request::Commit { batch, answer } => {
                 let mut group = Group::default();
@@ -279,9 +317,18 @@ impl Keeper {
             Ok((verdicts, failed)) => {
                 if let Some(error) = failed {
                     self.close(error);
+                } else if let Some(error) = verdicts
+                    .iter()
+                    .find_map(|verdict| verdict.as_ref().err().filter(|error| error.is_full()))
+                {
+                    self.status.send_replace(Status::Refusing(error.clone()));
                 }
                 for (answer, verdict) in answers.into_iter().zip(verdicts) {
                     reply(answer, verdict);
+                }
+                if self.vault.as_ref().is_some_and(OpenVault::wants_a_look) {
+                    // What is wrong closes the vault, or is reported.
+                    drop(self.open());
                 }
             }
             Err(error) => {
@@ -299,7 +346,7 @@ impl Keeper {
     ) -> Result<T, VaultError> {
         let Some(vault) = &mut self.vault else {
             return Err(match &*self.status.borrow() {
-                Status::Closed(reason) => reason.clone(),
+                Status::Closed(reason) | Status::Refusing(reason) => reason.clone(),
                 Status::Open => ended(),
             });
         };
@@ -314,28 +361,36 @@ impl Keeper {
         outcome
     }
 
-    fn open(&mut self) -> Result<(), VaultError> {
-        if self.vault.is_some() {
-            return Ok(());
+    fn open(&mut self) -> Result<bool, VaultError> {
+        if self.vault.is_none() {
+            self.open_store().inspect_err(|error| {
+                self.status.send_replace(Status::Closed(error.clone()));
+            })?;
         }
+        let takes_writes = self.with(OpenVault::look_after)?;
+        let status = if takes_writes { Status::Open } else { Status::Refusing(no_room()) };
+        self.status.send_replace(status);
+        Ok(takes_writes)
+    }
+
+    fn open_store(&mut self) -> Result<(), VaultError> {
         let (settings, sources, report) = (&self.settings, &self.sources, &self.report);
         let opened = catch_unwind(AssertUnwindSafe(|| {
             OpenVault::open(settings, sources.clone(), report.clone())
         }));
         let vault = opened.unwrap_or_else(|_| {
             Err(VaultError::damaged("the vault does not open, restore a backup"))
-        });
-        match vault {
-            Ok(vault) => {
-                self.vault = Some(vault);
-                self.status.send_replace(Status::Open);
-                Ok(())
-            }
-            Err(error) => {
-                self.status.send_replace(Status::Closed(error.clone()));
-                Err(error)
-            }
+        })?;
+        if self.known.is_some_and(|known| known != vault.header.vault) {
+            return Err(VaultError::damaged(
+                "another vault stands where this one was, put it back and start again",
+            ));
         }
+        self.known = Some(vault.header.vault);
+        // A directory that vanishes later, such as one that is not mounted, is no new vault.
+        self.settings.create_if_missing = false;
+        self.vault = Some(vault);
+        Ok(())
     }
 
     fn close(&mut self, reason: VaultError) {

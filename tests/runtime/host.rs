@@ -14,7 +14,7 @@ use tokenward::oauth::{Limits, Pkce, Transport};
 use tokenward::provider::{AssertionSource, AuthorizationRequest, CodeExchange, Provider as _};
 use tokenward::secret::Secret;
 use tokenward::supervision::{Events, Notice};
-use tokenward::testing::{ManualClock, SimulatedProvider};
+use tokenward::testing::{ManualClock, SimulatedProvider, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
 
 /// The file in the host's folder that holds the assertion of its workload.
@@ -32,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) github: SimulatedProvider,
     pub(crate) runtime: Runtime,
     pub(crate) folder: TempDir,
+    /// What is wrong with the disk: nothing, unless a test says so.
+    pub(crate) disk: VaultFaults,
 }
 
 impl Host {
@@ -53,8 +55,8 @@ impl Host {
         let github = on(SimulatedProvider::github_copilot()).await.expect("a port");
         let folder = TempDir::new().expect("a folder");
         let providers = [&openai, &anthropic, &google, &orange, &github];
-        let runtime = start(&sources, &folder, providers).await;
-        Self { clock, openai, anthropic, google, orange, github, runtime, folder }
+        let (runtime, disk) = start(&sources, &folder, providers).await;
+        Self { clock, openai, anthropic, google, orange, github, runtime, folder, disk }
     }
 
     /// Stops the runtime in good order and starts another one on the same vault.
@@ -63,7 +65,7 @@ impl Host {
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
         let Self { openai, anthropic, google, orange, github, .. } = &*self;
         let providers = [openai, anthropic, google, orange, github];
-        self.runtime = start(&self.clock.sources(), &self.folder, providers).await;
+        (self.runtime, self.disk) = start(&self.clock.sources(), &self.folder, providers).await;
     }
 
     /// Signs a user in at the simulated OpenAI by authorization code, and gives the credential.
@@ -120,11 +122,17 @@ impl Host {
     }
 }
 
-async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvider; 5]) -> Runtime {
+async fn start(
+    sources: &Sources,
+    folder: &TempDir,
+    providers: [&SimulatedProvider; 5],
+) -> (Runtime, VaultFaults) {
     let key = MasterKey::from_bytes([7; 32]);
+    let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
+    let (vault, disk) = VaultFaults::over(vault);
     let mut builder = Runtime::builder()
         .sources(sources.clone())
-        .vault(Vault::open(folder.path().join("vault")).master_key(key))
+        .vault(vault)
         .token_request_limits(Limits { deadline: Duration::from_secs(20), ..Limits::default() });
     for provider in providers {
         let assertion = AssertionSource::file(folder.path().join(ASSERTION));
@@ -134,7 +142,7 @@ async fn start(sources: &Sources, folder: &TempDir, providers: [&SimulatedProvid
             _ => spec,
         });
     }
-    builder.start().await.expect("a runtime")
+    (builder.start().await.expect("a runtime"), disk)
 }
 
 /// Waits for an event that `wanted` recognizes.

@@ -7,6 +7,7 @@ mod client;
 mod clocks;
 mod credentials;
 mod device;
+mod disk;
 mod fallback;
 mod faults;
 mod given_back;

@@ -17,15 +17,16 @@ use crate::provider::Grant;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::supervision::{Events, Notice};
-use crate::testing::{Endpoint, Fault, Gate, ManualClock, SimulatedProvider};
+use crate::testing::{
+    Endpoint, Fault, Gate, ManualClock, SimulatedProvider, VaultFault, VaultFaults,
+};
 use crate::vault::Vault;
-use crate::vault::scripted::Script;
 
 struct Stage {
     clock: Arc<ManualClock>,
     openai: SimulatedProvider,
     vault: Vault,
-    writes: Script,
+    writes: VaultFaults,
     runtime: Runtime,
 }
 
@@ -34,7 +35,7 @@ impl Stage {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let openai = SimulatedProvider::openai().sources(clock.sources()).start();
         let openai = openai.await.expect("a port");
-        let (vault, writes) = Script::new();
+        let (vault, writes) = VaultFaults::over(Vault::in_memory());
         let runtime = start(&clock, &openai, &vault).await;
         Self { clock, openai, vault, writes, runtime }
     }
@@ -172,10 +173,10 @@ async fn a_caller_that_gives_up_while_an_actor_starts_does_no_harm() {
 async fn a_shutdown_writes_what_the_vault_could_not_take_before() {
     let mut stage = Stage::set().await;
     let credential = stage.credential("ada").await;
-    stage.writes.refuse(true);
+    stage.writes.set(VaultFault::NoRoom);
     credential.sign_in(stage.grant("one")).await.expect("held in memory");
     assert!(!credential.snapshot().is_durable());
-    stage.writes.refuse(false);
+    stage.writes.heal();
 
     assert_eq!(stage.start_again().await, Vec::<String>::new());
     assert_eq!(stage.stored_of("ada").await, 1);
@@ -185,7 +186,7 @@ async fn a_shutdown_writes_what_the_vault_could_not_take_before() {
 async fn a_shutdown_says_what_could_not_be_written() {
     let stage = Stage::set().await;
     let credential = stage.credential("ada").await;
-    stage.writes.refuse(true);
+    stage.writes.set(VaultFault::NoRoom);
     credential.sign_in(stage.grant("one")).await.expect("held in memory");
 
     let unfinished = stage.runtime.shutdown(Duration::from_secs(10)).await;
@@ -197,9 +198,9 @@ async fn a_shutdown_erases_what_the_vault_could_not_erase_before() {
     let mut stage = Stage::set().await;
     let credential = stage.credential("ada").await;
     credential.sign_in(stage.grant("one")).await.expect("signed in");
-    stage.writes.refuse(true);
+    stage.writes.set(VaultFault::NoRoom);
     credential.sign_out().await.expect_err("not erased yet");
-    stage.writes.refuse(false);
+    stage.writes.heal();
 
     assert_eq!(stage.start_again().await, Vec::<String>::new());
     assert_eq!(stage.stored_of("ada").await, 0);
@@ -238,7 +239,7 @@ async fn signing_out_goes_through_all_accounts_even_when_one_can_not_be_erased_y
     let work = CredentialId { label: Label::new("work").expect("a name"), ..id("ada") };
     let at_work = stage.runtime.credential(&work).await.expect("a credential");
     at_work.sign_in(stage.grant("two")).await.expect("signed in");
-    stage.writes.refuse(true);
+    stage.writes.set(VaultFault::NoRoom);
 
     stage.runtime.user("ada").sign_out("openai").await.expect_err("not erased yet");
     assert_eq!(credential.snapshot().state(), CredentialState::Absent);

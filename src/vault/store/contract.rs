@@ -1,6 +1,8 @@
 //! What every store has to do, as one suite that each of them runs.
 
-use super::{LONGEST_VALUE, StoreBatch, StoreError, Stored, VaultStore};
+use std::path::{Path, PathBuf};
+
+use super::{LONGEST_KEY, LONGEST_VALUE, StoreBatch, StoreError, Stored, VaultStore};
 
 /// Runs the suite. `fresh` makes a new place to keep things and gives what opens it; opening
 /// again, after the former store was dropped, must find what was committed.
@@ -14,14 +16,17 @@ where
     a_scan_is_ordered_and_knows_its_prefix(&fresh());
     values_of_every_length_come_back(&fresh());
     what_is_too_large_is_refused_whole(&fresh());
+    a_key_that_is_too_long_is_refused(&fresh());
+    a_large_batch_is_applied_whole(&fresh());
+    a_compaction_changes_nothing_that_can_be_seen(&fresh());
     random_commits_agree_with_a_map(&fresh());
 }
 
-fn stored(version: u64, value: &[u8]) -> Stored {
+pub(super) fn stored(version: u64, value: &[u8]) -> Stored {
     Stored { version, value: value.to_vec() }
 }
 
-fn put(
+pub(super) fn put(
     store: &mut dyn VaultStore,
     key: &[u8],
     expect: Option<u64>,
@@ -32,7 +37,7 @@ fn put(
     store.commit(&batch)
 }
 
-fn everything(store: &dyn VaultStore, prefix: &[u8]) -> Vec<(Vec<u8>, Stored)> {
+pub(super) fn everything(store: &dyn VaultStore, prefix: &[u8]) -> Vec<(Vec<u8>, Stored)> {
     let mut seen = Vec::new();
     store.scan(prefix, &mut |key, stored| seen.push((key.to_vec(), stored))).expect("a scan");
     seen
@@ -44,7 +49,7 @@ fn a_commit_can_be_read_and_outlives_the_store(open: &dyn Fn() -> Box<dyn VaultS
     put(&mut *store, b"k", None, stored(1, b"v")).expect("a commit");
     assert_eq!(store.read(b"k").expect("a read"), Some(stored(1, b"v")));
     drop(store);
-    let store = open();
+    let mut store = open();
     assert_eq!(store.read(b"k").expect("a read"), Some(stored(1, b"v")));
     store.health().expect("health");
 }
@@ -107,6 +112,59 @@ fn what_is_too_large_is_refused_whole(open: &dyn Fn() -> Box<dyn VaultStore>) {
     assert_eq!(store.commit(&batch), Err(StoreError::TooLarge));
     assert_eq!(everything(&*store, b""), []);
     put(&mut *store, b"small", None, stored(1, b"v")).expect("it goes on");
+}
+
+fn a_key_that_is_too_long_is_refused(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    put(&mut *store, &[b'k'; LONGEST_KEY], None, stored(1, b"v")).expect("the longest key");
+    let refused = put(&mut *store, &[b'k'; LONGEST_KEY + 1], None, stored(1, b"v"));
+    assert_eq!(refused, Err(StoreError::TooLarge));
+    assert_eq!(everything(&*store, b"").len(), 1);
+}
+
+fn a_large_batch_is_applied_whole(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    let mut batch = StoreBatch::default();
+    for number in 0..513_u32 {
+        let value = vec![7; if number % 100 == 0 { 9_000 } else { 300 }];
+        batch.write(number.to_be_bytes().to_vec(), None, Some(stored(1, &value)));
+    }
+    store.commit(&batch).expect("a commit");
+    let keys: Vec<_> = everything(&*store, b"").into_iter().map(|(key, _)| key).collect();
+    assert!(keys.iter().map(Vec::as_slice).eq(batch.writes.iter().map(|write| &*write.key)));
+    drop(store);
+    assert_eq!(everything(&*open(), b"").len(), 513);
+}
+
+fn a_compaction_changes_nothing_that_can_be_seen(open: &dyn Fn() -> Box<dyn VaultStore>) {
+    let mut store = open();
+    for number in 0..20_u8 {
+        put(&mut *store, &[number], None, stored(1, &[number; 5_000])).expect("a commit");
+    }
+    let mut batch = StoreBatch::default();
+    batch.write(vec![3], Some(1), None);
+    store.commit(&batch).expect("a removal");
+    let before = everything(&*store, b"");
+    store.compact().expect("a compaction");
+    assert_eq!(everything(&*store, b""), before);
+    assert!(!store.health().expect("health").refuses_writes);
+    put(&mut *store, b"next", None, stored(2, b"v")).expect("it goes on");
+    drop(store);
+    assert_eq!(everything(&*open(), b"").len(), 20);
+}
+
+/// How many files in and below `directory` contain `bytes`.
+pub(crate) fn files_with(directory: &Path, bytes: &[u8]) -> usize {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let count = |path: PathBuf| {
+        if path.is_dir() {
+            return files_with(&path, bytes);
+        }
+        let content = std::fs::read(path).expect("a file");
+        usize::from(content.windows(bytes.len()).any(|window| window == bytes))
+    };
+    paths.map(count).sum()
 }
 
 /// Three hundred small batches over few keys, some with wrong versions, reopened now and then.

@@ -2,8 +2,9 @@
 //! synced where entries must survive a power cut.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::StoreError;
 
@@ -69,6 +70,44 @@ pub(super) fn sync_entries(path: &Path) -> io::Result<()> {
 #[allow(clippy::unnecessary_wraps, reason = "the other systems can fail here")]
 pub(super) fn sync_entries(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// The path beside `path` whose name goes on with `suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Removes a file, or a directory with all that is in it, that may not be there.
+///
+/// sled's threads can still be writing when a closed store is removed, and they give no notice when
+/// they end; so a directory that fills again is removed again.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    const TRIES: usize = 500;
+    let mut outcome = Ok(());
+    for _ in 0..TRIES {
+        outcome = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+    outcome
+}
+
+/// Replaces the content of a file durably: all of it, or not at all.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let aside = beside(path, ".new");
+    let mut file = File::create(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    path.parent().map_or(Ok(()), sync_entries)
 }
 
 /// Copies the files of `from` and of the directories in it to `to`.

@@ -49,7 +49,7 @@ impl VaultStore for MemoryStore {
         Ok(())
     }
 
-    fn health(&self) -> Result<StoreHealth, StoreError> {
+    fn health(&mut self) -> Result<StoreHealth, StoreError> {
         Ok(StoreHealth::default())
     }
 }

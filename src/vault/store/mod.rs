@@ -2,15 +2,25 @@
 //! records, users or keys of encryption; it keeps bytes under bytes, and it keeps its word.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
+mod copy;
+mod current;
 mod directory;
+mod disk;
+mod engine;
 mod memory;
+#[cfg(test)]
+mod power_cut;
+#[cfg(feature = "redb")]
+mod redb;
+mod reserve;
 mod sled;
 
 use std::fmt;
 
+pub(crate) use self::disk::{DiskOptions, DiskStore};
+pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;
-pub(crate) use self::sled::SledStore;
 
 /// A place that keeps opaque bytes in versions.
 ///
@@ -32,8 +42,14 @@ pub(crate) trait VaultStore: fmt::Debug + Send {
     /// Shows every key that begins with `prefix` and what is kept under it, in the order of bytes.
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
-    /// How it is.
-    fn health(&self) -> Result<StoreHealth, StoreError>;
+    /// Rewrites everything, so that nothing of what was removed or replaced remains. A store that
+    /// remembers nothing has nothing to do.
+    fn compact(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// How it is, after the upkeep that it can do by itself.
+    fn health(&mut self) -> Result<StoreHealth, StoreError>;
 }
 
 /// Sees one key and what is kept under it.
@@ -92,6 +108,8 @@ pub(crate) struct StoreHealth {
     pub(crate) bytes_on_disk: Option<u64>,
     /// What is wrong although it works.
     pub(crate) warnings: Vec<String>,
+    /// Whether it refuses writes until there is room again.
+    pub(crate) refuses_writes: bool,
 }
 
 /// The longest key that a store takes, in bytes.
@@ -112,6 +130,9 @@ pub(crate) enum StoreError {
     /// The disk is full.
     #[error("the disk with the vault is full, make room")]
     Full,
+    /// The disk was full, and there is not room enough yet. Nothing was changed.
+    #[error("the disk with the vault is full, writes are refused until there is room")]
+    NoRoom,
     /// An earlier failure left the store unusable until it is opened again.
     #[error("the vault's store is closed after a failure and will be opened again: {0}")]
     Poisoned(String),
@@ -123,6 +144,12 @@ pub(crate) enum StoreError {
         "the vault at {0} is in use by another process or runtime, stop it or use another path"
     )]
     Locked(String),
+    /// Another engine keeps it.
+    #[error(
+        "the vault at {path} is kept by {found}, open it with that engine or move it (this is \
+         {wanted})"
+    )]
+    OtherEngine { path: String, found: &'static str, wanted: &'static str },
     /// There is none, and none was to be created.
     #[error("there is no vault at {0}, allow it to be created or correct the path")]
     Absent(String),

@@ -35,7 +35,7 @@ impl VaultStore for Gated {
         self.inner.scan(prefix, visit)
     }
 
-    fn health(&self) -> Result<StoreHealth, StoreError> {
+    fn health(&mut self) -> Result<StoreHealth, StoreError> {
         self.inner.health()
     }
 }

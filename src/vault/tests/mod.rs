@@ -1,12 +1,15 @@
 //! The vault as a whole, on disk and through its actor.
 
+#[cfg(feature = "redb")]
+mod engines;
+mod erasing;
+mod faults;
 mod grouping;
 mod model;
 mod tampering;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
@@ -56,7 +59,9 @@ impl Running {
 }
 
 fn on_disk(path: &Path) -> Vault {
-    Vault::open(path.join("agent.vault")).master_key(MasterKey::from_bytes([7; 32]))
+    let key = MasterKey::from_bytes([7; 32]);
+    // A small reserve, since some tests search through every file.
+    Vault::open(path.join("agent.vault")).master_key(key).reserve(10_000)
 }
 
 fn user(name: &str) -> UserId {
@@ -317,49 +322,6 @@ async fn a_crash_of_the_actor_loses_nothing_and_leaves_no_one_waiting() {
     running.stop().await;
 }
 
-/// A store in memory whose commits and openings fail while a switch is on.
-#[derive(Debug)]
-struct Failing {
-    inner: MemoryStore,
-    broken: Arc<AtomicBool>,
-}
-
-impl VaultStore for Failing {
-    fn commit(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Io("the disk is unwell".to_owned()));
-        }
-        self.inner.commit(batch)
-    }
-
-    fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
-        self.inner.read(key)
-    }
-
-    fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        self.inner.version(key)
-    }
-
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.inner.scan(prefix, visit)
-    }
-
-    fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.inner.health()
-    }
-}
-
-fn failing(broken: &Arc<AtomicBool>) -> Vault {
-    let (inner, broken) = (MemoryStore::default(), Arc::clone(broken));
-    let open: OpenStore = Arc::new(move || {
-        if broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Io("the disk is unwell".to_owned()));
-        }
-        Ok(Box::new(Failing { inner: inner.clone(), broken: Arc::clone(&broken) }))
-    });
-    Vault { place: settings::Place::Other("a failing store", open), ..Vault::in_memory() }
-}
-
 /// Lets simulated time pass whenever something waits for it.
 async fn pass_time(clock: Arc<ManualClock>) {
     loop {
@@ -367,43 +329,4 @@ async fn pass_time(clock: Arc<ManualClock>) {
         clock.advance(clock.next_wait().unwrap_or_default());
         tokio::task::yield_now().await;
     }
-}
-
-#[tokio::test]
-async fn a_store_that_failed_is_closed_and_opened_again() {
-    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
-    let broken = Arc::new(AtomicBool::new(false));
-    let mut running =
-        Running::start_with(failing(&broken), clock.sources()).await.expect("a vault");
-    let record = key("ada", "one");
-    running.vault.commit(put(&record, b"1", Expect::Absent)).await.expect("durable");
-    broken.store(true, Ordering::SeqCst);
-    let failed = running.vault.commit(put(&record, b"2", Expect::Anything)).await;
-    assert!(failed.is_err_and(|error| error.is_unavailable()));
-    running.event(|kind| matches!(kind, EventKind::VaultDegraded { .. })).await;
-    clock.until_waits(1).await;
-    let meanwhile = running.vault.commit(put(&record, b"3", Expect::Anything)).await;
-    assert!(meanwhile.is_err_and(|error| error.is_unavailable()));
-    broken.store(false, Ordering::SeqCst);
-    let time = tokio::spawn(pass_time(clock));
-    running.event(|kind| matches!(kind, EventKind::VaultRecovered)).await;
-    time.abort();
-    assert_eq!(payload(&running.vault, &record).await, Some(b"1".to_vec()));
-    running.vault.commit(put(&record, b"4", Expect::Anything)).await.expect("durable");
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn a_store_that_does_not_come_back_is_escalated() {
-    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
-    let broken = Arc::new(AtomicBool::new(false));
-    let running = Running::start_with(failing(&broken), clock.sources()).await.expect("a vault");
-    let mut escalation = running.root.escalation();
-    broken.store(true, Ordering::SeqCst);
-    let failed = running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await;
-    assert!(failed.is_err());
-    let time = tokio::spawn(pass_time(clock));
-    let error = escalation.wait_for(Option::is_some).await.expect("a root").clone();
-    time.abort();
-    assert!(error.expect("an error").to_string().contains("the disk is unwell"));
 }

@@ -17,24 +17,21 @@ use std::path::{Path, PathBuf};
 use self::parts::{FirstPart, first_part_key, other_part_key, put_parts};
 use self::recovery::open_or_recover;
 use self::tally::Tally;
-use super::directory::{LockedDirectory, sync_entries};
+use super::directory::{beside, sync_entries};
 use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
-
-/// The directory within the vault's that is sled's own.
-const DATA: &str = "store";
 
 /// The key under which sled holds the number of the last commit.
 const COMMITS: u8 = 2;
 
-/// Keeps everything in a directory, through sled.
-pub(crate) struct SledStore {
-    // Dropped in this order: sled lets go of its files before the directory's lock is lifted.
+/// Keeps everything in a directory of its own, through sled.
+pub(super) struct SledStore {
     db: sled::Db,
     /// Our own handle on sled's data file, for the barrier.
     barrier: File,
     /// The number of the last commit, beside sled.
     tally: Tally,
-    directory: LockedDirectory,
+    /// sled's directory.
+    data: PathBuf,
     /// The number of the last commit.
     commits: u64,
     /// Why nothing more can be acknowledged.
@@ -42,23 +39,23 @@ pub(crate) struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in the directory at `path`; one that is not there is created if `create`
-    /// says so.
-    pub(crate) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
-        if !create && !path.join(DATA).exists() {
-            return Err(StoreError::Absent(path.display().to_string()));
-        }
-        let directory = LockedDirectory::take(path)?;
-        let data = data_path(&directory);
-        let db = open_or_recover(&directory)?;
+    /// Opens the store in the directory `data`, which is created if it is not there. The caller
+    /// holds the lock of the directory around it.
+    pub(super) fn open(data: &Path) -> Result<Self, StoreError> {
+        let db = open_or_recover(data)?;
         let barrier = OpenOptions::new().read(true).write(true).open(data.join("db"))?;
         barrier.sync_all()?;
-        sync_entries(&data)?;
-        let tally = Tally::open(directory.path())?;
-        directory.sync()?;
-        let mut store = Self { db, barrier, tally, directory, commits: 0, poisoned: None };
+        sync_entries(data)?;
+        let tally = Tally::open(&tally_path(data))?;
+        let mut store =
+            Self { db, barrier, tally, data: data.to_owned(), commits: 0, poisoned: None };
         guarded(|| store.count_commits())?;
         Ok(store)
+    }
+
+    /// What belongs to the store in `data`.
+    pub(super) fn files(data: &Path) -> Vec<PathBuf> {
+        vec![data.to_owned(), tally_path(data), damaged_path(data)]
     }
 
     /// Compares the number of the last commit in sled with the one beside it. Where a checksum in
@@ -144,7 +141,7 @@ impl SledStore {
     }
 
     fn blob_files(&self) -> io::Result<usize> {
-        match fs::read_dir(data_path(&self.directory).join("blobs")) {
+        match fs::read_dir(self.data.join("blobs")) {
             Ok(files) => Ok(files.count()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
@@ -156,7 +153,7 @@ impl fmt::Debug for SledStore {
     /// sled's own would print the whole tree.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SledStore")
-            .field("directory", &self.directory.path())
+            .field("data", &self.data)
             .field("commits", &self.commits)
             .field("poisoned", &self.poisoned)
             .finish_non_exhaustive()
@@ -209,7 +206,7 @@ impl VaultStore for SledStore {
         })
     }
 
-    fn health(&self) -> Result<StoreHealth, StoreError> {
+    fn health(&mut self) -> Result<StoreHealth, StoreError> {
         let mut warnings = Vec::new();
         let blobs = self.blob_files()?;
         if blobs > 0 {
@@ -218,12 +215,18 @@ impl VaultStore for SledStore {
             ));
         }
         let bytes_on_disk = guarded(|| self.db.size_on_disk().map_err(translate))?;
-        Ok(StoreHealth { bytes_on_disk: Some(bytes_on_disk), warnings })
+        Ok(StoreHealth { bytes_on_disk: Some(bytes_on_disk), warnings, refuses_writes: false })
     }
 }
 
-fn data_path(directory: &LockedDirectory) -> PathBuf {
-    directory.path().join(DATA)
+/// Where the number of the last commit stands.
+fn tally_path(data: &Path) -> PathBuf {
+    beside(data, ".commits")
+}
+
+/// Where a store that did not open is copied to before anything is tried.
+fn damaged_path(data: &Path) -> PathBuf {
+    beside(data, ".damaged")
 }
 
 /// Runs `work` and turns a panic of sled into a failure that ends the use of this opening.

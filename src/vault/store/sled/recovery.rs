@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::directory::{LockedDirectory, copy_all};
-use super::{data_path, panic_text, translate};
+use super::super::directory::copy_all;
+use super::{damaged_path, panic_text, translate};
 use crate::vault::store::StoreError;
 
 /// What sled may keep of its pages in memory; it takes up to 2.5 times as much.
@@ -17,28 +17,27 @@ const FLUSH_EVERY_MS: u64 = 500;
 
 /// Opens sled; if what it finds is damaged, sets a copy aside and tries once more without
 /// snapshots, which only speed an opening up.
-pub(super) fn open_or_recover(directory: &LockedDirectory) -> Result<sled::Db, StoreError> {
-    let data = data_path(directory);
-    remove_snapshots(&data, |name| name.ends_with(".generating"))?;
-    let reason = match open_sled(&data) {
+pub(super) fn open_or_recover(data: &Path) -> Result<sled::Db, StoreError> {
+    remove_snapshots(data, |name| name.ends_with(".generating"))?;
+    let reason = match open_sled(data) {
         Err(StoreError::Damaged(reason)) => reason,
         other => return other,
     };
-    let aside = directory.path().join("store.damaged");
+    let aside = damaged_path(data);
     if !aside.exists() {
-        copy_all(&data, &aside)?;
+        copy_all(data, &aside)?;
     }
     tracing::error!(
         reason,
         copy = %aside.display(),
         "vault store does not open, trying without snapshots"
     );
-    remove_snapshots(&data, |_| true)?;
-    open_sled(&data)
+    remove_snapshots(data, |_| true)?;
+    open_sled(data)
 }
 
 /// Opens sled. A former opening by this process may still be winding down in sled's threads, which
-/// give no notice when they let go of the file; our own lock proves that it is no one else.
+/// give no notice when they let go of the file; the lock around it proves that it is no one else.
 fn open_sled(data: &Path) -> Result<sled::Db, StoreError> {
     const TRIES: usize = 500;
     let config = sled::Config::new()

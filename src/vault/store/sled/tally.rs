@@ -17,13 +17,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(directory.join("commits"))?;
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let acknowledged = parse(&bytes);
@@ -66,14 +62,15 @@ mod tests {
     #[test]
     fn it_is_read_back_and_what_is_torn_promises_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut tally = Tally::open(directory.path()).expect("a tally");
+        let path = directory.path().join("commits");
+        let mut tally = Tally::open(&path).expect("a tally");
         assert_eq!(tally.acknowledged(), None);
         for number in [0, 1, 300] {
             tally.acknowledge(number).expect("written");
-            let again = Tally::open(directory.path()).expect("a tally");
+            let again = Tally::open(&path).expect("a tally");
             assert_eq!(again.acknowledged(), Some(number));
         }
-        std::fs::write(directory.path().join("commits"), [7; 16]).expect("written");
-        assert_eq!(Tally::open(directory.path()).expect("a tally").acknowledged(), None);
+        std::fs::write(&path, [7; 16]).expect("written");
+        assert_eq!(Tally::open(&path).expect("a tally").acknowledged(), None);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::parts::LONGEST_PART;
 use super::*;
-use crate::vault::store::contract;
 use crate::vault::store::directory::copy_all;
 
 fn write(store: &mut SledStore, key: &[u8], expect: Option<u64>, to: Option<Stored>) {
@@ -12,35 +11,9 @@ fn write(store: &mut SledStore, key: &[u8], expect: Option<u64>, to: Option<Stor
 }
 
 #[test]
-fn the_store_on_disk_keeps_the_contract() {
-    contract::holds(|| {
-        let directory = tempfile::tempdir().expect("a directory");
-        move || Box::new(SledStore::open(&directory.path().join("v"), true).expect("a store"))
-    });
-}
-
-#[test]
-fn a_store_is_only_created_when_asked() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("none");
-    assert!(matches!(SledStore::open(&path, false), Err(StoreError::Absent(_))));
-    assert!(!path.exists());
-}
-
-#[test]
-fn a_second_opener_is_told_that_the_store_is_in_use() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let first = SledStore::open(directory.path(), true).expect("a store");
-    let second = SledStore::open(directory.path(), true);
-    assert!(matches!(second, Err(StoreError::Locked(_))), "{second:?}");
-    drop(first);
-    SledStore::open(directory.path(), true).expect("free again");
-}
-
-#[test]
 fn shorter_values_leave_no_old_parts_behind() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
     let long = Stored { version: 1, value: vec![7; 5 * LONGEST_PART] };
     write(&mut store, b"k", None, Some(long));
     assert_eq!(store.db.len(), 5 + 1, "and the number of the commit");
@@ -54,7 +27,7 @@ fn shorter_values_leave_no_old_parts_behind() {
 #[test]
 fn no_blob_file_is_ever_made() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
     for round in 0..4 {
         for length in [LONGEST_PART, 7_000, 9_000, 20_000, 100 * 1024, 1024 * 1024] {
             let key = length.to_be_bytes();
@@ -70,31 +43,20 @@ fn no_blob_file_is_ever_made() {
 #[test]
 fn a_snapshot_that_a_kill_left_half_written_does_not_matter() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
     write(&mut store, b"k", None, Some(Stored { version: 1, value: b"v".to_vec() }));
     drop(store);
     let leftover = directory.path().join("store").join("snap.0000000000000001.generating");
     fs::write(&leftover, b"half").expect("a file");
-    let store = SledStore::open(directory.path(), true).expect("it opens");
+    let store = SledStore::open(&directory.path().join("store")).expect("it opens");
     assert!(!leftover.exists());
     assert!(store.read(b"k").expect("a read").is_some());
 }
 
 #[test]
-fn a_store_whose_data_is_gone_is_damaged_and_not_new() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
-    write(&mut store, b"k", None, Some(Stored { version: 1, value: b"v".to_vec() }));
-    drop(store);
-    fs::remove_dir_all(directory.path().join("store")).expect("removed");
-    let opened = SledStore::open(directory.path(), true);
-    assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
-}
-
-#[test]
 fn nothing_is_acknowledged_after_a_failed_barrier() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
     store.poisoned = Some("the barrier failed".to_owned());
     let mut batch = StoreBatch::default();
     batch.write(b"k".to_vec(), None, Some(Stored { version: 1, value: Vec::new() }));
@@ -103,7 +65,7 @@ fn nothing_is_acknowledged_after_a_failed_barrier() {
 
 /// What a store that was opened after an edit of its file may show.
 fn shows_all_or_says_so(path: &Path, expected: &[Stored]) -> bool {
-    let store = match SledStore::open(path, false) {
+    let store = match SledStore::open(path) {
         Ok(store) => store,
         Err(StoreError::Damaged(_)) => return false,
         Err(other) => panic!("{other}"),
@@ -123,7 +85,7 @@ fn a_changed_byte_in_the_data_file_is_found_or_does_not_matter() {
     let directory = tempfile::tempdir().expect("a directory");
     let original = directory.path().join("original");
     let mut expected = vec![Stored { version: 0, value: Vec::new() }; 20];
-    let mut store = SledStore::open(&original, true).expect("a store");
+    let mut store = SledStore::open(&original).expect("a store");
     for version in 1..=100_u8 {
         let key = version % 20;
         let expect = (version > 20).then(|| expected[usize::from(key)].version);
@@ -134,12 +96,13 @@ fn a_changed_byte_in_the_data_file_is_found_or_does_not_matter() {
     drop(store);
     assert!(shows_all_or_says_so(&original, &expected), "without an edit everything is there");
 
-    let length = fs::metadata(original.join("store/db")).expect("a file").len();
+    let length = fs::metadata(original.join("db")).expect("a file").len();
     let mut found = 0;
     for place in 0..40 {
         let edited = directory.path().join(place.to_string());
         copy_all(&original, &edited).expect("a copy");
-        let file = edited.join("store/db");
+        fs::copy(tally_path(&original), tally_path(&edited)).expect("a copy");
+        let file = edited.join("db");
         let mut bytes = fs::read(&file).expect("a file");
         let at = usize::try_from(length * place / 40 + place * 131).expect("small");
         bytes[at] ^= 0x10;
@@ -153,12 +116,12 @@ fn a_changed_byte_in_the_data_file_is_found_or_does_not_matter() {
 #[test]
 fn a_damaged_snapshot_does_not_matter_and_the_damage_is_set_aside() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut store = SledStore::open(directory.path(), true).expect("a store");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
     write(&mut store, b"k", None, Some(Stored { version: 1, value: b"v".to_vec() }));
     drop(store);
     let snapshot = "snap.0000000000000001";
     fs::write(directory.path().join("store").join(snapshot), [7; 100]).expect("written");
-    let store = SledStore::open(directory.path(), true).expect("it opens");
+    let store = SledStore::open(&directory.path().join("store")).expect("it opens");
     assert!(store.read(b"k").expect("a read").is_some());
     let aside = directory.path().join("store.damaged");
     assert_eq!(fs::read(aside.join(snapshot)).expect("a copy"), [7; 100]);

@@ -1,0 +1,170 @@
+//! Power cuts, replayed: the files as they were after each barrier are kept, and between two barriers
+//! any part of the pages that changed may have reached the disk. Each such state has to open, with
+//! every acknowledged commit whole and the next one whole or not there at all.
+//!
+//! What was written twice between two barriers is seen once. `TOKENWARD_SOAK_ROUNDS` is the number
+//! of commits that are cut; without it there are a few.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::contract::everything;
+use super::{DiskOptions, DiskStore, Engine, StoreBatch, Stored, VaultStore};
+
+const PAGE: usize = 4096;
+
+/// How many different cuts are made between two barriers.
+const CUTS: usize = 3;
+
+/// What stands on the disk: the content of each file.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What the store should keep.
+type Model = BTreeMap<Vec<u8>, Stored>;
+
+/// Noise that is the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound.max(1)).expect("small")).expect("small")
+    }
+}
+
+fn open(path: &Path, engine: Engine) -> DiskStore {
+    let options = DiskOptions { engine, create: true, reserve: 0 };
+    DiskStore::open(path, options).unwrap_or_else(|error| panic!("it opens every time: {error}"))
+}
+
+fn read(directory: &Path) -> Files {
+    let mut files = Files::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(next) = directories.pop() {
+        for entry in fs::read_dir(next).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if let Ok(content) = fs::read(&path) {
+                let path = path.strip_prefix(directory).expect("below it").to_owned();
+                files.insert(path, content);
+            }
+        }
+    }
+    files
+}
+
+fn write(directory: &Path, files: &Files) {
+    for (path, content) in files {
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, content).expect("written");
+    }
+}
+
+/// The files of `before`, with some of the pages that differ as they are in `after`.
+fn cut(before: &Files, after: &Files, noise: &mut Noise) -> Files {
+    // Some cuts are early, some late, and some keep what was written first.
+    let (share, in_order) = (noise.below(101), noise.below(2) == 0);
+    let mut files = before.clone();
+    for (path, new) in after {
+        // Its number is written after the barrier, and never synced: it is old.
+        if path.to_string_lossy().ends_with(".commits") {
+            continue;
+        }
+        let old = before.get(path).cloned().unwrap_or_default();
+        let changed: Vec<usize> = (0..new.len().div_ceil(PAGE))
+            .filter(|page| {
+                let bytes = page * PAGE..new.len().min((page + 1) * PAGE);
+                old.get(bytes.clone()) != new.get(bytes)
+            })
+            .collect();
+        if changed.is_empty() {
+            continue;
+        }
+        let kept = changed.len() * share / 100;
+        let mut torn = old;
+        for (number, page) in changed.iter().enumerate() {
+            let reached = if in_order { number < kept } else { noise.below(100) < share };
+            if reached {
+                let bytes = page * PAGE..new.len().min((page + 1) * PAGE);
+                torn.resize(torn.len().max(bytes.end), 0);
+                torn[bytes.clone()].copy_from_slice(&new[bytes]);
+            }
+        }
+        files.insert(path.clone(), torn);
+    }
+    files
+}
+
+fn random_batch(model: &Model, version: u64, noise: &mut Noise) -> StoreBatch {
+    let mut batch = StoreBatch::default();
+    for number in 0..=noise.below(6) {
+        let key = [number.to_be_bytes()[7], noise.below(8).to_be_bytes()[7]].to_vec();
+        let standing = model.get(&key).map(|stored| stored.version);
+        let value = vec![version.to_be_bytes()[7]; noise.below(9_000)];
+        let to = (noise.below(5) > 0).then_some(Stored { version, value });
+        batch.write(key, standing, to);
+    }
+    batch
+}
+
+fn apply(model: &mut Model, batch: &StoreBatch) {
+    for write in &batch.writes {
+        match &write.to {
+            Some(to) => model.insert(write.key.clone(), to.clone()),
+            None => model.remove(&write.key),
+        };
+    }
+}
+
+fn replay(engine: Engine) {
+    let rounds = std::env::var("TOKENWARD_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds: u64 = rounds.unwrap_or(12);
+    let directory = tempfile::tempdir().expect("a directory");
+    let live = directory.path().join("live");
+    let mut noise = Noise(0x2545_F491_4F6C_DD1D);
+    let mut store = open(&live, engine);
+    let mut model = Model::new();
+    let mut before = read(&live);
+    let (mut cuts, mut went_on) = (0, 0);
+    for version in 1..=rounds {
+        let batch = random_batch(&model, version, &mut noise);
+        let acknowledged = model.clone();
+        store.commit(&batch).expect("a commit");
+        apply(&mut model, &batch);
+        let after = read(&live);
+        for _ in 0..CUTS {
+            let torn = directory.path().join("torn");
+            write(&torn, &cut(&before, &after, &mut noise));
+            let mut store = open(&torn, engine);
+            let found: Model = everything(&store, b"").into_iter().collect();
+            assert!(found == acknowledged || found == model, "{engine}: cut in commit {version}");
+            went_on += usize::from(found == model && found != acknowledged);
+            let next = random_batch(&found, version + 1, &mut noise);
+            store.commit(&next).expect("it goes on");
+            drop(store);
+            super::directory::remove(&torn).expect("removed");
+            cuts += 1;
+        }
+        before = after;
+    }
+    println!(
+        "{engine}: {cuts} power cuts in {rounds} commits: 0 acknowledged commits lost, all opened, \
+         {went_on} with the commit that was cut"
+    );
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged_on_sled() {
+    replay(Engine::Sled);
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged_on_redb() {
+    replay(Engine::Redb);
+}

@@ -1,0 +1,172 @@
+//! The embedded store on redb 4 (feature `redb`): one file, one table, every commit durable before
+//! it returns.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use ::redb::{
+    Builder, CommitError, Database, DatabaseError, Durability, ReadableDatabase as _,
+    ReadableTable as _, StorageError, TableDefinition, TableError, TransactionError,
+};
+
+use super::directory::sync_entries;
+use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
+
+/// Key to version (eight bytes) and value.
+const ITEMS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("items");
+
+/// What redb may keep of its pages in memory.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Keeps everything in one file, through redb.
+///
+/// Commits are of one phase: what a second phase protects from is content that an attacker chose to
+/// resemble redb's own pages, and all content here is sealed.
+#[derive(Debug)]
+pub(super) struct RedbStore {
+    db: Database,
+    path: PathBuf,
+    /// Why nothing more can be acknowledged.
+    poisoned: Option<String>,
+}
+
+impl RedbStore {
+    /// Opens the store in the file at `path`, which is created if it is not there. The caller
+    /// holds the lock of the directory around it.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let db = Builder::new().set_cache_size(CACHE_BYTES).create_file(file)?;
+        let mut store = Self { db, path: path.to_owned(), poisoned: None };
+        // So that every later transaction finds the table.
+        store.apply(&StoreBatch::default())?;
+        path.parent().map_or(Ok(()), sync_entries)?;
+        Ok(store)
+    }
+
+    fn apply(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let mut transaction = self.db.begin_write()?;
+        transaction
+            .set_durability(Durability::Immediate)
+            .map_err(|error| StoreError::Io(error.to_string()))?;
+        let mut table = transaction.open_table(ITEMS)?;
+        for write in &batch.writes {
+            let standing = table.get(write.key.as_slice())?.map(|item| version_of(item.value()));
+            if standing.transpose()? != write.expect {
+                return Err(StoreError::Conflict);
+            }
+        }
+        for write in &batch.writes {
+            match &write.to {
+                Some(to) => {
+                    let item = [&to.version.to_be_bytes(), to.value.as_slice()].concat();
+                    table.insert(write.key.as_slice(), item.as_slice())?;
+                }
+                None => drop(table.remove(write.key.as_slice())?),
+            }
+        }
+        drop(table);
+        Ok(transaction.commit()?)
+    }
+}
+
+impl VaultStore for RedbStore {
+    fn commit(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(StoreError::Poisoned(reason.clone()));
+        }
+        check_sizes(batch)?;
+        let outcome = self.apply(batch);
+        match &outcome {
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => self.poisoned = Some(error.to_string()),
+        }
+        outcome
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
+        let table = self.db.begin_read()?.open_table(ITEMS)?;
+        table.get(key)?.map(|item| parse(item.value())).transpose()
+    }
+
+    fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        let table = self.db.begin_read()?.open_table(ITEMS)?;
+        table.get(key)?.map(|item| version_of(item.value())).transpose()
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let table = self.db.begin_read()?.open_table(ITEMS)?;
+        for item in table.range(prefix..)? {
+            let (key, item) = item?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            visit(key.value(), parse(item.value())?);
+        }
+        Ok(())
+    }
+
+    fn health(&mut self) -> Result<StoreHealth, StoreError> {
+        let bytes_on_disk = Some(fs::metadata(&self.path)?.len());
+        Ok(StoreHealth { bytes_on_disk, ..StoreHealth::default() })
+    }
+}
+
+fn version_of(item: &[u8]) -> Result<u64, StoreError> {
+    item.first_chunk()
+        .map(|version| u64::from_be_bytes(*version))
+        .ok_or_else(|| StoreError::Damaged("an item is cut short".to_owned()))
+}
+
+fn parse(item: &[u8]) -> Result<Stored, StoreError> {
+    let version = version_of(item)?;
+    Ok(Stored { version, value: item.get(8..).unwrap_or_default().to_vec() })
+}
+
+impl From<StorageError> for StoreError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(error) => error.into(),
+            StorageError::ValueTooLarge(_) => Self::TooLarge,
+            StorageError::Corrupted(reason) => Self::Damaged(reason),
+            other => Self::Poisoned(other.to_string()),
+        }
+    }
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Storage(error) => error.into(),
+            DatabaseError::DatabaseAlreadyOpen => Self::Locked("its redb file".to_owned()),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<TransactionError> for StoreError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Storage(error) => error.into(),
+            other => Self::Poisoned(other.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for StoreError {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for StoreError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(error) => error.into(),
+            other => Self::Poisoned(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Disks that fail under the whole runtime: what a provider granted is used and kept, and written as
+//! soon as it can be, without anybody's help.
+
+use std::time::Duration;
+
+use tokenward::Events;
+use tokenward::event::EventKind;
+use tokenward::identity::Generation;
+use tokenward::testing::{Endpoint, Fault, Gate, VaultFault};
+
+use crate::host::{Host, until};
+
+/// Waits for an event while simulated time passes.
+async fn until_in_time(host: &Host, events: &mut Events, wanted: impl Fn(&EventKind) -> bool) {
+    let passing = async {
+        loop {
+            host.clock.until_waits(1).await;
+            host.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = until(events, wanted) => {}
+        () = passing => {}
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_granted_while_the_disk_failed_is_served_and_becomes_durable() {
+    let faults = [
+        VaultFault::Full,
+        VaultFault::NoRoom,
+        VaultFault::ReadOnly,
+        VaultFault::Broken,
+        VaultFault::Vanished,
+    ];
+    for fault in faults {
+        let mut host = Host::start().await;
+        let mut degraded = host.runtime.events();
+        let mut held = host.runtime.events();
+        let mut stored = host.runtime.events();
+        let credential = host.sign_in_openai("ada").await;
+        let gate = Gate::new();
+        host.openai.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
+        host.clock.advance(Duration::from_mins(56));
+        gate.until_arrived(1).await;
+
+        // The intent is durable, the provider has spent the old refresh token, and the disk goes.
+        host.disk.set(fault);
+        gate.open();
+        until(&mut degraded, |kind| matches!(kind, EventKind::VaultDegraded { .. })).await;
+        until(&mut held, |kind| matches!(kind, EventKind::HeldInMemory { .. })).await;
+        let asked = host.openai.token_requests();
+        for _ in 0..20 {
+            let served = credential.acquire().await.expect("it is served");
+            assert_eq!(served.generation(), Generation(2), "{fault:?}");
+            assert!(!served.is_durable());
+            host.clock.advance(Duration::from_secs(30));
+        }
+        assert_eq!(host.openai.token_requests(), asked, "{fault:?}");
+
+        host.disk.heal();
+        let is_stored = |kind: &EventKind| matches!(kind, EventKind::HeldMaterialStored { .. });
+        until_in_time(&host, &mut stored, is_stored).await;
+        assert!(credential.snapshot().is_durable());
+        host.restart().await;
+        let credential =
+            host.runtime.user("ada").preferred_credential("openai").await.expect("signed in");
+        let served = credential.acquire().await.expect("it is there after a restart");
+        assert_eq!(served.generation(), Generation(2), "{fault:?}");
+        assert_eq!(host.openai.reused_refresh_tokens(), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_spent_while_an_intent_can_not_be_written() {
+    for fault in [VaultFault::Full, VaultFault::ReadOnly, VaultFault::Vanished] {
+        let host = Host::start().await;
+        let mut degraded = host.runtime.events();
+        let mut renewed = host.runtime.events();
+        let credential = host.sign_in_openai("ada").await;
+        let asked = host.openai.token_requests();
+        host.disk.set(fault);
+        host.clock.advance(Duration::from_mins(56));
+        until(&mut degraded, |kind| matches!(kind, EventKind::VaultDegraded { .. })).await;
+        let served = credential.acquire().await.expect("the old token lives");
+        assert_eq!(served.generation(), Generation(1));
+        assert_eq!(host.openai.token_requests(), asked, "{fault:?}: nothing was spent");
+
+        host.disk.heal();
+        let is_renewed = |kind: &EventKind| matches!(kind, EventKind::Refreshed { .. });
+        until_in_time(&host, &mut renewed, is_renewed).await;
+        assert_eq!(credential.acquire().await.expect("renewed").generation(), Generation(2));
+        assert_eq!(host.openai.reused_refresh_tokens(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_erased_user_is_signed_out_everywhere_and_leaves_nothing_to_come_back() {
+    let mut host = Host::start().await;
+    let ada = host.runtime.user("ada");
+    let credential = host.sign_in_openai("ada").await;
+    host.sign_in_openai("bob").await;
+    let session = ada.open_session().await.expect("a session");
+    session.use_provider("openai").await.expect("signed in");
+
+    ada.erase().await.expect("erased");
+    assert!(credential.acquire().await.expect_err("signed out").needs_reauthorization());
+    assert!(session.acquire().await.is_err(), "the session is closed");
+    assert_eq!(ada.erase().await.expect("nothing is left to do"), 0);
+    host.restart().await;
+    assert_eq!(host.runtime.user("ada").credentials().await.expect("a list").len(), 0);
+    assert_eq!(host.runtime.user("ada").sessions().await.expect("a list").len(), 0);
+    let bob = host.runtime.user("bob").preferred_credential("openai").await.expect("signed in");
+    assert_eq!(bob.acquire().await.expect("bob's token").generation(), Generation(1));
+}
