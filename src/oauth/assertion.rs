@@ -2,8 +2,7 @@
 //! a JWT. Nothing is spent by it.
 
 use super::call::{ExchangeError, TokenEndpoint, TokenGrant};
-use super::post::{granted, post, refused};
-use super::response::{self, Verdict};
+use super::post::{post, read};
 use super::transport::Transport;
 use crate::secret::Secret;
 
@@ -24,11 +23,6 @@ pub(crate) async fn exchange_assertion(
     }
     values.extend_from_slice(parameters);
     let answer = post(transport, endpoint, &values).await?;
-    match response::examine(answer.status, &answer.body)? {
-        Verdict::Success(body) => {
-            let grant = granted(&answer, body, endpoint)?;
-            Ok(TokenGrant { refresh_token: None, ..grant })
-        }
-        Verdict::Refusal(refusal) => Err(refused(refusal, &answer)),
-    }
+    let grant = read(&answer, endpoint)?;
+    Ok(TokenGrant { refresh_token: None, ..grant })
 }

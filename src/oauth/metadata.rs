@@ -104,7 +104,7 @@ struct Document {
     authorization_response_iss_parameter_supported: Option<bool>,
 }
 
-fn read(body: &[u8], issuer: &str) -> Result<Metadata, MetadataError> {
+pub(super) fn read(body: &[u8], issuer: &str) -> Result<Metadata, MetadataError> {
     let unusable = |text: String| MetadataError::Unusable(text);
     let document = json_object(body).and_then(|text| serde_json::from_str::<Document>(text).ok());
     let document = document
@@ -151,6 +151,7 @@ mod tests {
     use super::*;
 
     const ISSUER: &str = "https://issuer.example/tenant";
+    const ARRAY: &[u8] = br#"["https://issuer.example/tenant",null,null,null,null,null,null]"#;
 
     fn document(change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Vec<u8> {
         let mut document = serde_json::json!({
@@ -221,7 +222,7 @@ mod tests {
                 assert!(read(&document, ISSUER).is_err(), "{name} {wrong}");
             }
         }
-        for broken in [&b""[..], b"[]", b"{}", b"<html>", br#"{"issuer":1}"#] {
+        for broken in [&b""[..], b"[]", b"{}", b"<html>", br#"{"issuer":1}"#, ARRAY] {
             assert!(read(broken, ISSUER).is_err());
         }
     }

@@ -8,6 +8,9 @@ mod client_credentials;
 mod clients;
 mod device;
 mod exchange;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod jwt;
 mod metadata;
 mod pkce;
@@ -39,6 +42,7 @@ pub(crate) use device::{DeviceManner, DevicePoll, authorize_device, poll_device}
 pub(crate) use exchange::exchange_code;
 pub(crate) use jwt::claim_at;
 pub(crate) use metadata::{Metadata, MetadataError, fetch_metadata, issuer_url};
+pub(crate) use post::read_token_answer;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use profile::Client;
 pub(crate) use refresh::refresh;

@@ -1,12 +1,15 @@
 //! Requests that the oauth2 crate does not form as the providers want them, and the answers that
 //! grant: revocation, device codes, assertions.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use zeroize::Zeroizing;
 
 use super::call::{ExchangeError, Sent, TokenEndpoint, TokenGrant, token_grant, user_agent};
 use super::profile::ClientAuthentication;
-use super::response::{Problem, Refusal, TokenBody};
+use super::response::{self, Problem, Refusal, TokenBody, Verdict};
 use super::transport::{Answer, Transport};
+use crate::clock::Moment;
 
 /// Posts `values` and the client's authentication, written as the endpoint's profile says. A client
 /// without an id is not named.
@@ -40,7 +43,32 @@ pub(super) async fn post(
     Ok(transport.send(request).await?)
 }
 
-/// The grant in the body of a success. The error of the parser is mapped and dropped: it may quote.
+/// What an answer to a request for tokens says. The error of the parser is mapped and dropped: it
+/// may quote.
+pub(super) fn read(
+    answer: &Answer,
+    endpoint: TokenEndpoint<'_>,
+) -> Result<TokenGrant, ExchangeError> {
+    match response::examine(answer.status, &answer.body)? {
+        Verdict::Success(body) => granted(answer, body, endpoint),
+        Verdict::Refusal(refusal) => Err(refused(refusal, answer)),
+    }
+}
+
+/// As [`read`], of an answer that is at hand. What it renews may be good only once, and no access
+/// token is in force beside it.
+pub(crate) fn read_token_answer(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    requested_at: Moment,
+    endpoint: TokenEndpoint<'_>,
+) -> Result<TokenGrant, ExchangeError> {
+    let (headers, body) = (headers.clone(), Zeroizing::new(body.to_vec()));
+    read(&Answer { status, headers, body, requested_at }, endpoint)
+}
+
+/// The grant in the body of a success.
 pub(super) fn granted(
     answer: &Answer,
     body: &[u8],

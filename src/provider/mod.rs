@@ -1,5 +1,6 @@
 //! What a provider is: the trait, the data that implements it, and the catalogue of built-in ones.
 
+mod answer;
 mod assertion;
 pub mod catalog;
 mod check;

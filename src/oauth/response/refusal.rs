@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Problem;
 use super::scalar::Scalar;
@@ -59,14 +60,13 @@ pub(super) struct ErrorMembers {
     error_description: Scalar,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
+#[derive(Default)]
 enum ErrorMember {
     #[default]
     Absent,
     Text(String),
     Object(ErrorObject),
-    Other(IgnoredAny),
+    Other,
 }
 
 #[derive(Deserialize, Default)]
@@ -78,13 +78,64 @@ struct ErrorObject {
     message: Scalar,
 }
 
+impl<'de> Deserialize<'de> for ErrorMember {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ErrorVisitor)
+    }
+}
+
+/// Takes text and an object, each for itself. A derived reader would take an array for the members of
+/// the object in their order, and find a code where the server wrote none.
+struct ErrorVisitor;
+
+impl<'de> Visitor<'de> for ErrorVisitor {
+    type Value = ErrorMember;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Absent)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<ErrorMember, A::Error> {
+        ErrorObject::deserialize(MapAccessDeserializer::new(members)).map(ErrorMember::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ErrorMember, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(ErrorMember::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<ErrorMember, E> {
+        Ok(ErrorMember::Other)
+    }
+}
+
 impl ErrorMembers {
     /// Whether there is an `error` at all; null and empty are none.
     pub(super) fn refuses(&self) -> bool {
         match &self.error {
             ErrorMember::Absent => false,
             ErrorMember::Text(text) => !text.is_empty(),
-            ErrorMember::Object(_) | ErrorMember::Other(_) => true,
+            ErrorMember::Object(_) | ErrorMember::Other => true,
         }
     }
 
@@ -105,7 +156,7 @@ impl ErrorMembers {
         let (code, kind, description) = match self.error {
             ErrorMember::Text(text) => (Scalar::Text(text), Scalar::Null, self.error_description),
             ErrorMember::Object(error) => (error.code, error.kind, error.message),
-            ErrorMember::Absent | ErrorMember::Other(_) => {
+            ErrorMember::Absent | ErrorMember::Other => {
                 (Scalar::Null, Scalar::Null, self.error_description)
             }
         };

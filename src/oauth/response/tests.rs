@@ -209,6 +209,8 @@ fn the_code_is_found_in_every_shape() {
             Some("authentication_error"),
         ),
         (r#"{"error":17}"#, None),
+        (r#"{"error":["invalid_grant"]}"#, None),
+        (r#"{"error":[["invalid_grant"]],"code":["invalid_grant"]}"#, None),
         (r#"{"code":42,"message":"Expired credentials"}"#, None),
         ("{}", None),
     ] {
