@@ -95,6 +95,11 @@ fn an_api_key_stands_in_for_a_sign_in_that_needs_its_user() {
     assert_success(&run("fallback.repl", &[]));
 }
 
+#[test]
+fn the_health_of_a_provider_that_fails_and_comes_back() {
+    assert_success(&run("health.repl", &[]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_nobody_has_heard_of_from_a_file() {
     let server =

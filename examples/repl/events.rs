@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokenward::event::{Event, EventKind};
 
-use crate::screen::{Palette, Tone, count, from_now, human, tone_of_state};
+use crate::screen::{Palette, Tone, count, from_now, human, tone_of_health, tone_of_state};
 
 /// The line of an event: how long after `start` it happened, to what, and what it was.
 pub(crate) fn line(event: &Event, start: SystemTime, palette: Palette) -> String {
@@ -50,6 +50,12 @@ fn describe(event: &Event, palette: Palette) -> String {
             format!("{credential} falls back on {}{why}", key.method)
         }
         EventKind::FallbackEnded { credential } => format!("{credential} falls back no longer"),
+        EventKind::ProviderHealthChanged { provider, from, to, reason: why } => {
+            let state = |state| palette.paint(tone_of_health(state), state.as_str());
+            let (from, to) = (state(*from), state(*to));
+            let why = why.as_deref().map(|why| format!(" {}", reason(why))).unwrap_or_default();
+            format!("{provider} {from} → {to}{why}")
+        }
         EventKind::LoginStarted { user, provider, method, .. } => {
             format!("{user} begins to sign in to {provider} by {method}")
         }

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Providers,
     Config(Option<String>),
     Call { path: Option<String>, body: Option<String> },
-    Health(String),
+    Health(Option<String>),
     Refresh(Account),
     Expire(Account),
     Revoke(String),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenward::clock::Sources;
+use tokenward::health::HealthPolicy;
 use tokenward::provider::catalog;
 use tokenward::testing::SimulatedProvider;
 use tokenward::{Method, Runtime, Settings};
@@ -18,6 +19,9 @@ use crate::simulations::Simulations;
 
 /// How long what is under way may take when the program ends.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often simulated providers that are in use are looked at.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// A running runtime and what belongs to it.
 pub(crate) struct Host {
@@ -44,6 +48,7 @@ impl Host {
         let simulations = if arguments.simulated() {
             let memory = arguments.vault.as_deref().map(|vault| beside(vault, "simulated.json"));
             let simulations = Simulations::start(memory, token_lifetime).await?;
+            builder = builder.health(HealthPolicy { every: LOOK, ..HealthPolicy::default() });
             for spec in simulations.specs() {
                 builder = builder.provider(spec);
             }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokenward::event::CredentialState;
+use tokenward::event::{CredentialState, HealthState};
 use tokenward::supervision::ChildStatus;
 
 /// Writes with colours, or without.
@@ -92,6 +92,15 @@ pub(crate) fn tone_of_state(state: CredentialState) -> Tone {
         CredentialState::Expired
         | CredentialState::ReauthorizationRequired
         | CredentialState::Unreadable => Tone::Bad,
+        _ => Tone::Faint,
+    }
+}
+
+/// The tone of a provider's health.
+pub(crate) fn tone_of_health(state: HealthState) -> Tone {
+    match state {
+        HealthState::Healthy => Tone::Good,
+        HealthState::Unhealthy => Tone::Bad,
         _ => Tone::Faint,
     }
 }

@@ -164,11 +164,13 @@ pub(crate) const COMMANDS: &[Entry] = &[
     },
     Entry {
         name: "health",
-        arguments: "PROVIDER",
-        about: "look whether it works",
-        more: "Without a credential of yours: Orange grants a token, which is thrown away.",
+        arguments: "[PROVIDER]",
+        about: "look whether it works, or list what is known",
+        more: "Without a credential of yours: it is asked whether it answers, or for a token by client \
+               credentials, which is thrown away. Those in use are looked at by themselves every \
+               15 seconds where they are simulated, else as the setting health says.",
         slots: &[Slot::Provider],
-        parse: |words| Ok(Command::Health(words.word()?)),
+        parse: |words| Ok(Command::Health(words.optional())),
     },
     Entry {
         name: "refresh",

@@ -8,7 +8,10 @@ use crate::account::account_of;
 use crate::grammar::name_of;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
-use crate::screen::{Cell, Tone, cell, count, from_now, headings, tone_of_state, tone_of_status};
+use crate::screen::{
+    Cell, Tone, cell, count, from_now, headings, human, tone_of_health, tone_of_state,
+    tone_of_status,
+};
 
 pub(super) async fn users(repl: &Repl) -> Answer {
     let marked = repl.users().await?.into_iter().map(|user| {
@@ -48,12 +51,14 @@ pub(super) async fn providers(repl: &mut Repl) -> Answer {
             }
         }
     }
-    let mut text = repl.palette.table(&rows);
-    for reason in reasons {
-        text.push('\n');
-        text.push_str(&repl.palette.paint(Tone::Faint, &reason));
-    }
-    Ok(text)
+    Ok(with_reasons(repl, &rows, &reasons))
+}
+
+/// A table, and beneath it why something in it is as it is.
+fn with_reasons(repl: &Repl, rows: &[Vec<Cell>], reasons: &[String]) -> String {
+    let reasons = reasons.iter().map(|reason| repl.palette.paint(Tone::Faint, reason));
+    let lines = std::iter::once(repl.palette.table(rows)).chain(reasons);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn row(repl: &Repl, snapshot: &Snapshot, active: bool) -> Vec<Cell> {
@@ -68,6 +73,36 @@ fn row(repl: &Repl, snapshot: &Snapshot, active: bool) -> Vec<Cell> {
         cell(Tone::Plain, end),
         cell(Tone::Plain, snapshot.generation().to_string()),
     ]
+}
+
+/// Looks at a provider now.
+pub(super) async fn check_health(repl: &Repl, provider: &str) -> Answer {
+    repl.host.check_provider(provider)?;
+    let found = repl.host.runtime.check_health(provider).await?;
+    Ok(format!("{provider} works, as it shows within {}", human(found.latency)))
+}
+
+/// What is known of the providers' health.
+pub(super) fn health(repl: &Repl) -> String {
+    let now = repl.host.sources.now().wall;
+    let mut rows = vec![headings(&["provider", "health", "latency", "worked", "failures"])];
+    let mut reasons = Vec::new();
+    for (provider, health) in repl.host.runtime.health().all() {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        rows.push(vec![
+            cell(Tone::Plain, provider.as_str()),
+            cell(tone_of_health(health.state), health.state.as_str()),
+            cell(Tone::Plain, or_none(health.latency.map(human))),
+            cell(Tone::Plain, or_none(health.last_success.map(|at| from_now(at, now)))),
+            cell(Tone::Plain, health.consecutive_failures.to_string()),
+        ]);
+        if let Some(failure) =
+            health.last_failure.as_ref().filter(|_| health.consecutive_failures > 0)
+        {
+            reasons.push(format!("{provider}: {}", failure.reason));
+        }
+    }
+    with_reasons(repl, &rows, &reasons)
 }
 
 pub(super) async fn tree(repl: &Repl) -> String {

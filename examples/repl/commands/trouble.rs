@@ -6,7 +6,7 @@ use tokenward::testing::{Endpoint, Fault};
 use crate::account::Account;
 use crate::problem::{Answer, Problem};
 use crate::repl::Repl;
-use crate::screen::{Tone, cell, from_now, human};
+use crate::screen::{Tone, cell, from_now};
 
 pub(super) async fn expire(repl: &mut Repl, account: &Account) -> Answer {
     let provider = &account.provider;
@@ -40,13 +40,6 @@ pub(super) async fn refresh(repl: &mut Repl, account: &Account) -> Answer {
         }
         None => format!("{account} {state}, generation {generation}"),
     })
-}
-
-/// Whether a provider works.
-pub(super) async fn health(repl: &Repl, provider: &str) -> Answer {
-    repl.host.check_provider(provider)?;
-    let found = repl.host.runtime.check_health(provider).await?;
-    Ok(format!("{provider} works, as it shows within {}", human(found.latency)))
 }
 
 pub(super) fn fault(
