@@ -75,6 +75,8 @@ impl VaultActor {
             VaultMessage::ApplyAuditRetention { policy, reply } => {
                 Request::ApplyAuditRetention { policy, answer: reply }
             }
+            VaultMessage::Export { to, reply } => Request::Export { to, answer: reply },
+            VaultMessage::Backup { to, reply } => Request::Backup { to, answer: reply },
             VaultMessage::EraseUser { user, reply } => Request::EraseUser { user, answer: reply },
             VaultMessage::GiveUp { reason } => return Err(reason.into()),
         });

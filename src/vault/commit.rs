@@ -10,7 +10,7 @@ use super::audit::{AuditEntry, AuditKind, Identity};
 use super::batch::{Batch, Change, Step};
 use super::error::VaultError;
 use super::head::Digest;
-use super::index::{Slot, Unknown, whole_micros};
+use super::index::{Meta, Slot, Unknown, whole_micros};
 use super::names::BlindName;
 use super::opened::{OpenVault, encode, join};
 use super::plan::{Effect, Intent, Refusal, Standing, decide};
@@ -145,6 +145,24 @@ impl OpenVault {
         self.store.compact()?;
         tracing::info!(records, "a user was erased from the vault and its files were rewritten");
         Ok(records)
+    }
+
+    /// Puts records that were read from an export, with the times that they had.
+    pub(super) fn adopt(
+        &mut self,
+        records: Vec<(Meta, Zeroizing<Vec<u8>>)>,
+    ) -> Result<(), VaultError> {
+        let version = RecordVersion(self.last.0 + 1);
+        let mut staged = BTreeMap::new();
+        for (meta, payload) in records {
+            let slot = Slot { proven: true, ..meta.into_slot(version) };
+            let name = BlindName::new(&self.keys.name_key, &slot.entry.key);
+            let twice = self.index.get(&name).is_some();
+            if staged.insert(name, Staged::Put { slot, payload }).is_some() || twice {
+                return Err(VaultError::damaged("the export holds one record twice"));
+            }
+        }
+        self.write_all(staged, &[], version).map_err(|failure| failure.error)
     }
 
     /// Writes what is to stand under each name with one commit of the store, and takes it over.

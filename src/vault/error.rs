@@ -1,6 +1,7 @@
 //! Why the vault could not do what it was asked: opaque, cheap to clone, asked by predicates.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::store::StoreError;
@@ -33,6 +34,7 @@ enum Kind {
     Damaged,
     Absent,
     OtherEngine,
+    Occupied,
     Full,
     Unavailable,
     Overloaded,
@@ -83,6 +85,10 @@ impl VaultError {
 
     pub(crate) fn absent(message: impl Into<String>) -> Self {
         Self::new(Kind::Absent, message)
+    }
+
+    pub(crate) fn occupied(path: &Path) -> Self {
+        StoreError::Occupied(path.display().to_string()).into()
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -145,6 +151,12 @@ impl VaultError {
         self.0.kind == Kind::OtherEngine
     }
 
+    /// Whether something stands where a vault, a backup or an export was to be put. It was left as it
+    /// is.
+    pub fn is_occupied(&self) -> bool {
+        self.0.kind == Kind::Occupied
+    }
+
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         self.0.kind == Kind::Full
@@ -195,6 +207,7 @@ impl From<StoreError> for VaultError {
             StoreError::Locked(_) => Kind::InUse,
             StoreError::Absent(_) => Kind::Absent,
             StoreError::OtherEngine { .. } => Kind::OtherEngine,
+            StoreError::Occupied(_) => Kind::Occupied,
         };
         Self::new(kind, error.to_string())
     }
@@ -230,7 +243,7 @@ impl From<VaultError> for Error {
             Kind::WrongKey | Kind::MissingKey | Kind::UnusableKey => ErrorKind::VaultLocked,
             Kind::InUse => ErrorKind::VaultInUse,
             Kind::Invalid | Kind::TooLarge => ErrorKind::InvalidInput,
-            Kind::Absent | Kind::OtherEngine => ErrorKind::Configuration,
+            Kind::Absent | Kind::OtherEngine | Kind::Occupied => ErrorKind::Configuration,
             Kind::Conflict => ErrorKind::Transient,
             Kind::Overloaded => ErrorKind::Overloaded,
             Kind::Interrupted => ErrorKind::Interrupted,

@@ -1,5 +1,6 @@
 //! The vault as the rest of the crate sees it: a handle that outlives restarts of its actor.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ractor::Actor as _;
@@ -9,6 +10,7 @@ use super::audit::RetentionProgress;
 use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::Batch;
 use super::error::VaultError;
+use super::export::{ExportFile, Exported};
 use super::messages::VaultMessage;
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
 use super::settings::Vault;
@@ -130,11 +132,35 @@ impl VaultHandle {
         self.0.ask_again(|reply| VaultMessage::ApplyAuditRetention { policy, reply }).await?
     }
 
+    /// Writes every record to `to`, durably; records that do not open are left out and counted. The
+    /// audit trail stays with the vault. Every other request waits meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be read for now, or the file can not be
+    /// written; there is no file then.
+    pub async fn export(&self, to: ExportFile) -> Result<Exported, VaultError> {
+        self.0.ask(|reply| VaultMessage::Export { to, reply }).await?
+    }
+
+    /// Makes a copy of the vault as it is now in the directory `to`, sealed as it is, and reads it
+    /// again and compares. It opens with the same master key and the same engine; see
+    /// [`Vault::restore`]. Every other request waits meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_occupied`] when there is something in that directory,
+    /// [`VaultError::is_unavailable`] when the vault can not be read, or the copy not be written.
+    pub async fn back_up(&self, to: impl Into<PathBuf>) -> Result<(), VaultError> {
+        let to = to.into();
+        self.0.ask(|reply| VaultMessage::Backup { to, reply }).await?
+    }
+
     /// Erases every record of `user`, those that do not open too, and then rewrites the files: what
     /// is only deleted stays in them for long. Answers how many records there were.
     ///
-    /// Everything else waits meanwhile: about a second for 100,000 records. What a disk keeps of
-    /// files that were removed, and copies of the vault elsewhere, are not reached by this.
+    /// Every other request waits meanwhile. What a disk keeps of files that were removed, and copies
+    /// of the vault elsewhere, are not reached by this.
     ///
     /// # Errors
     ///

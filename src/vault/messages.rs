@@ -1,9 +1,12 @@
 //! What the vault's actor can be asked.
 
+use std::path::PathBuf;
+
 use super::audit::RetentionProgress;
 use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::Batch;
 use super::error::VaultError;
+use super::export::{ExportFile, Exported};
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
 use crate::identity::UserId;
 use crate::supervision::Reply;
@@ -63,6 +66,20 @@ pub enum VaultMessage {
         policy: AuditRetention,
         /// Takes how many were removed.
         reply: Answer<RetentionProgress>,
+    },
+    /// Writes every record to an export.
+    Export {
+        /// Where to.
+        to: ExportFile,
+        /// Told what is in it, once it is durable.
+        reply: Answer<Exported>,
+    },
+    /// Makes a copy of the vault, as it is, in another directory.
+    Backup {
+        /// The directory, which must not be there or be empty.
+        to: PathBuf,
+        /// Told when the copy is durable, and was read again and compared.
+        reply: Answer<()>,
     },
     /// Erases everything of a user, and rewrites the files so that nothing of it remains in them.
     EraseUser {

@@ -2,6 +2,7 @@
 //! the actor in front of it, so that a crash of the actor loses no acknowledged write.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 
@@ -12,6 +13,7 @@ use super::audit::RetentionProgress;
 use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::{Batch, MOST_BYTES, MOST_STEPS};
 use super::error::VaultError;
+use super::export::{ExportFile, Exported};
 use super::messages::Answer;
 use super::opened::{OpenVault, Report};
 use super::record::{Entry, Inspection, Query, Record, RecordKey};
@@ -61,6 +63,14 @@ pub(crate) enum Request {
     ApplyAuditRetention {
         policy: AuditRetention,
         answer: Answer<RetentionProgress>,
+    },
+    Export {
+        to: ExportFile,
+        answer: Answer<Exported>,
+    },
+    Backup {
+        to: PathBuf,
+        answer: Answer<()>,
     },
     EraseUser {
         user: UserId,
@@ -185,13 +195,16 @@ impl Request {
     fn refuse(self, error: VaultError) {
         match self {
             Self::Open { answer } => reply(answer, Err(error)),
-            Self::Close { answer } | Self::Commit { answer, .. } => reply(answer, Err(error)),
+            Self::Close { answer } | Self::Commit { answer, .. } | Self::Backup { answer, .. } => {
+                reply(answer, Err(error));
+            }
             Self::Read { answer, .. } => reply(answer, Err(error)),
             Self::List { answer, .. } => reply(answer, Err(error)),
             Self::Inspect { answer } => reply(answer, Err(error)),
             Self::ReadAudit { answer, .. } => reply(answer, Err(error)),
             Self::VerifyAudit { answer, .. } => reply(answer, Err(error)),
             Self::ApplyAuditRetention { answer, .. } => reply(answer, Err(error)),
+            Self::Export { answer, .. } => reply(answer, Err(error)),
             Self::EraseUser { answer, .. } => reply(answer, Err(error)),
         }
     }
@@ -260,6 +273,8 @@ impl Keeper {
                 Request::Commit { .. }
                 | Request::Open { .. }
                 | Request::Close { .. }
+                | Request::Export { .. }
+                | Request::Backup { .. }
                 | Request::EraseUser { .. }
                     if !group.batches.is_empty() =>
                 {
@@ -295,6 +310,12 @@ impl Keeper {
             }
             Request::ApplyAuditRetention { policy, answer } => {
                 reply(answer, self.with(|vault| vault.apply_audit_retention(policy)));
+            }
+            Request::Export { to, answer } => {
+                reply(answer, self.beside(|vault| to.take(vault)));
+            }
+            Request::Backup { to, answer } => {
+                reply(answer, self.beside(|vault| vault.back_up(&to)));
             }
             Request::EraseUser { user, answer } => {
                 reply(answer, self.with(|vault| vault.erase_user(&user)));
@@ -337,6 +358,14 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Runs `work` on the opened vault, whose failures are about something else than the vault.
+    fn beside<T>(
+        &mut self,
+        work: impl FnOnce(&mut OpenVault) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        self.with(|vault| Ok(work(vault)))?
     }
 
     /// Runs `work` on the opened vault. A panic, and a failure of the store, close it.

@@ -61,19 +61,19 @@ fn create_private(path: &Path) -> io::Result<()> {
 
 /// Makes the entries of a directory durable.
 #[cfg(unix)]
-pub(super) fn sync_entries(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_entries(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// Windows can not open a directory as a file; NTFS journals its entries.
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, reason = "the other systems can fail here")]
-pub(super) fn sync_entries(_path: &Path) -> io::Result<()> {
+pub(crate) fn sync_entries(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
 /// The path beside `path` whose name goes on with `suffix`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
@@ -83,7 +83,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 ///
 /// sled's threads can still be writing when a closed store is removed, and they give no notice when
 /// they end; so a directory that fills again is removed again.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     const TRIES: usize = 500;
     let mut outcome = Ok(());
     for _ in 0..TRIES {
@@ -110,8 +110,8 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_entries)
 }
 
-/// Copies the files of `from` and of the directories in it to `to`.
-pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies the files of `from` and of the directories in it to `to`, durably.
+pub(crate) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
     create_private(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -119,8 +119,9 @@ pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             copy_all(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), target)?;
+            fs::copy(entry.path(), &target)?;
+            OpenOptions::new().write(true).open(target)?.sync_all()?;
         }
     }
-    Ok(())
+    sync_entries(to)
 }

@@ -13,9 +13,8 @@ const REDB_SUFFIX: &str = ".redb";
 
 /// The embedded engine that keeps a vault's files.
 ///
-/// Both keep the same promises and pass the same tests; `docs/performance.md` compares them. A
-/// vault stays with the engine that it was created with until it is moved
-/// ([`Vault::move_to`](crate::Vault::move_to)).
+/// Both keep the same promises and pass the same tests. A vault stays with the engine that it was
+/// created with until it is moved ([`Vault::move_to`](crate::Vault::move_to)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Engine {

@@ -18,6 +18,8 @@ mod sled;
 
 use std::fmt;
 
+pub(crate) use self::copy::copy;
+pub(crate) use self::directory::{beside, copy_all, remove, sync_entries};
 pub(crate) use self::disk::{DiskOptions, DiskStore};
 pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;
@@ -150,6 +152,9 @@ pub(crate) enum StoreError {
          {wanted})"
     )]
     OtherEngine { path: String, found: &'static str, wanted: &'static str },
+    /// Something stands where something new was to be put.
+    #[error("there is something at {0} already and it is not overwritten, choose another path")]
+    Occupied(String),
     /// There is none, and none was to be created.
     #[error("there is no vault at {0}, allow it to be created or correct the path")]
     Absent(String),

@@ -1,0 +1,221 @@
+//! Everything in a vault in one file under a passphrase, and a new vault from such a file: to move to
+//! another machine, another master key, or another release.
+
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, BufWriter, IntoInnerError, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use self::stream::{OpeningReader, SealingWriter};
+use super::batch::MOST_BYTES;
+use super::error::VaultError;
+use super::index::Meta;
+use super::offline::{blocking, build_beside};
+use super::opened::{OpenVault, encode};
+use super::settings::Vault;
+use super::store::sync_entries;
+use crate::clock::Sources;
+use crate::secret::Secret;
+
+/// The most that a record's name and tags take.
+const LONGEST_META: usize = 64 * 1024;
+
+/// How many records of an import are written at once, and how many bytes.
+const RECORDS_AT_ONCE: usize = 256;
+
+/// A file that an export goes to, with the key that was derived for it.
+pub struct ExportFile {
+    path: PathBuf,
+    writer: Box<SealingWriter<BufWriter<File>>>,
+}
+
+/// What an export or an import was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The records in the file.
+    pub records: usize,
+    /// The records that do not open, and are left out.
+    pub left_out: usize,
+}
+
+impl ExportFile {
+    /// Creates the file at `path`, which only its owner can read, and derives a key for it from
+    /// `passphrase` by Argon2id with 64 MiB and 3 passes.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_occupied`] when there is something at `path`,
+    /// [`VaultError::is_unusable_key`] for a passphrase of less than 12 characters.
+    pub async fn create(
+        path: impl Into<PathBuf>,
+        passphrase: Secret,
+        sources: &Sources,
+    ) -> Result<Self, VaultError> {
+        let (path, entropy) = (path.into(), Arc::clone(&sources.entropy));
+        blocking(move || {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::OpenOptionsExt as _;
+                options.mode(0o600);
+            }
+            let file = options.open(&path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => VaultError::occupied(&path),
+                _ => error.into(),
+            })?;
+            SealingWriter::new(BufWriter::new(file), passphrase.expose(), &*entropy)
+                .map(|writer| Self { path: path.clone(), writer: Box::new(writer) })
+                .inspect_err(|_| discard(&path))
+        })
+        .await
+    }
+
+    /// Writes every record of `vault`, durably, or leaves no file.
+    pub(super) fn take(mut self, vault: &OpenVault) -> Result<Exported, VaultError> {
+        let path = self.path.clone();
+        let written = self.write(vault).and_then(|exported| {
+            let file = self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
+            file.sync_all()?;
+            sync_entries(
+                path.parent().filter(|path| path.as_os_str() != "").unwrap_or(Path::new(".")),
+            )?;
+            Ok(exported)
+        });
+        written.inspect_err(|_| discard(&path))
+    }
+
+    fn write(&mut self, vault: &OpenVault) -> Result<Exported, VaultError> {
+        let mut exported = Exported { records: 0, left_out: vault.quarantine.len() };
+        for (name, slot) in vault.index.iter() {
+            if vault.quarantine.contains_key(name) {
+                continue;
+            }
+            let Ok((_, payload)) = vault.open_record(name, slot.entry.version)? else {
+                exported.left_out += 1;
+                continue;
+            };
+            let meta = Zeroizing::new(encode(&slot.entry, &slot.unknown)?);
+            for part in [&meta, &payload] {
+                let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                self.writer.write_all(&length.to_be_bytes())?;
+                self.writer.write_all(part)?;
+            }
+            exported.records += 1;
+        }
+        Ok(exported)
+    }
+}
+
+impl fmt::Debug for ExportFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Makes this vault anew from the export at `path`. The file is read through, to its
+    /// authenticated end, before anything is created; times are kept, versions begin anew.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_occupied`] when there is a vault already; for the file:
+    /// [`VaultError::is_wrong_key`] when the passphrase is not its, [`VaultError::is_damaged`] when
+    /// it is cut short or was changed, [`VaultError::is_newer_format`]; and whatever keeps a vault
+    /// from being created.
+    pub async fn import(
+        &self,
+        path: impl Into<PathBuf>,
+        passphrase: Secret,
+    ) -> Result<Exported, VaultError> {
+        let (vault, path) = (self.clone(), path.into());
+        blocking(move || {
+            let mut file = File::open(path)?;
+            let mut import = Import::open(&file, passphrase.expose())?;
+            while import.next()?.is_some() {}
+            file.rewind()?;
+            build_beside(&vault, |aside| {
+                let mut vault = OpenVault::open(aside, Sources::system(), Arc::new(|_| {}))?;
+                if vault.index.len() > 0 {
+                    return Err(VaultError::occupied(Path::new("this place")));
+                }
+                vault.import(Import::open(&file, passphrase.expose())?)
+            })
+        })
+        .await
+    }
+}
+
+impl OpenVault {
+    fn import(&mut self, mut import: Import<'_>) -> Result<Exported, VaultError> {
+        let mut exported = Exported { records: 0, left_out: 0 };
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while let Some((meta, payload)) = import.next()? {
+            bytes += payload.len();
+            records.push((meta, payload));
+            exported.records += 1;
+            if records.len() == RECORDS_AT_ONCE || bytes >= MOST_BYTES {
+                self.adopt(std::mem::take(&mut records))?;
+                bytes = 0;
+            }
+        }
+        self.adopt(records)?;
+        Ok(exported)
+    }
+}
+
+/// A record in an export: what the index knows of it, and its payload.
+type Item = (Meta, Zeroizing<Vec<u8>>);
+
+/// The records in an export, one after the other.
+struct Import<'f>(OpeningReader<BufReader<&'f File>>);
+
+impl<'f> Import<'f> {
+    fn open(file: &'f File, passphrase: &str) -> Result<Self, VaultError> {
+        Ok(Self(OpeningReader::new(BufReader::new(file), passphrase)?))
+    }
+
+    fn next(&mut self) -> Result<Option<Item>, VaultError> {
+        let Some(meta) = self.part(LONGEST_META)? else { return Ok(None) };
+        let payload = self.part(MOST_BYTES)?.ok_or_else(senseless)?;
+        let meta = serde_json::from_slice(&meta).map_err(|_| senseless())?;
+        Ok(Some((meta, payload)))
+    }
+
+    /// The next part of at most `longest` bytes; none at the end.
+    fn part(&mut self, longest: usize) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let mut length = [0; 4];
+        if !self.0.fill(&mut length)? {
+            return Ok(None);
+        }
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > longest {
+            return Err(senseless());
+        }
+        let mut part = Zeroizing::new(vec![0; length]);
+        if length > 0 && !self.0.fill(&mut part)? {
+            return Err(senseless());
+        }
+        Ok(Some(part))
+    }
+}
+
+fn senseless() -> VaultError {
+    VaultError::damaged(
+        "the export holds what is not a record, a newer release may have written it",
+    )
+}
+
+fn discard(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(%error, path = %path.display(), "an unfinished export was not removed");
+    }
+}
