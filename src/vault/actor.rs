@@ -8,8 +8,10 @@ use std::time::Duration;
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
+use super::audit::Notebook;
+use super::batch::Batch;
 use super::error::VaultError;
-use super::messages::VaultMessage;
+use super::messages::{Answer, VaultMessage};
 use super::writer::{Request, Writer};
 use crate::clock::Sources;
 use crate::event::EventKind;
@@ -28,6 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct VaultArguments {
     pub(super) writer: Arc<Writer>,
+    pub(super) notes: Notebook,
     pub(super) sources: Sources,
     pub(super) events: EventBus,
 }
@@ -36,7 +39,8 @@ pub(super) struct VaultActor;
 
 pub(super) struct VaultState {
     writer: Arc<Writer>,
-    /// Opens the vault again when it was closed; stopped when this is dropped.
+    notes: Notebook,
+    /// Opens the vault again when it was closed, and writes notes; stopped when this is dropped.
     caretaker: JoinSet<()>,
 }
 
@@ -47,14 +51,14 @@ impl VaultActor {
         myself: ActorRef<VaultMessage>,
         arguments: VaultArguments,
     ) -> Result<VaultState, ActorProcessingErr> {
-        let writer = Arc::clone(&arguments.writer);
+        let (writer, notes) = (Arc::clone(&arguments.writer), arguments.notes.clone());
         let mut caretaker = JoinSet::new();
         caretaker.spawn(async move {
             let reason = keep_open(arguments).await;
             // Fails only when the actor is gone already.
             let _gone = myself.send_message(VaultMessage::GiveUp { reason });
         });
-        Ok(VaultState { writer, caretaker })
+        Ok(VaultState { writer, notes, caretaker })
     }
 
     async fn handle(
@@ -68,6 +72,10 @@ impl VaultActor {
             VaultMessage::Commit { batch, reply } => Request::Commit { batch, answer: reply },
             VaultMessage::List { query, reply } => Request::List { query, answer: reply },
             VaultMessage::Inspect { reply } => Request::Inspect { answer: reply },
+            VaultMessage::WriteNotes { reply } => {
+                state.write_notes(reply);
+                return Ok(());
+            }
             VaultMessage::ReadAudit { query, reply } => Request::ReadAudit { query, answer: reply },
             VaultMessage::VerifyAudit { from, marked, reply } => {
                 Request::VerifyAudit { from, marked, answer: reply }
@@ -90,7 +98,45 @@ impl VaultActor {
         state: &mut VaultState,
     ) -> Result<(), ActorProcessingErr> {
         state.caretaker.shutdown().await;
+        if let Err(error) = write_notes(&state.writer, &state.notes, true).await {
+            tracing::warn!(%error, "what was noted for the audit trail was not written");
+        }
         Ok(state.writer.close().await?)
+    }
+}
+
+impl VaultState {
+    fn write_notes(&mut self, reply: Option<Answer<()>>) {
+        while self.caretaker.try_join_next().is_some() {}
+        let (writer, notes) = (Arc::clone(&self.writer), self.notes.clone());
+        self.caretaker.spawn(async move {
+            let outcome = write_notes(&writer, &notes, false).await;
+            if let Some(reply) = reply {
+                // Whoever asked may have given up.
+                let _ = reply.send(outcome);
+            }
+        });
+    }
+}
+
+/// Writes what was noted, batch by batch. What can not be written waits on.
+async fn write_notes(
+    writer: &Writer,
+    notes: &Notebook,
+    is_the_end: bool,
+) -> Result<(), VaultError> {
+    let _writing = notes.begin_writing().await;
+    loop {
+        let entries = notes.take(is_the_end);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let batch = entries.iter().cloned().fold(Batch::new(), Batch::record);
+        let outcome = writer.ask(|answer| Request::Commit { batch, answer }).await;
+        if let Err(error) = outcome {
+            notes.give_back(entries);
+            return Err(error);
+        }
     }
 }
 
@@ -98,7 +144,7 @@ impl VaultActor {
 /// writes, with back-off. Returns the last failure when it gives up, which it does when time does
 /// not heal it.
 async fn keep_open(arguments: VaultArguments) -> VaultError {
-    let VaultArguments { writer, sources, events } = arguments;
+    let VaultArguments { writer, sources, events, .. } = arguments;
     loop {
         let reason = writer.unwell().await;
         tracing::error!(%reason, "vault closed or refusing writes after a failure");

@@ -7,6 +7,7 @@ use ractor::Actor as _;
 
 use super::actor::{VaultActor, VaultArguments};
 use super::audit::RetentionProgress;
+use super::audit::{AuditEntry, AuditSink, Notebook};
 use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::Batch;
 use super::error::VaultError;
@@ -21,7 +22,7 @@ use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
 
 /// An open vault. Clones are the same vault.
 #[derive(Debug, Clone)]
-pub struct VaultHandle(Handle<VaultMessage>);
+pub struct VaultHandle(Handle<VaultMessage>, Notebook);
 
 impl VaultHandle {
     /// Opens `vault` and puts its actor beneath `under`.
@@ -43,7 +44,8 @@ impl VaultHandle {
         let writer = Arc::new(Writer::start(vault, sources.clone(), report)?);
         // One that only takes reads for now is good enough to start; the actor looks after it.
         let _takes_writes = writer.open().await?;
-        let arguments = VaultArguments { writer, sources, events };
+        let notes = Notebook::new(sources.clone());
+        let arguments = VaultArguments { writer, notes: notes.clone(), sources, events };
         let spec = ChildSpec::new("vault", move |spawning| {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
             Box::pin(VaultActor::spawn_linked(None, VaultActor, arguments, supervisor))
@@ -51,7 +53,7 @@ impl VaultHandle {
         let handle = under.start_child(spec.escalates()).await.map_err(|error| {
             VaultError::unavailable(format!("the vault's actor does not start: {error}"))
         })?;
-        Ok(Self(handle))
+        Ok(Self(handle, notes))
     }
 
     /// The record under `key`, or none when there is none.
@@ -94,6 +96,33 @@ impl VaultHandle {
     /// [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn inspect(&self) -> Result<Inspection, VaultError> {
         self.0.ask_again(|reply| VaultMessage::Inspect { reply }).await?
+    }
+
+    /// Records in the audit trail what changes nothing durable, such as something that was refused.
+    /// It is written soon, and nobody waits for it. Equal notes in short order become one entry with
+    /// their count, and what many different ones can write is bounded, so that nobody can fill the
+    /// disk by being refused.
+    pub fn note(&self, entry: AuditEntry) {
+        if self.1.add(entry) {
+            self.0.post(VaultMessage::WriteNotes { reply: None });
+        }
+    }
+
+    /// What takes notes, for those who know no vault.
+    pub fn audit_sink(&self) -> AuditSink {
+        let vault = self.clone();
+        Arc::new(move |entry| vault.note(entry))
+    }
+
+    /// Writes what was noted, as far as there is leave for it, and returns once that would survive
+    /// a power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be written for now. What was noted waits
+    /// on.
+    pub async fn write_notes(&self) -> Result<(), VaultError> {
+        self.0.ask_again(|reply| VaultMessage::WriteNotes { reply: Some(reply) }).await?
     }
 
     /// A page of the audit trail.

@@ -44,6 +44,11 @@ pub enum VaultMessage {
         /// Takes what there is to say.
         reply: Answer<Inspection>,
     },
+    /// Writes what was noted for the audit trail, as far as there is leave for it.
+    WriteNotes {
+        /// Told when it is durable; none when nobody waits.
+        reply: Option<Answer<()>>,
+    },
     /// Reads a page of the audit trail.
     ReadAudit {
         /// Which entries.

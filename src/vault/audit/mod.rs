@@ -4,19 +4,27 @@
 mod body;
 mod chain;
 mod entry;
+mod face;
 mod identity;
+mod notes;
 mod query;
 mod record;
 mod trail;
 
 pub use chain::AuditMark;
 pub use entry::{AuditEntry, AuditKind, AuditOutcome};
+pub use face::{Audit, AuditRemoval, AuditReport};
 pub use query::{AuditPage, AuditQuery, AuditRetention};
 pub use record::{AuditRecord, AuditUser};
 pub use trail::{AuditFinding, AuditProblem, AuditProgress, RetentionProgress};
 
 pub(crate) use chain::Trail;
+pub(crate) use notes::Notebook;
+
 pub(crate) use identity::{Identity, SubjectId};
+
+/// Takes what is to be recorded although it changes nothing durable.
+pub type AuditSink = std::sync::Arc<dyn Fn(AuditEntry) + Send + Sync>;
 
 #[cfg(test)]
 mod tests;

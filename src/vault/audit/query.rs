@@ -102,7 +102,7 @@ impl AuditQuery {
     }
 
     /// How many entries a page has.
-    pub(super) fn page(&self) -> usize {
+    pub(crate) fn page(&self) -> usize {
         self.limit.clamp(1, LONGEST_PAGE)
     }
 
