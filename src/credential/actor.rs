@@ -26,6 +26,7 @@ use crate::oauth::Transport;
 use crate::provider::Provider;
 use crate::supervision::{Alarm, ChildSpec, EventBus, Handle, Reply, Timekeeper};
 use crate::vault::VaultHandle;
+use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// How many callers may wait for one credential at a time.
 const ADMISSION: usize = 1 << 18;
@@ -124,7 +125,10 @@ impl ProviderActor {
                 state.step(Event::Rejected { generation }, Some(reply));
             }
             ProviderMessage::Refresh { reply } => state.step(Event::Refresh, Some(reply)),
-            ProviderMessage::Invalidate { reply } => state.step(Event::Invalidate, Some(reply)),
+            ProviderMessage::Invalidate { reply } => {
+                state.note_invalidation();
+                state.step(Event::Invalidate, Some(reply));
+            }
             ProviderMessage::Accepted { generation } => {
                 state.step(Event::Accepted { generation }, None);
             }
@@ -175,6 +179,15 @@ impl State {
                     let _ = reply.send(result.map(|()| SignedOut { revoked }));
                 }
             }
+        }
+    }
+
+    /// Records that a token is taken out of use before its time.
+    fn note_invalidation(&self) {
+        let Context { id, shared, .. } = &*self.context;
+        if id.method != Method::ApiKey && self.core.material().is_some() {
+            let entry = AuditEntry::of_credential(AuditKind::TokenCleared, id);
+            shared.vault.note(entry.origin("credentials"));
         }
     }
 

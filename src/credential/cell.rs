@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::journal::Came;
 use super::lifecycle::RenewalOutcome;
 use super::material::Material;
 use super::snapshot::Snapshot;
@@ -32,6 +33,8 @@ pub(crate) struct Desk {
     pub(crate) landed: VecDeque<Landed>,
     /// Granted material that the vault could not take yet.
     pub(crate) unsaved: Option<Arc<Material>>,
+    /// How that came.
+    pub(crate) came: Came,
     /// The user has signed out, and the vault has not confirmed the erasure yet.
     pub(crate) signed_out: bool,
     /// Requests go on with the user's API key instead.
@@ -104,6 +107,7 @@ impl Desk {
             self.flight = None;
             if let RenewalOutcome::Granted { material, unsaved: Some(_) } = &outcome {
                 self.unsaved = Some(material.clone());
+                self.came = Came::ByRenewal;
             }
             self.landed.push_back(Landed { flight, outcome });
         }
@@ -116,6 +120,7 @@ impl Desk {
         if in_time {
             self.forget();
             self.unsaved = unsaved;
+            self.came = Came::BySignIn;
             self.signed_out = false;
         }
         in_time

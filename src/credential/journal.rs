@@ -14,6 +14,8 @@ use super::material::Material;
 use super::stored::{self, Unknown};
 use crate::clock::Moment;
 use crate::identity::{CredentialId, Generation, Method};
+use crate::provider::FailureClass;
+use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::payload::PayloadError;
 use crate::vault::{
     Batch, Expect, Record, RecordKey, RecordKind, RecordVersion, Tags, VaultError, VaultHandle,
@@ -61,6 +63,14 @@ impl<T> Beside<T> {
             Self::Nothing | Self::Damaged => None,
         }
     }
+}
+
+/// How material came that is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Came {
+    #[default]
+    BySignIn,
+    ByRenewal,
 }
 
 /// Why the vault did not take a write.
@@ -163,7 +173,8 @@ impl Journal {
         material: &Material,
     ) -> Result<(), JournalError> {
         let expect = Expect::Version(rotation.based_on);
-        self.commit_batch(self.replacement(material, rotation.unknown.clone(), expect)).await
+        let batch = self.replacement(material, rotation.unknown.clone(), expect);
+        self.commit_batch(self.recording(batch, Came::ByRenewal)).await
     }
 
     /// Ends a rotation in which nothing was spent.
@@ -200,9 +211,18 @@ impl Journal {
         generation: Generation,
         trouble: &Trouble,
     ) -> Result<(), JournalError> {
-        let trouble = stored::write_trouble(generation, trouble);
+        let stored = stored::write_trouble(generation, trouble);
         let (key, expect) = (self.key(RecordKind::Backoff), Expect::AnythingOrQuarantined);
-        self.commit_batch(Batch::new().put(key, trouble, expect, Tags::default())).await
+        let batch = Batch::new().put(key, stored, expect, Tags::default());
+        let entry = self.failure(trouble).into_iter();
+        self.commit_batch(entry.fold(batch, Batch::record)).await
+    }
+
+    /// Records a failure that needs not be remembered any more, or can not be.
+    pub(crate) fn note_failure(&self, trouble: &Trouble) {
+        if let Some(entry) = self.failure(trouble) {
+            self.vault.note(entry);
+        }
     }
 
     /// What was remembered is over.
@@ -255,7 +275,8 @@ impl Journal {
                 }
                 Err(error) => return Err((material, error)),
             };
-            match self.commit_batch(self.replacement(&material, unknown, expect)).await {
+            let batch = self.replacement(&material, unknown, expect);
+            match self.commit_batch(self.recording(batch, Came::BySignIn)).await {
                 Ok(()) => return Ok(material),
                 Err(JournalError::Superseded) => {}
                 Err(error) => return Err((material, error)),
@@ -265,7 +286,12 @@ impl Journal {
     }
 
     /// Tries again to store material that had to be held in memory.
-    pub(crate) async fn save(&self, material: &Material, now: Moment) -> Result<(), JournalError> {
+    pub(crate) async fn save(
+        &self,
+        material: &Material,
+        came: Came,
+        now: Moment,
+    ) -> Result<(), JournalError> {
         let (expect, unknown) = match self.current(now).await? {
             Some((stored, ..)) if stored.generation > material.generation => {
                 return Err(JournalError::Superseded);
@@ -273,12 +299,16 @@ impl Journal {
             Some((_, version, unknown)) => (Expect::Version(version), unknown),
             None => (Expect::Absent, Unknown::new()),
         };
-        self.commit_batch(self.replacement(material, unknown, expect)).await
+        let batch = self.replacement(material, unknown, expect);
+        self.commit_batch(self.recording(batch, came)).await
     }
 
-    /// Removes everything.
-    pub(crate) async fn erase(&self) -> Result<(), JournalError> {
+    /// Removes everything. It is recorded if `is_anything_there`.
+    pub(crate) async fn erase(&self, is_anything_there: bool) -> Result<(), JournalError> {
         let mut batch = Batch::new();
+        if is_anything_there {
+            batch = batch.record(self.entry(AuditKind::SignedOut));
+        }
         for kind in [
             RecordKind::Credential,
             RecordKind::Rotation,
@@ -288,6 +318,40 @@ impl Journal {
             batch = batch.delete(self.key(kind), Expect::AnythingOrQuarantined);
         }
         self.commit_batch(batch).await
+    }
+
+    /// The batch that stores material, with what is recorded of it.
+    fn recording(&self, batch: Batch, came: Came) -> Batch {
+        let needs_no_user = matches!(self.id.method, Method::ClientCredentials | Method::JwtBearer);
+        let kinds: &[AuditKind] = match came {
+            Came::BySignIn if self.id.method == Method::ApiKey => &[AuditKind::SignedIn],
+            Came::BySignIn => &[AuditKind::SignedIn, AuditKind::TokenGenerated],
+            Came::ByRenewal if needs_no_user => &[AuditKind::TokenGenerated],
+            Came::ByRenewal => &[AuditKind::Refreshed],
+        };
+        kinds.iter().fold(batch, |batch, kind| batch.record(self.entry(*kind)))
+    }
+
+    /// What is recorded of a failure. Those in a row are told in ever larger groups, so that an
+    /// outage does not fill the trail; the last of them, that only the user can mend, always.
+    fn failure(&self, trouble: &Trouble) -> Option<AuditEntry> {
+        let attempts = u64::from(trouble.attempts.max(1));
+        let is_final = trouble.failure.class == FailureClass::ReauthorizationRequired;
+        if !is_final && !attempts.is_power_of_two() {
+            return None;
+        }
+        // The largest power of two below: until there all were told.
+        let told = if attempts == 1 { 0 } else { attempts.next_power_of_two() / 2 };
+        let kind = if self.id.method == Method::ApiKey {
+            AuditKind::AccessDenied
+        } else {
+            AuditKind::GenerationFailed
+        };
+        Some(self.entry(kind).because_of(&trouble.failure).times(attempts - told))
+    }
+
+    fn entry(&self, kind: AuditKind) -> AuditEntry {
+        AuditEntry::of_credential(kind, &self.id).origin("credentials")
     }
 
     fn replacement(&self, material: &Material, unknown: Unknown, expect: Expect) -> Batch {

@@ -15,6 +15,7 @@ use super::messages::SignInWith;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Generation};
 use crate::provider::{Revocation, RevocationOutcome};
+use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// The records of one credential.
 #[derive(Debug, Clone)]
@@ -89,10 +90,14 @@ impl Records {
     /// Tries again to make material durable that is held in memory, unless it is not any more.
     pub(crate) async fn save(&self, material: &Arc<Material>) -> Result<(), JournalError> {
         let _writing = self.cell.writing.lock().await;
-        if !self.cell.desk().holds(material) {
-            return Err(JournalError::Superseded);
-        }
-        self.journal().save(material, self.context.shared.sources.now()).await?;
+        let came = {
+            let desk = self.cell.desk();
+            if !desk.holds(material) {
+                return Err(JournalError::Superseded);
+            }
+            desk.came
+        };
+        self.journal().save(material, came, self.context.shared.sources.now()).await?;
         self.cell.desk().saved(material);
         Ok(())
     }
@@ -123,7 +128,9 @@ impl Records {
         };
         let journal = self.journal();
         let stored = journal.load(self.context.shared.sources.now()).await;
-        let erased = journal.erase().await;
+        // What can not be read is something, too.
+        let is_there = stored.as_ref().map_or(true, |contents| contents.material.is_some());
+        let erased = journal.erase(is_there).await;
         if erased.is_ok() {
             self.cell.desk().erased(era);
         }
@@ -138,10 +145,11 @@ impl Records {
             snapshot.generation() != generation || snapshot.reason().is_none()
         };
         if is_over {
-            return;
+            return self.journal().note_failure(trouble);
         }
         if let Err(error) = self.journal().remember(generation, trouble).await {
             debug!(%error, "a back-off could not be remembered");
+            self.journal().note_failure(trouble);
         }
     }
 
@@ -210,8 +218,17 @@ impl Records {
             refresh_token: material.refresh.as_ref(),
         };
         match provider.revoke(&shared.transport, revocation).await {
-            Ok(outcome) => outcome == RevocationOutcome::Revoked,
+            Ok(outcome) => {
+                let revoked = outcome == RevocationOutcome::Revoked;
+                if revoked {
+                    let entry = AuditEntry::of_credential(AuditKind::Revoked, id);
+                    shared.vault.note(entry.origin("credentials"));
+                }
+                revoked
+            }
             Err(failure) => {
+                let entry = AuditEntry::of_credential(AuditKind::RevocationFailed, id);
+                shared.vault.note(entry.origin("credentials").because_of(&failure));
                 debug!(credential = %id, %failure, "the provider did not confirm a revocation");
                 false
             }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::outcome::{Ending, Outcome};
 use super::transit::{GivesBack, InTransit, MayGrant};
-use super::verdict::not_stored;
+use super::verdict::{Verdict, not_stored};
 use crate::clock::Sources;
 use crate::error::Error;
 use crate::identity::{CredentialId, Generation, LoginId};
@@ -18,6 +18,7 @@ use crate::oauth::Transport;
 use crate::provider::{CodeExchange, Failure, FailureClass, Grant, Provider, in_time};
 use crate::secret::Secret;
 use crate::supervision::{Errands, EventBus, Timekeeper};
+use crate::vault::audit::AuditSink;
 
 /// Stores a grant durably as the credential that was signed in for, and says its generation.
 pub type GrantSink =
@@ -40,6 +41,8 @@ pub(super) struct Means {
     pub(super) timekeeper: Timekeeper,
     pub(super) sources: Sources,
     pub(super) events: EventBus,
+    /// Takes what is recorded of sign-ins that come to nothing.
+    pub(super) audit: AuditSink,
     /// Requests that are finished whatever becomes of their sign-in.
     pub(super) tasks: TaskTracker,
 }
@@ -81,7 +84,8 @@ impl<O: Send + 'static> Desk<O> {
             transport: means.transport.clone(),
             tasks: means.tasks.clone(),
         };
-        let ending = Ending::new(id, credential, means.events.clone(), outcome);
+        let ending =
+            Ending::new(id, credential, means.events.clone(), means.audit.clone(), outcome);
         Self { errands: Errands::new(nudge), means, provider, sink, gives_back, ending }
     }
 
@@ -144,6 +148,11 @@ impl<O: Send + 'static> Desk<O> {
     /// Tells the provider that `grant` is not wanted any more.
     pub(super) fn give_back(&self, grant: &Grant) {
         self.gives_back.revoke(grant);
+    }
+
+    /// Records what was handed in and is no answer to this sign-in.
+    pub(super) fn heard(&self, verdict: &Verdict) {
+        self.ending.heard(verdict);
     }
 
     /// The sign-in is over. What comes later is not heard.

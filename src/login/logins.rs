@@ -22,6 +22,7 @@ use crate::oauth::{AuthorizationRequest, Pkce, Transport};
 use crate::provider::{Provider, RedirectRules};
 use crate::secret::Secret;
 use crate::supervision::{EventBus, Handle, Supervisor, Timekeeper};
+use crate::vault::audit::{AuditEntry, AuditKind, AuditSink};
 
 /// How many sign-ins one user may have pending. Each may hold a port.
 const MOST_PENDING: usize = 16;
@@ -83,7 +84,8 @@ struct Started<M: Message> {
 
 impl Logins {
     /// Starts the supervisor of all sign-ins beneath `under`. `application` is the program that
-    /// users go back to, as the page says at which a browser ends.
+    /// users go back to, as the page says at which a browser ends; `audit` takes what is recorded of
+    /// sign-ins that come to nothing.
     ///
     /// # Errors
     ///
@@ -95,11 +97,19 @@ impl Logins {
         sources: Sources,
         events: EventBus,
         application: Option<Arc<str>>,
+        audit: AuditSink,
     ) -> Result<Self, Error> {
         let supervisor = under.start_supervisor("logins").await?;
         Ok(Self(Arc::new(Shared {
             supervisor,
-            means: Means { transport, timekeeper, sources, events, tasks: TaskTracker::new() },
+            means: Means {
+                transport,
+                timekeeper,
+                sources,
+                events,
+                audit,
+                tasks: TaskTracker::new(),
+            },
             application,
             beginning: tokio::sync::Mutex::default(),
             pending: Mutex::default(),
@@ -177,11 +187,13 @@ impl Logins {
 
     /// The pending sign-in of this user with this id, for a front end that did not begin it.
     pub fn find(&self, user: &UserId, id: &LoginId) -> Option<Login> {
+        self.note_if_denied(user, id);
         self.pending(user).into_iter().find(|login| login.id() == id)
     }
 
     /// As [`Logins::find`], for a sign-in on another device.
     pub fn find_device(&self, user: &UserId, id: &LoginId) -> Option<DeviceLogin> {
+        self.note_if_denied(user, id);
         self.pending_devices(user).into_iter().find(|login| login.id() == id)
     }
 
@@ -209,6 +221,20 @@ impl Logins {
         let tasks = &self.0.means.tasks;
         tasks.close();
         tasks.wait().await;
+    }
+
+    /// Records that `user` asks for a sign-in of somebody else.
+    fn note_if_denied(&self, user: &UserId, id: &LoginId) {
+        let credential = match self.pending_of_all().get(id) {
+            Some(Front::Browser(login)) => login.credential().clone(),
+            Some(Front::Device(login)) => login.credential().clone(),
+            None => return,
+        };
+        if credential.user != *user {
+            let entry = AuditEntry::new(AuditKind::AccessDenied).user(user).origin("logins");
+            let entry = entry.provider(&credential.provider).method(credential.method);
+            (self.0.means.audit)(entry.because("the sign-in belongs to another user"));
+        }
     }
 
     /// Starts the actor of a sign-in of kind `K`.

@@ -2,11 +2,12 @@
 
 use tokio::sync::watch;
 
-use super::verdict::interrupted;
+use super::verdict::{Verdict, interrupted};
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::{CredentialId, LoginId};
 use crate::supervision::EventBus;
+use crate::vault::audit::{AuditEntry, AuditKind, AuditSink};
 
 /// How a sign-in ended; none while it is pending.
 pub(super) type Outcome = Option<Result<(), Error>>;
@@ -17,6 +18,7 @@ pub(super) struct Ending {
     id: LoginId,
     credential: CredentialId,
     events: EventBus,
+    audit: AuditSink,
     outcome: Option<watch::Sender<Outcome>>,
 }
 
@@ -25,6 +27,7 @@ impl Ending {
         id: LoginId,
         credential: CredentialId,
         events: EventBus,
+        audit: AuditSink,
         outcome: watch::Sender<Outcome>,
     ) -> Self {
         events.emit(EventKind::LoginStarted {
@@ -33,12 +36,25 @@ impl Ending {
             provider: credential.provider.clone(),
             method: credential.method,
         });
-        Self { id, credential, events, outcome: Some(outcome) }
+        Self { id, credential, events, audit, outcome: Some(outcome) }
+    }
+
+    /// Records what was handed in and is no answer to this sign-in.
+    pub(super) fn heard(&self, verdict: &Verdict) {
+        let reason = match verdict {
+            Verdict::WrongState => "the answer has the state of another sign-in, or none",
+            Verdict::WrongAddress => "the answer came to an address that is not this sign-in's",
+            _ => return,
+        };
+        let entry = AuditEntry::of_credential(AuditKind::AccessDenied, &self.credential);
+        (self.audit)(entry.origin("logins").because(reason));
     }
 
     pub(super) fn end(&mut self, result: Result<(), Error>) {
         let Some(outcome) = self.outcome.take() else { return };
         if let Err(error) = &result {
+            let entry = AuditEntry::of_credential(AuditKind::SignInFailed, &self.credential);
+            (self.audit)(entry.origin("logins").because_of(error));
             self.events.emit(EventKind::LoginFailed {
                 login: self.id.clone(),
                 user: self.credential.user.clone(),

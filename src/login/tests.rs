@@ -37,7 +37,8 @@ impl House {
         let timekeeper = Timekeeper::start(&root, sources.clone(), bus.clone()).await;
         let timekeeper = timekeeper.expect("a timekeeper");
         let transport = Transport::new(sources.clone()).expect("a transport");
-        let logins = Logins::start(&root, transport, timekeeper, sources, bus, None);
+        let logins =
+            Logins::start(&root, transport, timekeeper, sources, bus, None, Arc::new(|_| {}));
         let logins = logins.await.expect("logins");
         let (stored, troubles) = (Arc::default(), Arc::default());
         Self { clock, root, logins, stored, troubles, events }

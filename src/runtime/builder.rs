@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use super::audit::AuditCare;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
@@ -18,6 +19,7 @@ use crate::provider::Provider;
 use crate::session::{SessionPolicy, Sessions};
 use crate::settings::{OfferedKey, Resolved, Settings};
 use crate::supervision::{EventBus, Supervisor, Timekeeper};
+use crate::vault::audit::AuditRetention;
 use crate::vault::{Vault, VaultHandle};
 
 /// What a runtime is made of. A vault and at least one provider are needed; everything else has a
@@ -30,6 +32,7 @@ pub struct RuntimeBuilder {
     limits: Option<Limits>,
     sessions: Option<SessionPolicy>,
     health: Option<HealthPolicy>,
+    audit_retention: AuditRetention,
     application: Option<String>,
     settings: Option<Settings>,
 }
@@ -94,6 +97,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long entries of the audit trail are kept: 400 days, unless set otherwise. It is applied at
+    /// the start and once a day.
+    #[must_use]
+    pub fn audit_retention(mut self, policy: AuditRetention) -> Self {
+        self.audit_retention = policy;
+        self
+    }
+
     /// Puts the tree together and starts it.
     ///
     /// # Errors
@@ -106,6 +117,7 @@ impl RuntimeBuilder {
         for warning in settings.warnings() {
             tracing::warn!(%warning, "a setting needs attention");
         }
+        let audit_retention = self.audit_retention;
         let sources = self.sources.unwrap_or_else(Sources::system);
         let tls = Tls::of_the_platform()?;
         let transport = Transport::with_tls(sources.clone(), limits, &tls)?;
@@ -149,12 +161,14 @@ impl RuntimeBuilder {
         let logins = Logins::start(
             &root,
             transport,
-            timekeeper,
+            timekeeper.clone(),
             sources.clone(),
             events.clone(),
             application.map(Arc::from),
+            vault.audit_sink(),
         )
         .await?;
+        let audit_care = AuditCare::begin(&vault, audit_retention, &timekeeper, &sources);
         let inside = Arc::new(Inside {
             root,
             sources,
@@ -167,6 +181,7 @@ impl RuntimeBuilder {
             outbound,
             settings,
             api_keys,
+            _audit_care: audit_care,
         });
         inside.stop_when_it_fails();
         Ok(Runtime(inside))

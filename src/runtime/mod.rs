@@ -1,6 +1,7 @@
 //! The runtime as a host sees it: a builder, the tree put together, and the faces of users and
 //! sessions. Every method here is a message or two; both ways do the same.
 
+mod audit;
 mod builder;
 mod health;
 mod outbound;
@@ -53,6 +54,7 @@ pub(crate) struct Inside {
     pub(crate) outbound: Clients,
     pub(crate) settings: Settings,
     pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
+    pub(crate) _audit_care: audit::AuditCare,
 }
 
 impl Runtime {

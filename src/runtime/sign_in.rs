@@ -11,6 +11,7 @@ use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
 use crate::login::{DeviceLogin, GrantSink, Login, LoginRequest, Receiver};
 use crate::provider::{KeyVerdict, Renewal};
 use crate::secret::Secret;
+use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// What became of an API key that the settings offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +76,12 @@ impl SignIn {
         let key = key.into();
         let id = self.id(Method::ApiKey)?;
         let credential = self.user.runtime.credential(&id).await?;
-        self.user.runtime.0.credentials.provider(&id.provider)?.check_api_key(&key)?;
-        credential.sign_in(SignInWith::ApiKey(key)).await?;
+        let provider = self.user.runtime.0.credentials.provider(&id.provider)?;
+        let stored = match provider.check_api_key(&key) {
+            Ok(()) => credential.sign_in(SignInWith::ApiKey(key)).await,
+            Err(error) => Err(error),
+        };
+        self.recorded(&id, AuditKind::SignInFailed, stored)?;
         Ok(id)
     }
 
@@ -98,8 +103,9 @@ impl SignIn {
         let provider = runtime.0.credentials.provider(&id.provider)?;
         provider.check_api_key(&key)?;
         let transport = &runtime.0.credentials.shared().transport;
-        match provider.verify_api_key(transport, &key).await? {
-            KeyVerdict::Accepted => self.with_api_key(key).await,
+        let verified = provider.verify_api_key(transport, &key).await;
+        let verified = verified.map_err(Error::from).and_then(|verdict| match verdict {
+            KeyVerdict::Accepted => Ok(()),
             KeyVerdict::Refused => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("{} does not take this api key, paste another", id.provider),
@@ -108,7 +114,9 @@ impl SignIn {
                 ErrorKind::Configuration,
                 format!("{} can not check an api key, set api_key.probe", id.provider),
             )),
-        }
+        });
+        self.recorded(&id, AuditKind::SignInFailed, verified)?;
+        self.with_api_key(key).await
     }
 
     /// Stores the API key that the settings offer for this provider (a variable such as
@@ -202,8 +210,10 @@ impl SignIn {
         let provider = runtime.0.credentials.provider(&id.provider)?;
         let renewal = Renewal { method, refresh_token: None, in_force: None };
         let transport = &runtime.0.credentials.shared().transport;
-        let grant = provider.renew(transport, renewal).await?;
-        credential.sign_in(SignInWith::Grant(grant)).await?;
+        let granted = provider.renew(transport, renewal).await.map_err(Error::from);
+        let grant = self.recorded(&id, AuditKind::GenerationFailed, granted)?;
+        let stored = credential.sign_in(SignInWith::Grant(grant)).await;
+        self.recorded(&id, AuditKind::SignInFailed, stored)?;
         Ok(id)
     }
 
@@ -218,6 +228,19 @@ impl SignIn {
             Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
         });
         Ok(LoginRequest { user, provider, label, sink })
+    }
+
+    /// Records the failure of a sign-in. Of one that succeeds the credential itself does.
+    fn recorded<T>(
+        &self,
+        id: &CredentialId,
+        kind: AuditKind,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        outcome.inspect_err(|error| {
+            let entry = AuditEntry::of_credential(kind, id);
+            self.user.runtime.0.vault.note(entry.origin("sign-in").because_of(error));
+        })
     }
 
     fn id(&self, method: Method) -> Result<CredentialId, Error> {

@@ -192,7 +192,8 @@ impl Manager {
                 let _ = reply.send(touched.map(|_| ()));
             }
             SessionMessage::Close { user, session, reply } => {
-                self.hear_of_activity_in(&session);
+                // Looked at for what is recorded of it; the table decides.
+                let _ = self.find(&user, &session);
                 self.step(Event::Close { user, session, by: Waiter::Done(reply) });
             }
             SessionMessage::Internal(_) => {}
@@ -215,6 +216,9 @@ impl Manager {
     /// The session, if it is this user's and can be used.
     fn find(&mut self, user: &UserId, session: &SessionId) -> Result<SessionHandle, Error> {
         self.hear_of_activity_in(session);
+        if self.table.is_of_another(user, session) {
+            self.is.keeper.denied(user, session);
+        }
         self.table.check(user, session, self.is.sources.now())?;
         self.is.board.handle(session).ok_or_else(not_found)
     }
@@ -273,16 +277,18 @@ impl Manager {
         for effect in effects {
             let keeper = self.is.keeper.clone();
             match effect {
-                Effect::Put { session, last_activity, expect } => {
+                Effect::Put { session, last_activity, expect, entry } => {
                     let id = session.id.clone();
+                    self.write(id, async move {
+                        keeper.put(&session, last_activity, expect, entry).await
+                    });
+                }
+                Effect::Remove { user, session, expect, entry } => {
+                    let id = session.clone();
                     self.write(
                         id,
-                        async move { keeper.put(&session, last_activity, expect).await },
+                        async move { keeper.remove(user, &session, expect, entry).await },
                     );
-                }
-                Effect::Remove { user, session, expect } => {
-                    let id = session.clone();
-                    self.write(id, async move { keeper.remove(user, &session, expect).await });
                 }
                 Effect::Reread { user, session } => {
                     let id = session.clone();

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::SessionId;
 use crate::vault::RecordVersion;
+use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// One session, and what is being done to it.
 #[derive(Debug)]
@@ -184,10 +185,15 @@ impl<W> Entry<W> {
             match self.queue.pop_front() {
                 None => return,
                 Some(removal @ (Request::Close(_) | Request::Expire)) => {
+                    let kind = match removal {
+                        Request::Expire => AuditKind::SessionExpired,
+                        _ => AuditKind::SessionClosed,
+                    };
                     effects.push(Effect::Remove {
                         user: self.session.user.clone(),
                         session: self.session.id.clone(),
                         expect: self.version,
+                        entry: self.recorded(kind),
                     });
                     self.busy = Some(Busy::Removing(removal));
                 }
@@ -212,12 +218,24 @@ impl<W> Entry<W> {
             // It is as they want it already.
             return self.answer(requests, &Ok(()), effects);
         }
+        let switched =
+            next.active_context().filter(|it| self.session.active_context() != Some(*it));
+        let entry = switched.map(|active| {
+            let ProviderContext { provider, method, label } = active;
+            let entry = self.recorded(AuditKind::SessionSwitched);
+            entry.provider(provider).method(*method).label(label)
+        });
         effects.push(Effect::Put {
             session: Box::new(next.clone()),
             last_activity: self.last_activity.wall,
             expect: Some(self.version),
+            entry,
         });
         self.busy = Some(Busy::Putting { next, activity: self.last_activity, requests });
+    }
+
+    fn recorded(&self, kind: AuditKind) -> AuditEntry {
+        AuditEntry::of_session(kind, &self.session.user, &self.session.id)
     }
 
     /// Takes in what the vault has, and lets everyone see it if it is new.

@@ -9,6 +9,7 @@ use super::record::Session;
 use super::state::{Stored, Written};
 use crate::error::Error;
 use crate::identity::{SessionId, UserId};
+use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
     Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultError,
     VaultHandle,
@@ -52,10 +53,12 @@ impl Keeper {
         session: &Session,
         last_activity: SystemTime,
         expect: Option<RecordVersion>,
+        entry: Option<AuditEntry>,
     ) -> Written {
         let key = key(session.user.clone(), &session.id);
         let expect = expect.map_or(Expect::Absent, Expect::Version);
-        let batch = self.with_put(Batch::new(), session, last_activity, expect);
+        let recorded = entry.into_iter().fold(Batch::new(), Batch::record);
+        let batch = self.with_put(recorded, session, last_activity, expect);
         if let Err(error) = self.vault.commit(batch).await {
             return failed(error);
         }
@@ -72,8 +75,9 @@ impl Keeper {
         user: UserId,
         session: &SessionId,
         expect: RecordVersion,
+        entry: AuditEntry,
     ) -> Written {
-        let batch = Batch::new().delete(key(user, session), Expect::Version(expect));
+        let batch = Batch::new().delete(key(user, session), Expect::Version(expect)).record(entry);
         self.vault.commit(batch).await.map_or_else(failed, |()| Written::Removed)
     }
 
@@ -87,6 +91,13 @@ impl Keeper {
                 tracing::warn!(%error, sessions = part.len(), "last activity of sessions not kept");
             }
         }
+    }
+
+    /// Records that `user` asked for a session of somebody else.
+    pub(super) fn denied(&self, user: &UserId, session: &SessionId) {
+        let entry = AuditEntry::of_session(AuditKind::AccessDenied, user, session);
+        let reason = "the session belongs to another user";
+        self.vault.note(entry.origin("sessions").because(reason));
     }
 
     fn with_put(

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::{SessionId, UserId};
 use crate::vault::RecordVersion;
+use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// When sessions end, and how exactly their activity is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +85,15 @@ pub(super) struct Stored {
 #[derive(Debug)]
 pub(super) enum Effect<W> {
     /// Write the record, if the vault still has this version of it (none: no record).
-    Put { session: Box<Session>, last_activity: SystemTime, expect: Option<RecordVersion> },
+    Put {
+        session: Box<Session>,
+        last_activity: SystemTime,
+        expect: Option<RecordVersion>,
+        /// What is recorded of it.
+        entry: Option<AuditEntry>,
+    },
     /// Remove the record, if the vault still has this version of it.
-    Remove { user: UserId, session: SessionId, expect: RecordVersion },
+    Remove { user: UserId, session: SessionId, expect: RecordVersion, entry: AuditEntry },
     /// Read the record again.
     Reread { user: UserId, session: SessionId },
     /// Let everyone see this, with the last activity in case it is seen for the first time.
@@ -136,10 +143,13 @@ impl<W> SessionTable<W> {
         match event {
             Event::Open { user, session, by } => {
                 let session = Session::new(session, user, now.wall);
+                let entry =
+                    AuditEntry::of_session(AuditKind::SessionOpened, &session.user, &session.id);
                 effects.push(Effect::Put {
                     session: Box::new(session.clone()),
                     last_activity: now.wall,
                     expect: None,
+                    entry: Some(entry),
                 });
                 self.opening.insert(session.id.clone(), (session, now, by));
             }
@@ -182,6 +192,11 @@ impl<W> SessionTable<W> {
             Some(_) => Ok(()),
             None => Err(not_found()),
         }
+    }
+
+    /// Whether there is such a session, and it is another user's.
+    pub(super) fn is_of_another(&self, user: &UserId, session: &SessionId) -> bool {
+        self.entries.get(session).is_some_and(|entry| entry.session.user != *user)
     }
 
     /// Every session of `user`, usable or not.

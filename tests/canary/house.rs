@@ -11,6 +11,7 @@ use tokenward::credential::CredentialHandle;
 use tokenward::identity::{CredentialId, Method};
 use tokenward::login::Login;
 use tokenward::testing::{ManualClock, SimulatedProvider, SimulatedProviderBuilder};
+use tokenward::vault::audit::AuditQuery;
 use tokenward::vault::{MasterKey, Vault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -164,6 +165,10 @@ impl House {
         capture.show(&runtime.tree().await);
         capture.result(&runtime.inspect_vault().await);
         capture.show(runtime.vault());
+        let mut entries = Vec::new();
+        runtime.audit().export(&mut entries, AuditQuery::all()).await.expect("an export");
+        assert!(!entries.is_empty(), "what happened is recorded");
+        capture.note(String::from_utf8(entries).expect("text"));
         capture.show(runtime.sessions());
         capture.show(runtime.logins());
         capture.show(&vault(&self.folder, master_key()));

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod assertion;
+mod audit;
 mod backoff;
 mod client;
 mod clocks;

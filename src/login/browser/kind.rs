@@ -125,11 +125,14 @@ impl BrowserLogin {
                 }
                 Effect::Store { grant, after } => desk.store(grant, after),
                 Effect::GiveBack(grant) => desk.give_back(&grant),
-                Effect::Tell(by, verdict) => match by {
-                    // Either fails only when nobody waits any more.
-                    Waiter::Browser(page) => drop(page.send(verdict.page())),
-                    Waiter::Caller(reply) => drop(reply.send(verdict.into_result())),
-                },
+                Effect::Tell(by, verdict) => {
+                    desk.heard(&verdict);
+                    match by {
+                        // Either fails only when nobody waits any more.
+                        Waiter::Browser(page) => drop(page.send(verdict.page())),
+                        Waiter::Caller(reply) => drop(reply.send(verdict.into_result())),
+                    }
+                }
                 Effect::Finish(result) => desk.end(result),
             }
         }
