@@ -197,6 +197,12 @@ impl VaultHandle {
     /// to rewrite: the records may be deleted by then, and their bytes still stand in the files, so
     /// call again. A user without records is erased, too.
     pub async fn erase_user(&self, user: &UserId) -> Result<usize, VaultError> {
+        // What was noted about the user is written before, and what has to wait loses its name: it
+        // would give the user a new one in the trail.
+        if let Err(error) = self.write_notes().await {
+            tracing::debug!(%error, "what was noted for the audit trail waits on");
+        }
+        self.1.forget(user);
         self.0.ask_again(|reply| VaultMessage::EraseUser { user: user.clone(), reply }).await?
     }
 

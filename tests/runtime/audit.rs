@@ -175,6 +175,31 @@ async fn old_entries_go_by_policy_and_the_rest_still_verifies() {
     assert_eq!(oldest.mark.number(), 257);
 }
 
+#[tokio::test]
+async fn a_user_who_was_erased_is_named_nowhere_in_the_trail() {
+    let mut host = Host::start().await;
+    let (ada, eve) = (host.runtime.user("ada"), host.runtime.user("eve"));
+    host.sign_in_openai("ada").await;
+    let of_eve = eve.open_session().await.expect("a session");
+    for _ in 0..3 {
+        ada.session(&of_eve.id()).await.expect_err("not theirs");
+        // The first is written, the others wait to be counted.
+        assert_eq!(finding(&host).await, None);
+    }
+    let login = ada.sign_in("openai").in_browser().await.expect("a sign-in");
+    ada.erase().await.expect("erased");
+    login.finished().await.expect_err("cancelled");
+
+    host.restart().await;
+    let all = entries(&host, AuditQuery::all()).await;
+    let names: Vec<_> = all.iter().filter_map(|entry| entry.user.name()).collect();
+    assert!(names.iter().all(|name| name.as_str() == "eve"), "{names:?}");
+    let denied = all.iter().filter(|entry| entry.kind == AuditKind::AccessDenied);
+    assert_eq!(denied.map(|entry| entry.count).sum::<u64>(), 3, "it is counted all the same");
+    assert!(all.iter().any(|entry| entry.kind == AuditKind::UserErased));
+    assert_eq!(finding(&host).await, None);
+}
+
 /// Stops the runtime, lets `edit` change its files through sled, and starts it again.
 async fn edit(host: &mut Host, edit: impl FnOnce(&sled::Db)) {
     let unfinished = host.runtime.shutdown(Duration::from_secs(10)).await;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::entry::{AuditEntry, What};
 use crate::clock::{Moment, Sources};
+use crate::identity::UserId;
 
 /// How many notes are written at once when it was quiet before.
 const BURST: u64 = 4_096;
@@ -106,6 +107,21 @@ impl Notes {
         }
     }
 
+    /// Takes the name out of all that waits about `user`. It is counted all the same.
+    fn forget(&mut self, user: &UserId, now: Moment) {
+        let is_theirs = |what: &What| what.user.as_ref() == Some(user);
+        self.written.retain(|what, _| !is_theirs(what));
+        let theirs: Vec<What> =
+            self.pending.keys().filter(|what| is_theirs(what)).cloned().collect();
+        for what in theirs {
+            let Some(Pending { since, count, .. }) = self.pending.remove(&what) else { continue };
+            let What { kind, provider, method, origin, .. } = what;
+            let (user, label, session, reason) = (None, None, None, None);
+            let what = What { kind, user, provider, method, label, session, reason, origin };
+            self.add(AuditEntry { what, at: Some(since), count }, now);
+        }
+    }
+
     fn refill(&mut self, now: Moment) {
         let passed = now.monotonic.saturating_sub(self.refilled);
         let more = passed.as_secs() / REFILL.as_secs();
@@ -153,6 +169,12 @@ impl Notebook {
         self.notes().take(now, is_the_end)
     }
 
+    /// Takes the name out of all that waits about `user`.
+    pub(crate) fn forget(&self, user: &UserId) {
+        let now = self.0.sources.now();
+        self.notes().forget(user, now);
+    }
+
     /// Resolves when nobody else writes.
     pub(crate) async fn begin_writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.writing.lock().await
@@ -175,7 +197,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::identity::UserId;
     use crate::vault::audit::AuditKind;
 
     fn moment(seconds: u64) -> Moment {
@@ -240,6 +261,19 @@ mod tests {
         let counted = notes.take(moment(60), false);
         assert_eq!(counted.iter().map(|entry| entry.count).collect::<Vec<_>>(), [59]);
         assert_eq!(counted[0].at, Some(moment(0).wall), "since when");
+    }
+
+    #[test]
+    fn what_waits_about_an_erased_user_is_counted_without_the_name() {
+        let mut notes = Notes::new(moment(0));
+        for user in [1, 1, 2] {
+            notes.add(denied(user).because("user 1 tried"), moment(0));
+        }
+        notes.forget(&UserId::new("1").expect("a name"), moment(0));
+        let mut all = everything(&mut notes, moment(0));
+        all.sort_by_key(|entry| entry.count);
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[1].count, &all[1].what.user, &all[1].what.reason), (2, &None, &None));
     }
 
     #[test]
