@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::resilience::GiveUp;
+
 /// Why a request to tokenward could not be met.
 ///
 /// The kind is private, so that kinds can be added; callers decide by the predicates. One failure
@@ -42,6 +44,8 @@ pub(crate) enum ErrorKind {
     Uncertain,
     /// More is asked than is admitted.
     Overloaded,
+    /// The other side fails, and is left alone for a while.
+    CircuitOpen,
     /// The actor that worked on it died; asking again is safe.
     Interrupted,
     /// The runtime is stopping or has stopped.
@@ -73,6 +77,15 @@ impl Error {
         Self(Arc::new(Inner { kind, message: message.into(), retry_after, source: None }))
     }
 
+    /// The same failure, with how often it was attempted and why no further attempt was made.
+    pub(crate) fn after_attempts(self, made: u32, gave_up: Option<GiveUp>) -> Self {
+        let times = if made == 1 { "attempt" } else { "attempts" };
+        let why = gave_up.map_or_else(String::new, |gave_up| format!(", {gave_up}"));
+        let message = format!("{self} ({made} {times}{why})");
+        let Inner { kind, retry_after, .. } = *self.0;
+        Self(Arc::new(Inner { kind, message, retry_after, source: Some(Box::new(self)) }))
+    }
+
     /// For tests that tell apart what no predicate does.
     #[cfg(test)]
     pub(crate) fn kind(&self) -> ErrorKind {
@@ -87,6 +100,7 @@ impl Error {
             ErrorKind::Transient
                 | ErrorKind::RateLimited
                 | ErrorKind::Overloaded
+                | ErrorKind::CircuitOpen
                 | ErrorKind::Interrupted
                 | ErrorKind::VaultUnavailable
         )
@@ -105,6 +119,11 @@ impl Error {
     /// Whether the request was refused because too many are under way.
     pub fn is_overloaded(&self) -> bool {
         self.0.kind == ErrorKind::Overloaded
+    }
+
+    /// Whether calls to the upstream fail, so that this one was held back. Nothing was sent.
+    pub fn is_circuit_open(&self) -> bool {
+        self.0.kind == ErrorKind::CircuitOpen
     }
 
     /// Whether the vault's master key is missing or is not the one it was sealed with.

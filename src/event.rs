@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::identity::{CredentialId, Generation, LoginId, Method, ProviderId, SessionId, UserId};
+use crate::resilience::Change as BreakerChange;
 
 /// Where a credential stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -257,6 +258,13 @@ pub enum EventKind {
         user: UserId,
         /// Which.
         session: SessionId,
+    },
+    /// The breaker before an upstream changed its state.
+    BreakerChanged {
+        /// Scheme, host and port.
+        upstream: String,
+        /// What changed, and why.
+        change: BreakerChange,
     },
     /// An actor died and was started again.
     ActorRestarted {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
-use reqwest::{Body, Response, ResponseBuilderExt as _};
+use reqwest::{Body, Response};
+
+use super::watched::rebuilt;
 
 /// A body that is longer than this is not looked at: what says that a credential was refused is
 /// short.
@@ -53,10 +55,6 @@ fn joined(chunks: Vec<Bytes>, rest: Body) -> Body {
 
 fn with_body(response: Response, body: impl FnOnce(Body) -> Body) -> Response {
     let url = response.url().clone();
-    let (mut parts, rest) = http::Response::from(response).into_parts();
-    // The only way to say where an answer came from.
-    if let Ok(named) = http::Response::builder().url(url).body(()) {
-        parts.extensions.extend(named.into_parts().0.extensions);
-    }
-    Response::from(http::Response::from_parts(parts, body(rest)))
+    let (parts, rest) = http::Response::from(response).into_parts();
+    rebuilt(parts, &url, body(rest))
 }

@@ -1,5 +1,4 @@
-//! One request: built like any other, authenticated when it is sent, and sent once more when its
-//! credential was refused and a newer one is to be had.
+//! A request that is being built, like any other. What is wrong with it is told when it is sent.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,17 +7,12 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{Body, Request, Response};
 use serde::Serialize;
-use tracing::debug;
 use url::Url;
 
-use super::peek::peek;
-use crate::clock::Sources;
-use crate::credential::Snapshot;
+use super::call::Call;
 use crate::error::{Error, ErrorKind};
-use crate::event::CredentialState;
-use crate::oauth::root_cause;
 use crate::provider::Provider;
-use crate::runtime::{Active, Admitted, Session};
+use crate::runtime::Session;
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
 pub struct RequestBuilder {
@@ -81,15 +75,17 @@ impl RequestBuilder {
         self
     }
 
-    /// Sends `body`. One that is a stream can be sent only once, so its request is not repeated
-    /// after a 401.
+    /// Sends `body`. One that is a stream can be sent only once, so its request is never made
+    /// again.
     #[must_use]
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Bounds the request, from its first byte to the last byte of the answer, in real time.
+    /// Bounds the request with all its attempts, to the last byte of the answer, in real time.
+    /// Without it the provider's own bound counts, to the head of the answer
+    /// ([`CallPolicy::deadline`](crate::resilience::CallPolicy::deadline)).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -102,42 +98,27 @@ impl RequestBuilder {
     /// mend. When the credential needs its user and an API key was spent instead, the answer's
     /// extensions hold a [`Fallback`](crate::credential::Fallback).
     ///
+    /// A failure that another attempt may mend is attempted again, as the provider's
+    /// [`CallPolicy`](crate::resilience::CallPolicy) says, when the request may be carried out twice:
+    /// by its method (RFC 9110 §9.2.2), by an `Idempotency-Key` header, or because nothing of it was
+    /// sent. How often is in the answer's extensions, as [`Attempts`](super::Attempts).
+    ///
     /// # Errors
     ///
     /// When the session is gone or has no active provider, no usable credential is to be had, the
-    /// request is malformed or would carry the credential elsewhere, or no answer came.
+    /// request is malformed or would carry the credential elsewhere, no answer came, or calls to
+    /// the provider fail and are held back ([`Error::is_circuit_open`]).
     pub async fn send(mut self) -> Result<Response, Error> {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
-        let session = self.session.clone();
-        let Active { provider, credential } = session.active_credential().await?;
-        let url = self.url(provider.as_ref())?;
-        let client = session.outbound().for_url(&url)?;
-
-        let first = session.admit(credential).await?;
-        let mut request = Request::new(self.method, url);
-        *request.headers_mut() = headers(&self.headers, &first.snapshot, session.sources())?;
-        *request.body_mut() = self.body;
-        *request.timeout_mut() = self.timeout;
-        let again = request.try_clone();
-        let (response, refused) = attempt(client, request, provider.as_ref(), &first).await?;
-        if !refused {
-            return Ok(response);
-        }
-        let next = in_place_of(first, &session).await;
-        let (Some(mut again), Some(next)) = (again, next) else { return Ok(response) };
-        let Ok(headers) = headers(&self.headers, &next.snapshot, session.sources()) else {
-            return Ok(response);
-        };
-        debug!(provider = %provider.id(), "the credential was refused, sending with another");
-        *again.headers_mut() = headers;
-        let (response, refused) = attempt(client, again, provider.as_ref(), &next).await?;
-        if refused && next.fallback.is_some() {
-            // There is no third attempt, but everyone shall see that the key is refused.
-            let _ = next.credential.rejected(next.snapshot.generation()).await;
-        }
-        Ok(response)
+        let active = self.session.active_credential().await?;
+        let url = self.url(active.provider.as_ref())?;
+        let upstream = self.session.upstream(active.provider.id())?;
+        let Self { session, method, headers, body, timeout, .. } = self;
+        let mut request = Request::new(method, url);
+        *request.body_mut() = body;
+        Call { session, active, upstream, headers, timeout }.make(request).await
     }
 
     fn url(&self, provider: &dyn Provider) -> Result<Url, Error> {
@@ -178,66 +159,4 @@ impl fmt::Debug for RequestBuilder {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
-}
-
-/// Sends one request, and says whether the answer refuses its credential.
-async fn attempt(
-    client: &reqwest::Client,
-    request: Request,
-    provider: &dyn Provider,
-    with: &Admitted,
-) -> Result<(Response, bool), Error> {
-    let response = client.execute(request).await.map_err(|error| unanswered(&error))?;
-    let status = response.status();
-    let (mut response, body) = if provider.body_may_refuse(status) {
-        peek(response).await
-    } else {
-        (response, Vec::new())
-    };
-    if let Some(fallback) = &with.fallback {
-        response.extensions_mut().insert(fallback.clone());
-    }
-    let was_refused = with.snapshot.state() == CredentialState::ReauthorizationRequired;
-    if was_refused && status.is_success() {
-        with.credential.accepted(with.snapshot.generation());
-    }
-    Ok((response, provider.refuses_credential(status, &body)))
-}
-
-/// What to send once more with, after `refused` was: what it was renewed to, else the API key that
-/// may stand in for it.
-async fn in_place_of(refused: Admitted, session: &Session) -> Option<Admitted> {
-    let Admitted { credential, snapshot, fallback } = refused;
-    match credential.rejected(snapshot.generation()).await {
-        Ok(renewed) if renewed.generation() == snapshot.generation() => None,
-        Ok(renewed) => Some(Admitted { credential, snapshot: renewed, fallback }),
-        Err(_) => session.fall_back(&credential).await,
-    }
-}
-
-/// The provider's headers, in their order, and then the caller's own `more`.
-fn headers(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
-    let mut headers = snapshot.usable_headers(sources.now())?.clone();
-    for name in more.keys() {
-        if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("{name} carries the credential, leave it out of the request"),
-            ));
-        }
-        for (index, value) in more.get_all(name).iter().enumerate() {
-            if index == 0 {
-                headers.insert(name, value.clone());
-            } else {
-                headers.append(name, value.clone());
-            }
-        }
-    }
-    Ok(headers)
-}
-
-fn unanswered(error: &reqwest::Error) -> Error {
-    let cause = root_cause(error);
-    let host = error.url().and_then(Url::host_str).unwrap_or("the provider");
-    Error::new(ErrorKind::Transient, format!("{host} gave no answer: {cause}"))
 }

@@ -19,6 +19,7 @@ use crate::oauth::{
     AuthorizationRequest, CodeExchange, DeviceAuthorization, OUR_USER_AGENT, TokenInForce,
     Transport,
 };
+use crate::resilience::CallPolicy;
 use crate::secret::Secret;
 
 /// An exchange with a provider that is under way.
@@ -45,6 +46,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// When its tokens are renewed.
     fn refresh_policy(&self) -> RefreshPolicy;
+
+    /// How requests to it are made: within which time, how many at once, how often again.
+    fn call_policy(&self) -> CallPolicy {
+        CallPolicy::default()
+    }
 
     /// Checks the shape of an API key, before it is stored.
     ///

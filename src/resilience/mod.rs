@@ -7,13 +7,16 @@
 mod backoff;
 mod breaker;
 mod budget;
+mod policy;
 mod retry;
 mod retry_after;
 
 pub use backoff::Backoff;
 pub use breaker::{
-    Breaker, BreakerPolicy, BreakerStatus, Change, Counts, HeldBack, Permit, Reason, State,
+    Answered, Breaker, BreakerPolicy, BreakerStatus, Change, Counts, HeldBack, Permit, Reason,
+    State,
 };
 pub use budget::{Budget, BudgetPolicy};
+pub use policy::CallPolicy;
 pub use retry::{Failed, GiveUp, RetryPolicy, Verdict, is_repeatable};
 pub(crate) use retry_after::{retry_after, server_date};

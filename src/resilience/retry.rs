@@ -1,6 +1,7 @@
 //! Whether a call that failed is made again, and after how long: only when that is safe, promising,
 //! and in time. The budget is asked after that, by whoever makes the call.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -62,6 +63,24 @@ pub enum GiveUp {
     TooLongToWait,
     /// The deadline comes first.
     NoTimeLeft,
+    /// All calls together have made as many retries as the upstream can bear.
+    BudgetEmpty,
+    /// The breaker holds calls back by now.
+    HeldBack,
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPromising => "it would fail the same way",
+            Self::NotSafe => "it may have been carried out and must not be twice",
+            Self::AttemptsUsedUp => "all attempts are used up",
+            Self::TooLongToWait => "it asks to be left alone for too long",
+            Self::NoTimeLeft => "there is no time left",
+            Self::BudgetEmpty => "the retry budget is empty",
+            Self::HeldBack => "calls are held back by now",
+        })
+    }
 }
 
 impl RetryPolicy {

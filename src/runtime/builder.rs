@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::audit::AuditCare;
+use super::upstream::Upstreams;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
@@ -147,6 +148,7 @@ impl RuntimeBuilder {
         .await?;
         let supervisor = root.start_supervisor("credentials").await?;
         let credentials = Credentials::new(shared, supervisor, providers);
+        let upstreams = Upstreams::of(&credentials.providers(), &sources, &events)?;
         credentials.wake_stored().await?;
 
         let surroundings = Surroundings {
@@ -179,6 +181,7 @@ impl RuntimeBuilder {
             logins,
             health,
             outbound,
+            upstreams,
             settings,
             api_keys,
             _audit_care: audit_care,

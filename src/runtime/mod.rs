@@ -7,6 +7,7 @@ mod health;
 mod outbound;
 mod session;
 mod sign_in;
+mod upstream;
 mod user;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,10 @@ pub use builder::RuntimeBuilder;
 pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
+pub use upstream::Upstream;
 pub use user::User;
+
+use upstream::Upstreams;
 
 /// A supervised credential runtime. A value: several can live in one process. Cheap to clone.
 ///
@@ -52,6 +56,7 @@ pub(crate) struct Inside {
     pub(crate) logins: Logins,
     pub(crate) health: ProviderHealth,
     pub(crate) outbound: Clients,
+    pub(crate) upstreams: Upstreams,
     pub(crate) settings: Settings,
     pub(crate) api_keys: BTreeMap<ProviderId, OfferedKey>,
     pub(crate) _audit_care: audit::AuditCare,
@@ -96,6 +101,26 @@ impl Runtime {
     /// The pending sign-ins, so that any front end can find and complete one that another began.
     pub fn logins(&self) -> &Logins {
         &self.0.logins
+    }
+
+    /// What calls to a provider share: the breaker before it, which can be read and changed by
+    /// hand, and how calls are made.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider.
+    pub fn upstream(&self, provider: &str) -> Result<Upstream, Error> {
+        let id = ProviderId::new(provider)?;
+        self.0.credentials.provider(&id)?;
+        let found = self.0.upstreams.get(&id).cloned();
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no provider {provider}"))
+        })
+    }
+
+    /// Every upstream once, in the order of their providers' names.
+    pub fn upstreams(&self) -> Vec<Upstream> {
+        self.0.upstreams.all().cloned().collect()
     }
 
     /// What this runtime was configured with: where each value comes from, and what it won over.

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use url::Url;
 
-use super::{Runtime, User};
+use super::{Runtime, Upstream, User};
 use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Fallback, Snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
-use crate::identity::{CredentialId, Label, Method, SessionId, UserId};
+use crate::identity::{CredentialId, Label, Method, ProviderId, SessionId, UserId};
 use crate::oauth::Clients;
 use crate::provider::Provider;
 use crate::session::{ProviderContext, SessionHandle, SessionView};
@@ -210,6 +210,14 @@ impl Session {
         let snapshot = key.inspect().await.ok()?;
         let fallback = own.fall_back(&snapshot, &self.runtime.0.events)?;
         Some(Admitted { credential: key, snapshot, fallback: Some(fallback) })
+    }
+
+    /// The upstream of a provider.
+    pub(crate) fn upstream(&self, provider: &ProviderId) -> Result<Upstream, Error> {
+        let upstreams = &self.runtime.0.upstreams;
+        upstreams.get(provider).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no provider {provider}"))
+        })
     }
 
     pub(crate) fn outbound(&self) -> &Clients {

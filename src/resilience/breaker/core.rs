@@ -129,6 +129,28 @@ impl Core {
         }
     }
 
+    /// Takes in that an answer broke off, of a call that was settled as a success.
+    pub(super) fn broke(
+        &mut self,
+        generation: u64,
+        now: Duration,
+        noise: impl FnOnce() -> u64,
+    ) -> Option<Change> {
+        if generation != self.generation {
+            self.late = self.late.saturating_add(1);
+            return None;
+        }
+        match &mut self.phase {
+            Phase::Closed(window) => {
+                let counts = window.turn_to_failure(now);
+                let reason = self.reason_to_open(counts)?;
+                Some(self.open(reason, counts, None, now, noise))
+            }
+            Phase::HalfOpen { .. } => Some(self.reopen(Reason::ProbeFailed, None, now, noise)),
+            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => None,
+        }
+    }
+
     /// Takes in that a call ended without a word about the upstream: it was cancelled, or never
     /// went out.
     pub(super) fn release(&mut self, generation: u64) {

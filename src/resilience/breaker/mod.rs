@@ -225,9 +225,17 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The upstream answered, and was able to do its work.
-    pub fn succeeded(self) {
+    /// The call leaves now: how long it takes is counted from here, not from its admission.
+    pub fn leaves(&mut self) {
+        self.since = self.breaker.now();
+    }
+
+    /// The upstream answered, and was able to do its work. What is still to come of its answer
+    /// may break off; say so then.
+    pub fn succeeded(self) -> Answered {
+        let answered = Answered { breaker: self.breaker.clone(), generation: self.generation };
         self.settle(Outcome::Success);
+        answered
     }
 
     /// The upstream did not answer or was not able to do its work. `retry_after` is how long it
@@ -253,6 +261,23 @@ impl Drop for Permit {
         if !self.settled {
             self.breaker.core().release(self.generation);
         }
+    }
+}
+
+/// A call that the upstream answered. There is nothing to do with it unless the answer breaks off.
+#[derive(Debug)]
+pub struct Answered {
+    breaker: Breaker,
+    generation: u64,
+}
+
+impl Answered {
+    /// The answer broke off before its end: the call failed after all.
+    pub fn broke_off(self) {
+        let (breaker, now) = (&self.breaker, self.breaker.now());
+        let mut core = breaker.core();
+        let change = core.broke(self.generation, now, || breaker.0.sources.noise());
+        breaker.tell(change);
     }
 }
 

@@ -43,6 +43,9 @@ pub struct BreakerPolicy {
     /// How long the probes may take before the breaker opens again.
     #[serde(with = "crate::config::duration")]
     pub half_open_for: Duration,
+    /// Whether an answer of 429 counts as a failure. It says that there is too much of us, not that
+    /// the upstream is unwell.
+    pub rate_limits_fail: bool,
 }
 
 impl Default for BreakerPolicy {
@@ -53,12 +56,14 @@ impl Default for BreakerPolicy {
             newest_calls: None,
             minimum_calls: 10,
             failure_percent: 50,
-            slow_after: Duration::from_mins(1),
+            // A completion that is not streamed takes minutes, and nothing is wrong with it.
+            slow_after: Duration::from_mins(5),
             slow_percent: 100,
             open_for: Duration::from_secs(30),
             longest_open: Duration::from_mins(5),
             probes: 3,
-            half_open_for: Duration::from_mins(2),
+            half_open_for: Duration::from_mins(5),
+            rate_limits_fail: false,
         }
     }
 }

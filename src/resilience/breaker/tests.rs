@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::core::{ByHand, Core, Outcome};
-use super::{Breaker, BreakerPolicy, Change, HeldBack, Reason, State};
+use super::{Breaker, BreakerPolicy, Change, Counts, HeldBack, Reason, State};
 use crate::clock::{Sources, SystemEntropy};
 use crate::testing::ManualClock;
 
@@ -185,6 +185,20 @@ fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
     bench.breaker.disable();
     bench.breaker.disable();
     assert_eq!(bench.changes.lock().expect("no panic").len(), 4, "to itself is no change");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_a_failure_after_all() {
+    let bench = Bench::new(BreakerPolicy::default());
+    let answers: Vec<_> =
+        (0..10).map(|_| bench.breaker.admit().expect("admitted").succeeded()).collect();
+    let mut answers = answers.into_iter();
+    answers.by_ref().take(4).for_each(super::Answered::broke_off);
+    assert_eq!(bench.breaker.status().counts, Counts { calls: 10, failures: 4, slow: 0 });
+    answers.by_ref().take(1).for_each(super::Answered::broke_off);
+    assert!(matches!(bench.state(), State::Open { .. }));
+    answers.for_each(super::Answered::broke_off);
+    assert_eq!(bench.breaker.status().late, 5);
 }
 
 #[test]

@@ -59,6 +59,20 @@ impl Window {
         self.total
     }
 
+    /// Counts a call as failed that was counted as a success, and gives what the window holds.
+    pub(super) fn turn_to_failure(&mut self, now: Duration) -> Counts {
+        self.forget_before(now);
+        match self.steps.back_mut() {
+            Some((_, counts)) if counts.failures < counts.calls => {
+                counts.failures += 1;
+                self.total.failures += 1;
+                self.total
+            }
+            // It was forgotten, but that it broke is news.
+            _ => self.count(now, true, false),
+        }
+    }
+
     /// What the window holds.
     pub(super) fn counts(&mut self, now: Duration) -> Counts {
         self.forget_before(now);

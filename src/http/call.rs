@@ -1,0 +1,243 @@
+//! One call to an upstream, from its deadline inwards: attempts within the retry policy and the
+//! budget; for each, the breaker, a place among the calls under way, and its own time-out.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use reqwest::{Body, Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::debug;
+
+use super::attempt::{Attempt, Head};
+use super::watched::{rebuilt, watch};
+use crate::error::{Error, ErrorKind};
+use crate::resilience::{Failed, GiveUp, HeldBack, Permit, Verdict, is_repeatable, retry_after};
+use crate::runtime::{Active, Admitted, Session, Upstream};
+
+/// The header that makes a request repeatable whose method does not.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// One call, ready to be made.
+pub(super) struct Call {
+    pub(super) session: Session,
+    pub(super) active: Active,
+    pub(super) upstream: Upstream,
+    /// The caller's own headers. Those of the credential come first.
+    pub(super) headers: HeaderMap,
+    /// The caller's own bound, which the body of the answer is within too.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// How often a call was attempted, in the extensions of its answer:
+/// `reply.extensions().get::<tokenward::http::Attempts>()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempts {
+    /// The attempts that were made, the first one included. The repeat after a refused credential
+    /// belongs to its attempt.
+    pub made: u32,
+    /// Why there was no further one, though the answer is a failure.
+    pub gave_up: Option<GiveUp>,
+}
+
+/// How an attempt ended.
+enum Ended {
+    /// With an answer, which may be a failure.
+    Answered(Response),
+    /// Without one.
+    Unanswered(Failed, Error),
+    /// Before it began: whatever stands in the way is not for another attempt to mend.
+    NotMade(Error),
+    /// It was held back.
+    HeldBack(Error),
+}
+
+impl Call {
+    /// Makes the call by `request`, which has no headers yet.
+    pub(super) async fn make(self, mut request: Request) -> Result<Response, Error> {
+        let has_key = self.headers.contains_key(IDEMPOTENCY_KEY);
+        let repeatable = is_repeatable(request.method(), has_key);
+        let begun = self.session.sources().now().monotonic;
+        let mut made = 0;
+        let mut before = None;
+        self.upstream.budget().deposit();
+        loop {
+            // A body that is a stream is gone with the attempt that sends it.
+            let again = request.try_clone();
+            let ended = match (self.attempt(request, self.left(begun)).await, before.take()) {
+                (Ended::HeldBack(error), None) => return Err(error),
+                (Ended::HeldBack(_), Some(last)) => {
+                    return finish(last, made, Some(GiveUp::HeldBack));
+                }
+                (ended, _) => ended,
+            };
+            made += 1;
+            let Some(failed) = self.failure(&ended) else { return finish(ended, made, None) };
+            let (wait, again) = match self.next(made, failed, repeatable, again, begun) {
+                Ok(next) => next,
+                Err(reason) => return finish(ended, made, Some(reason)),
+            };
+            debug!(
+                upstream = self.upstream.origin(),
+                made,
+                wait_ms = wait.as_millis(),
+                "a call failed, making it again"
+            );
+            before = Some(released(ended));
+            self.session.sources().clock.wait(wait).await;
+            request = again;
+        }
+    }
+
+    /// When the next attempt is made and by which request, after `made` attempts of which the last
+    /// one `failed`.
+    fn next(
+        &self,
+        made: u32,
+        failed: Failed,
+        repeatable: bool,
+        again: Option<Request>,
+        begun: Duration,
+    ) -> Result<(Duration, Request), GiveUp> {
+        let noise = self.session.sources().noise();
+        let policy = self.upstream.policy().retry;
+        let wait = match policy.decide(made, failed, repeatable, self.left(begun), noise) {
+            Verdict::RetryIn(wait) => wait,
+            Verdict::GiveUp(reason) => return Err(reason),
+        };
+        let again = again.ok_or(GiveUp::NotSafe)?;
+        if self.upstream.budget().withdraw() { Ok((wait, again)) } else { Err(GiveUp::BudgetEmpty) }
+    }
+
+    /// Makes one attempt, within the time that is left.
+    async fn attempt(&self, mut request: Request, left: Duration) -> Ended {
+        let mut permit = match self.upstream.breaker().admit() {
+            Ok(permit) => permit,
+            Err(held_back) => return Ended::HeldBack(self.held_back(held_back)),
+        };
+        // From here on a permit that is dropped says nothing about the upstream.
+        let Ok(admitted) = within(left, self.place_and_credential()).await else {
+            return Ended::NotMade(self.too_late());
+        };
+        let (place, admitted) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return Ended::NotMade(error),
+        };
+        let attempt = Attempt {
+            session: &self.session,
+            provider: self.active.provider.as_ref(),
+            headers: &self.headers,
+            permit: &mut permit,
+        };
+        *request.timeout_mut() = self.timeout.map(|_| left);
+        let attempt_timeout = self.upstream.policy().attempt_timeout.min(left);
+        match within(attempt_timeout, attempt.make(request, admitted)).await {
+            Ok(Head::Answer(response)) => Ended::Answered(self.settle(response, permit, place)),
+            Ok(Head::None(failed, error)) => {
+                permit.failed(None);
+                Ended::Unanswered(failed, error)
+            }
+            Ok(Head::NotSent(error)) => Ended::NotMade(error),
+            Err(TimedOut) => {
+                permit.failed(None);
+                Ended::Unanswered(Failed::Unanswered, self.too_late())
+            }
+        }
+    }
+
+    /// Waits for a place among the calls under way, and for a usable credential.
+    async fn place_and_credential(&self) -> Result<(OwnedSemaphorePermit, Admitted), Error> {
+        let closed = |_| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped");
+        let place = self.upstream.places().clone().acquire_owned().await.map_err(closed)?;
+        let admitted = self.session.admit(self.active.credential.clone()).await?;
+        Ok((place, admitted))
+    }
+
+    /// Tells the breaker what the head of an answer says, and keeps the place until its body ends.
+    fn settle(&self, response: Response, permit: Permit, place: OwnedSemaphorePermit) -> Response {
+        let status = response.status();
+        let rate_limited =
+            status.as_u16() == 429 && self.upstream.policy().breaker.rate_limits_fail;
+        let answered = if status.is_server_error() || rate_limited {
+            // Only of a 503 it says how long the upstream will be down (RFC 9110 §15.6.4).
+            let is_down = status.as_u16() == 503;
+            permit.failed(is_down.then(|| self.retry_after(&response)).flatten());
+            None
+        } else {
+            Some(permit.succeeded())
+        };
+        watch(response, place, answered)
+    }
+
+    /// What about an attempt is a failure that another one may mend.
+    fn failure(&self, ended: &Ended) -> Option<Failed> {
+        let failed = match ended {
+            Ended::Answered(response) => {
+                Failed::Answered(response.status(), self.retry_after(response))
+            }
+            Ended::Unanswered(failed, _) => *failed,
+            Ended::NotMade(_) | Ended::HeldBack(_) => return None,
+        };
+        failed.is_promising().then_some(failed)
+    }
+
+    fn retry_after(&self, response: &Response) -> Option<Duration> {
+        retry_after(response.headers(), self.session.sources().now().wall)
+    }
+
+    /// What is left of the time for the whole call, which began then.
+    fn left(&self, begun: Duration) -> Duration {
+        let within = self.timeout.unwrap_or(self.upstream.policy().deadline);
+        within.saturating_sub(self.session.sources().now().monotonic.saturating_sub(begun))
+    }
+
+    fn held_back(&self, HeldBack { retry_in }: HeldBack) -> Error {
+        let origin = self.upstream.origin();
+        match retry_in {
+            Some(wait) => {
+                let shown = humantime::format_duration(Duration::from_millis(
+                    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                ));
+                let text = format!("calls to {origin} fail and are held back, retry in {shown}");
+                Error::retry_in(ErrorKind::CircuitOpen, text, wait)
+            }
+            None => Error::new(
+                ErrorKind::CircuitOpen,
+                format!("calls to {origin} are held back by hand, close its breaker to go on"),
+            ),
+        }
+    }
+
+    fn too_late(&self) -> Error {
+        let text = format!("{} gave no answer in time", self.upstream.origin());
+        Error::new(ErrorKind::Transient, text)
+    }
+}
+
+struct TimedOut;
+
+/// The network lives in real time, also where a test moves the runtime's clock by hand.
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
+    tokio::time::timeout(time, work).await.map_err(|_| TimedOut)
+}
+
+/// What is kept of an attempt while the next one is made: an answer without its connection and its
+/// place, in case the next attempt is held back.
+fn released(ended: Ended) -> Ended {
+    let Ended::Answered(response) = ended else { return ended };
+    let url = response.url().clone();
+    let (parts, _body) = http::Response::from(response).into_parts();
+    Ended::Answered(rebuilt(parts, &url, Body::default()))
+}
+
+/// The outcome of the last attempt, marked with how many were made and why there was no other.
+fn finish(last: Ended, made: u32, gave_up: Option<GiveUp>) -> Result<Response, Error> {
+    match last {
+        Ended::Answered(mut response) => {
+            response.extensions_mut().insert(Attempts { made, gave_up });
+            Ok(response)
+        }
+        Ended::Unanswered(_, error) => Err(error.after_attempts(made, gave_up)),
+        Ended::NotMade(error) | Ended::HeldBack(error) => Err(error),
+    }
+}
