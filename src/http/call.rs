@@ -119,7 +119,8 @@ impl Call {
         let Ok(admitted) = within(left, self.place_and_credential()).await else {
             return Ended::NotMade(self.too_late());
         };
-        let (place, admitted) = match admitted {
+        // The place is kept until the head of the answer is there.
+        let (_place, admitted) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => return Ended::NotMade(error),
         };
@@ -132,7 +133,7 @@ impl Call {
         *request.timeout_mut() = self.timeout.map(|_| left);
         let attempt_timeout = self.upstream.policy().attempt_timeout.min(left);
         match within(attempt_timeout, attempt.make(request, admitted)).await {
-            Ok(Head::Answer(response)) => Ended::Answered(self.settle(response, permit, place)),
+            Ok(Head::Answer(response)) => Ended::Answered(self.settle(response, permit)),
             Ok(Head::None(failed, error)) => {
                 permit.failed(None);
                 Ended::Unanswered(failed, error)
@@ -153,20 +154,18 @@ impl Call {
         Ok((place, admitted))
     }
 
-    /// Tells the breaker what the head of an answer says, and keeps the place until its body ends.
-    fn settle(&self, response: Response, permit: Permit, place: OwnedSemaphorePermit) -> Response {
+    /// Tells the breaker what the head of an answer says.
+    fn settle(&self, response: Response, permit: Permit) -> Response {
         let status = response.status();
         let rate_limited =
             status.as_u16() == 429 && self.upstream.policy().breaker.rate_limits_fail;
-        let answered = if status.is_server_error() || rate_limited {
+        if status.is_server_error() || rate_limited {
             // Only of a 503 it says how long the upstream will be down (RFC 9110 §15.6.4).
             let is_down = status.as_u16() == 503;
             permit.failed(is_down.then(|| self.retry_after(&response)).flatten());
-            None
-        } else {
-            Some(permit.succeeded())
-        };
-        watch(response, place, answered)
+            return response;
+        }
+        watch(response, permit.succeeded())
     }
 
     /// What about an attempt is a failure that another one may mend.
@@ -221,8 +220,8 @@ async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, T
     tokio::time::timeout(time, work).await.map_err(|_| TimedOut)
 }
 
-/// What is kept of an attempt while the next one is made: an answer without its connection and its
-/// place, in case the next attempt is held back.
+/// What is kept of an attempt while the next one is made, in case that is held back: an answer
+/// without its connection.
 fn released(ended: Ended) -> Ended {
     let Ended::Answered(response) = ended else { return ended };
     let url = response.url().clone();

@@ -1,5 +1,4 @@
-//! The body of an answer on its way to the caller: while it lasts its call is under way, and when
-//! it breaks off the breaker is told.
+//! The body of an answer on its way to the caller: when it breaks off the breaker is told.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,20 +7,15 @@ use bytes::Bytes;
 use http::response::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
-use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use crate::resilience::Answered;
 
 /// The answer as it was, watched until its body ends or is dropped.
-pub(super) fn watch(
-    response: Response,
-    place: OwnedSemaphorePermit,
-    answered: Option<Answered>,
-) -> Response {
+pub(super) fn watch(response: Response, answered: Answered) -> Response {
     let url = response.url().clone();
     let (parts, body) = http::Response::from(response).into_parts();
-    rebuilt(parts, &url, Body::wrap(Watched { body, answered, place: Some(place) }))
+    rebuilt(parts, &url, Body::wrap(Watched { body, answered: Some(answered) }))
 }
 
 /// An answer with this head and this body.
@@ -36,7 +30,6 @@ pub(super) fn rebuilt(mut parts: Parts, url: &Url, body: Body) -> Response {
 struct Watched {
     body: Body,
     answered: Option<Answered>,
-    place: Option<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for Watched {
@@ -48,15 +41,10 @@ impl HttpBody for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(_)) => {}
-            Some(Err(_)) => {
-                self.place = None;
-                if let Some(answered) = self.answered.take() {
-                    answered.broke_off();
-                }
-            }
-            None => self.place = None,
+        if matches!(frame, Some(Err(_)))
+            && let Some(answered) = self.answered.take()
+        {
+            answered.broke_off();
         }
         Poll::Ready(frame)
     }

@@ -51,6 +51,9 @@ impl ProviderSpec {
         if self.refresh.assumed_lifetime.is_zero() {
             found.add("refresh.assumed_lifetime", "is zero, give it at least a minute");
         }
+        for (field, text) in self.calls.problems() {
+            found.add(&format!("calls.{field}"), text);
+        }
         found.problems
     }
 

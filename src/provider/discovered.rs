@@ -22,6 +22,7 @@ use crate::oauth::{
     AuthorizationRequest, CodeExchange, DeviceAuthorization, Metadata, MetadataError, Transport,
     fetch_metadata, issuer_url,
 };
+use crate::resilience::CallPolicy;
 use crate::secret::Secret;
 
 /// A document is used for this long before it is read again.
@@ -180,6 +181,10 @@ impl Provider for Discovered {
 
     fn refresh_policy(&self) -> RefreshPolicy {
         self.spec.refresh
+    }
+
+    fn call_policy(&self) -> CallPolicy {
+        self.spec.calls
     }
 
     fn check_api_key(&self, key: &Secret) -> Result<(), Error> {

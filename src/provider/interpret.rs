@@ -18,6 +18,7 @@ use crate::oauth::{
     self, AuthorizationRequest, Client, CodeExchange, DeviceAuthorization, ExchangeError,
     RequestProfile, TokenEndpoint, TokenGrant, Transport,
 };
+use crate::resilience::CallPolicy;
 use crate::secret::Secret;
 
 /// A sign-out waits no longer than this for the provider.
@@ -45,6 +46,10 @@ impl Provider for ProviderSpec {
 
     fn refresh_policy(&self) -> RefreshPolicy {
         self.refresh
+    }
+
+    fn call_policy(&self) -> CallPolicy {
+        self.calls
     }
 
     fn check_api_key(&self, key: &Secret) -> Result<(), Error> {

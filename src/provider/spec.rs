@@ -7,6 +7,7 @@ use url::Url;
 use super::{AssertionSpec, DeviceSpec, ErrorTable, HealthSpec, RedirectRules, RefreshPolicy};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{ClientAuthentication, OUR_USER_AGENT, RequestProfile, TokenFields};
+use crate::resilience::CallPolicy;
 use crate::secret::Secret;
 
 /// A provider as data. The [catalogue](super::catalog) has the built-in ones; the builder methods
@@ -44,6 +45,9 @@ pub struct ProviderSpec {
     /// How it is looked at to see whether it works.
     #[serde(default)]
     pub health: HealthSpec,
+    /// How requests to it are made: time-outs, retries, the breaker.
+    #[serde(default)]
+    pub calls: CallPolicy,
     /// Whether tokens are kept between requests.
     #[serde(default = "yes")]
     pub cache_tokens: bool,
@@ -169,6 +173,7 @@ impl ProviderSpec {
             errors: ErrorTable::default(),
             refresh: RefreshPolicy::default(),
             health: HealthSpec::default(),
+            calls: CallPolicy::default(),
             cache_tokens: true,
             user_agent: our_user_agent(),
         }
@@ -252,6 +257,13 @@ impl ProviderSpec {
     #[must_use]
     pub fn with_refresh_policy(mut self, policy: RefreshPolicy) -> Self {
         self.refresh = policy;
+        self
+    }
+
+    /// How requests to it are made, in place of the defaults.
+    #[must_use]
+    pub fn with_call_policy(mut self, policy: CallPolicy) -> Self {
+        self.calls = policy;
         self
     }
 

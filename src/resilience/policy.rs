@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::refuse;
 use super::{BreakerPolicy, BudgetPolicy, RetryPolicy};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// How calls to one upstream are made: how long they may take, how many at once, and what happens
 /// when they fail.
@@ -22,8 +23,8 @@ pub struct CallPolicy {
     /// The longest that one attempt may take, until the head of its answer is there.
     #[serde(with = "crate::config::duration")]
     pub attempt_timeout: Duration,
-    /// How many calls are under way at once; a call is over when its body is read or dropped. More
-    /// wait, within their deadline.
+    /// How many calls wait for the head of their answer at once. More of them wait for a place,
+    /// within their deadline.
     pub concurrency: u32,
     /// Which calls are made again.
     pub retry: RetryPolicy,
@@ -48,24 +49,30 @@ impl Default for CallPolicy {
 }
 
 impl CallPolicy {
+    /// Everything in it that makes no sense: the path of the field, and what it has to be.
+    pub(crate) fn problems(&self) -> Vec<(String, &'static str)> {
+        let longer = "has to be longer than zero";
+        let at_least_one = "has to be at least 1";
+        let own = [
+            ("deadline", longer, self.deadline.is_zero()),
+            ("attempt_timeout", longer, self.attempt_timeout.is_zero()),
+            ("concurrency", at_least_one, self.concurrency == 0),
+            ("retry.attempts", at_least_one, self.retry.attempts == 0),
+            ("budget.within", longer, self.budget.within.is_zero()),
+        ]
+        .into_iter()
+        .filter(|(.., wrong)| *wrong)
+        .map(|(field, text, _)| (field.to_owned(), text));
+        let breaker = self.breaker.problems().into_iter();
+        own.chain(breaker.map(|(field, text)| (format!("breaker.{field}"), text))).collect()
+    }
+
     /// Checks that calls can be made by this policy.
     ///
     /// # Errors
     ///
-    /// Names what in it makes no sense.
+    /// Names everything in it that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
-        let wrong = [
-            (self.deadline.is_zero(), "deadline has to be longer than zero"),
-            (self.attempt_timeout.is_zero(), "attempt_timeout has to be longer than zero"),
-            (self.concurrency == 0, "concurrency has to be at least 1"),
-            (self.retry.attempts == 0, "retry.attempts has to be at least 1"),
-            (self.budget.within.is_zero(), "budget.within has to be longer than zero"),
-        ];
-        let wrong: Vec<_> = wrong.iter().filter_map(|(is, what)| is.then_some(*what)).collect();
-        if !wrong.is_empty() {
-            let message = format!("the call policy can not be followed: {}", wrong.join("; "));
-            return Err(Error::new(ErrorKind::Configuration, message));
-        }
-        self.breaker.validate()
+        refuse("call policy", &self.problems())
     }
 }

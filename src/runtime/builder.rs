@@ -124,6 +124,7 @@ impl RuntimeBuilder {
         let transport = Transport::with_tls(sources.clone(), limits, &tls)?;
         let outbound = outbound::clients(&tls)?;
         let events = EventBus::new(sources.clone());
+        let upstreams = Upstreams::of(&providers, &sources, &events)?;
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
 
         // In this order, since a shutdown goes the other way: the vault is the last to stop.
@@ -148,7 +149,6 @@ impl RuntimeBuilder {
         .await?;
         let supervisor = root.start_supervisor("credentials").await?;
         let credentials = Credentials::new(shared, supervisor, providers);
-        let upstreams = Upstreams::of(&credentials.providers(), &sources, &events)?;
         credentials.wake_stored().await?;
 
         let surroundings = Surroundings {

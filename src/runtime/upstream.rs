@@ -1,7 +1,7 @@
 //! What all calls to one upstream share: its breaker, its retry budget, and the places for calls
 //! under way. An upstream is an origin: scheme, host and port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Upstream {
         self.0.breaker.status()
     }
 
-    /// How many calls are under way.
+    /// How many calls wait for the head of their answer.
     pub fn under_way(&self) -> usize {
         let all = usize::try_from(self.0.policy.concurrency).unwrap_or(usize::MAX);
         all.saturating_sub(self.0.places.available_permits())
@@ -107,12 +107,12 @@ impl Upstreams {
     ///
     /// When a policy makes no sense.
     pub(crate) fn of(
-        providers: &[Arc<dyn Provider>],
+        providers: &HashMap<ProviderId, Arc<dyn Provider>>,
         sources: &Sources,
         events: &EventBus,
     ) -> Result<Self, Error> {
         let mut by_provider: BTreeMap<ProviderId, Upstream> = BTreeMap::new();
-        for provider in providers {
+        for (id, provider) in providers.iter().collect::<BTreeMap<_, _>>() {
             let (url, policy) = (provider.base_url(), provider.call_policy());
             let origin = url.origin().ascii_serialization();
             let known = by_provider.values().find(|upstream| upstream.origin() == origin);
@@ -120,7 +120,7 @@ impl Upstreams {
                 Some(upstream) => upstream.clone(),
                 None => Upstream::new(url, policy, sources, events)?,
             };
-            by_provider.insert(provider.id().clone(), upstream);
+            by_provider.insert(id.clone(), upstream);
         }
         Ok(Self(Arc::new(by_provider)))
     }
@@ -132,7 +132,7 @@ impl Upstreams {
 
     /// Every upstream once, with the providers that share it.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Upstream> {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         self.0.values().filter(move |upstream| seen.insert(upstream.origin().to_owned()))
     }
 }

@@ -137,7 +137,31 @@ pub(super) const SCHEMA: Schema = Schema(&[
     duration("providers.*.refresh.unusable_before_expiry"),
     plain("providers.*.refresh.jitter_percent", "a percentage from 0 to 100", percentage),
     duration("providers.*.refresh.assumed_lifetime"),
+    duration("providers.*.calls.deadline"),
+    duration("providers.*.calls.attempt_timeout"),
+    plain("providers.*.calls.concurrency", NUMBER, reads_as::<u32>),
+    plain("providers.*.calls.retry.attempts", NUMBER, reads_as::<u32>),
+    duration("providers.*.calls.retry.backoff.base"),
+    duration("providers.*.calls.retry.backoff.cap"),
+    duration("providers.*.calls.retry.longest_wait"),
+    plain("providers.*.calls.budget.percent", NUMBER, reads_as::<u32>),
+    plain("providers.*.calls.budget.reserve_per_second", NUMBER, reads_as::<u32>),
+    duration("providers.*.calls.budget.within"),
+    duration("providers.*.calls.breaker.window"),
+    plain("providers.*.calls.breaker.buckets", NUMBER, reads_as::<u32>),
+    removable("providers.*.calls.breaker.newest_calls", NUMBER, reads_as::<u32>),
+    plain("providers.*.calls.breaker.minimum_calls", NUMBER, reads_as::<u32>),
+    plain("providers.*.calls.breaker.failure_percent", "a percentage from 1 to 100", percentage),
+    duration("providers.*.calls.breaker.slow_after"),
+    plain("providers.*.calls.breaker.slow_percent", "a percentage from 1 to 100", percentage),
+    duration("providers.*.calls.breaker.open_for"),
+    duration("providers.*.calls.breaker.longest_open"),
+    plain("providers.*.calls.breaker.probes", NUMBER, reads_as::<u32>),
+    duration("providers.*.calls.breaker.half_open_for"),
+    flag("providers.*.calls.breaker.rate_limits_fail"),
 ]);
+
+const NUMBER: &str = "a whole number";
 
 const URL: &str = "a url such as \"https://example.com/token\"";
 
@@ -237,6 +261,7 @@ mod tests {
         ApiKeyShape, AssertionSpec, DeviceSpec, ErrorTable, HealthSpec, OAuthSpec, ProviderSpec,
         RedirectRules, RefreshPolicy, RequestHeaders, RequestProfile, TokenFields,
     };
+    use crate::resilience::{Backoff, BreakerPolicy, BudgetPolicy, CallPolicy, RetryPolicy};
 
     /// The names of a type's fields, as serde tells them to whoever writes a wrong one.
     fn fields<T: DeserializeOwned>() -> Vec<String> {
@@ -270,6 +295,11 @@ mod tests {
             (".errors", fields::<ErrorTable>()),
             (".health", fields::<HealthSpec>()),
             (".refresh", fields::<RefreshPolicy>()),
+            (".calls", fields::<CallPolicy>()),
+            (".calls.retry", fields::<RetryPolicy>()),
+            (".calls.retry.backoff", fields::<Backoff>()),
+            (".calls.budget", fields::<BudgetPolicy>()),
+            (".calls.breaker", fields::<BreakerPolicy>()),
         ];
         for (section, fields) in sections {
             assert!(fields.len() > 1, "{section}: {fields:?}");

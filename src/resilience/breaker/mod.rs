@@ -18,6 +18,7 @@ use crate::clock::Sources;
 use crate::error::Error;
 
 pub use self::policy::BreakerPolicy;
+pub(super) use self::policy::refuse;
 pub use self::window::Counts;
 
 /// Where a breaker stands.

@@ -1,6 +1,7 @@
 //! When a breaker trips and how it comes back, as data. A policy that makes no sense is refused
 //! when a breaker is made from it.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,39 +73,48 @@ impl Default for BreakerPolicy {
 const MOST_BUCKETS: u32 = 1_000;
 
 impl BreakerPolicy {
+    /// Everything in it that makes no sense: the name of the field, and what it has to be.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let percent = 1..=100;
+        let too_few = self.newest_calls.is_some_and(|newest| newest < self.minimum_calls);
+        [
+            ("window", "has to be longer than zero", self.window.is_zero()),
+            ("buckets", "has to be from 1 to 1000", !(1..=MOST_BUCKETS).contains(&self.buckets)),
+            ("newest_calls", "has to be at least minimum_calls, or nothing is concluded", too_few),
+            ("minimum_calls", "has to be at least 1", self.minimum_calls == 0),
+            ("failure_percent", FROM_1_TO_100, !percent.contains(&self.failure_percent)),
+            ("slow_percent", FROM_1_TO_100, !percent.contains(&self.slow_percent)),
+            ("slow_after", "has to be longer than zero", self.slow_after.is_zero()),
+            ("open_for", "has to be longer than zero", self.open_for.is_zero()),
+            ("longest_open", "has to be at least open_for", self.longest_open < self.open_for),
+            ("probes", "has to be at least 1", self.probes == 0),
+            ("half_open_for", "has to be longer than zero", self.half_open_for.is_zero()),
+        ]
+        .into_iter()
+        .filter_map(|(field, text, wrong)| wrong.then_some((field, text)))
+        .collect()
+    }
+
     /// Checks that a breaker can follow this policy.
     ///
     /// # Errors
     ///
     /// Names everything in it that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
-        let percent = 1..=100;
-        let wrong: Vec<&str> = [
-            (self.window.is_zero(), "window has to be longer than zero"),
-            (!(1..=MOST_BUCKETS).contains(&self.buckets), "buckets has to be from 1 to 1000"),
-            (self.newest_calls == Some(0), "newest_calls has to be at least 1"),
-            (
-                self.newest_calls.is_some_and(|newest| newest < self.minimum_calls),
-                "newest_calls has to be at least minimum_calls, or the breaker never opens",
-            ),
-            (self.minimum_calls == 0, "minimum_calls has to be at least 1"),
-            (!percent.contains(&self.failure_percent), "failure_percent has to be from 1 to 100"),
-            (!percent.contains(&self.slow_percent), "slow_percent has to be from 1 to 100"),
-            (self.slow_after.is_zero(), "slow_after has to be longer than zero"),
-            (self.open_for.is_zero(), "open_for has to be longer than zero"),
-            (self.longest_open < self.open_for, "longest_open has to be at least open_for"),
-            (self.probes == 0, "probes has to be at least 1"),
-            (self.half_open_for.is_zero(), "half_open_for has to be longer than zero"),
-        ]
-        .into_iter()
-        .filter_map(|(wrong, what)| wrong.then_some(what))
-        .collect();
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        let message = format!("the breaker policy can not be followed: {}", wrong.join("; "));
-        Err(Error::new(ErrorKind::Configuration, message))
+        refuse("breaker policy", &self.problems())
     }
+}
+
+const FROM_1_TO_100: &str = "has to be from 1 to 100";
+
+/// Refuses a policy that has problems.
+pub(crate) fn refuse<F: fmt::Display>(what: &str, problems: &[(F, &str)]) -> Result<(), Error> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<_> = problems.iter().map(|(field, text)| format!("{field} {text}")).collect();
+    let message = format!("the {what} can not be followed: {}", told.join("; "));
+    Err(Error::new(ErrorKind::Configuration, message))
 }
 
 #[cfg(test)]

@@ -1,0 +1,409 @@
+//! Calls through a session when the upstream is unwell: which are made again, how often and when,
+//! and when none is made any more. Real sockets, and a clock that a test moves.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use common::{Recorder, Reply};
+use http::StatusCode;
+use tokenward::event::EventKind;
+use tokenward::http::Attempts;
+use tokenward::resilience::{
+    BreakerPolicy, BudgetPolicy, CallPolicy, GiveUp, Reason, RetryPolicy, State,
+};
+use tokenward::supervision::{Events, Notice};
+use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
+use tokenward::{ProviderSpec, Runtime, Session, Vault, catalog};
+use url::Url;
+
+/// A host with one upstream, and a session that is signed in there.
+struct Host {
+    clock: Arc<ManualClock>,
+    runtime: Runtime,
+    session: Session,
+}
+
+impl Host {
+    async fn calling(base_url: Url, policy: CallPolicy) -> Self {
+        Self::with(catalog::openai().base_url(base_url).with_call_policy(policy)).await
+    }
+
+    async fn with(provider: ProviderSpec) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let runtime = Runtime::builder()
+            .vault(Vault::in_memory())
+            .sources(clock.sources())
+            .provider(provider)
+            .start()
+            .await
+            .expect("a runtime");
+        let ada = runtime.user("ada");
+        ada.sign_in("openai").with_api_key("sk-a-key-of-ada").await.expect("signed in");
+        let session = ada.open_session().await.expect("a session");
+        session.use_provider("openai").await.expect("signed in");
+        Self { clock, runtime, session }
+    }
+
+    /// Lets time pass while `work` waits to make a call again, and only then.
+    async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::task::yield_now() => {}
+            }
+            // The runtime itself wakes only every ten seconds.
+            if let Some(wait) = self.clock.next_wait().filter(|wait| *wait < Duration::from_secs(5))
+            {
+                self.clock.advance(wait);
+            }
+        }
+    }
+
+    async fn get(&self) -> Result<reqwest::Response, tokenward::Error> {
+        self.patiently(self.session.client().get("/v1/models").send()).await
+    }
+
+    fn state(&self) -> State {
+        self.runtime.upstream("openai").expect("the provider").status().state
+    }
+}
+
+fn attempts(reply: &reqwest::Response) -> Attempts {
+    *reply.extensions().get::<Attempts>().expect("each answer tells")
+}
+
+fn ok() -> Reply {
+    Reply::json(200, "{}")
+}
+
+/// The next change of the breaker's state.
+async fn change(events: &mut Events) -> (State, Reason) {
+    loop {
+        let notice = events.next().await.expect("the runtime lives");
+        if let Notice::Event(event) = notice
+            && let EventKind::BreakerChanged { change, .. } = &event.kind
+        {
+            return (change.to, change.reason);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_get_that_fails_is_made_again_and_the_answer_tells_how_often() {
+    for status in [408, 425, 429, 500, 502, 503, 504] {
+        let upstream =
+            Recorder::start([Reply::json(status, "{}"), Reply::json(status, "{}"), ok()]);
+        let upstream = upstream.await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+        let reply = host.get().await.expect("an answer");
+
+        assert_eq!(reply.status(), StatusCode::OK, "after {status}");
+        assert_eq!(attempts(&reply).made, 3);
+        assert_eq!(upstream.requests().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_would_fail_the_same_way_is_not_made_again() {
+    for status in [400, 403, 404, 409, 422, 501, 505] {
+        let upstream = Recorder::start([Reply::json(status, "{}"), ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+        let reply = host.get().await.expect("an answer");
+
+        assert_eq!(reply.status().as_u16(), status);
+        assert_eq!(upstream.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_last_answer_is_the_answer_when_all_attempts_are_used_up() {
+    let body = r#"{"error":"the third one"}"#;
+    let script = [Reply::json(503, "{}"), Reply::json(502, "{}"), Reply::json(500, body), ok()];
+    let upstream = Recorder::start(script).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+    let reply = host.get().await.expect("an answer");
+
+    let told = attempts(&reply);
+    assert_eq!((told.made, told.gave_up), (3, Some(GiveUp::AttemptsUsedUp)));
+    assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(reply.text().await.expect("a body"), body);
+}
+
+#[tokio::test]
+async fn a_post_is_never_sent_twice_after_its_first_byte_left() {
+    let replies = [Reply::json(503, "{}"), Reply::raw(""), Reply::raw("HTTP/1.1 200 OK\r\nconte")];
+    for reply in replies {
+        let upstream = Recorder::start([reply.clone(), ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+        let call = host.session.client().post("/v1/responses").json(&"once").send();
+        let outcome = host.patiently(call).await;
+
+        assert_ne!(outcome.ok().map(|reply| reply.status()), Some(StatusCode::OK), "{reply:?}");
+        assert_eq!(upstream.requests().len(), 1, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_with_an_idempotency_key_is_made_again_with_the_same_key_and_body() {
+    for failure in [Reply::json(503, "{}"), Reply::raw(""), Reply::raw("HTTP/1.1 200 OK\r\nconte")]
+    {
+        let upstream = Recorder::start([failure, ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+        let call = host.session.client().post("/v1/responses").header("Idempotency-Key", "k-1");
+        let reply = host.patiently(call.json(&"twice").send()).await.expect("an answer");
+
+        assert_eq!(reply.status(), StatusCode::OK);
+        let requests = upstream.requests();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[0], requests[1]);
+        assert_eq!(requests[1].header("idempotency-key"), Some("k-1"));
+        assert_eq!(requests[1].body, "\"twice\"");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_was_never_sent_is_made_again() {
+    // Nobody listens on a port that was free a moment ago.
+    let nobody = Recorder::start([]).await;
+    let url = nobody.url("/");
+    drop(nobody);
+    let host = Host::calling(url, CallPolicy::default()).await;
+
+    let call = host.session.client().post("/v1/responses").json(&"once").send();
+    let error = host.patiently(call).await.expect_err("nobody listens");
+
+    assert!(error.is_transient());
+    assert!(error.to_string().contains("3 attempts"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_a_stream_is_sent_once() {
+    let upstream = Recorder::start([Reply::json(503, "{}"), ok()]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+    let stream = futures_util::stream::iter([Ok::<_, std::io::Error>("{}")]);
+    let body = reqwest::Body::wrap_stream(stream);
+
+    let call = host.session.client().put("/v1/files").body(body).send();
+    let reply = host.patiently(call).await.expect("an answer");
+
+    assert_eq!(attempts(&reply).gave_up, Some(GiveUp::NotSafe));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_is_left_alone_as_long_as_it_asks() {
+    let date = "date: Fri, 01 Jan 2100 00:00:00 GMT\r\n\
+                retry-after: Fri, 01 Jan 2100 00:00:03 GMT\r\n";
+    for (status, asks) in [(503, "retry-after: 3\r\n"), (429, "retry-after: 3\r\n"), (503, date)] {
+        let upstream = Recorder::start([Reply::with_headers(status, asks, "{}"), ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+        let before = host.clock.sources().now();
+
+        let reply = host.get().await.expect("an answer");
+
+        assert_eq!(reply.status(), StatusCode::OK);
+        let waited = host.clock.sources().now().since(before);
+        assert_eq!(waited, Duration::from_secs(3), "{asks}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_too_long_is_not_asked_again() {
+    let asks = Reply::with_headers(503, "retry-after: 31\r\n", "{}");
+    let upstream = Recorder::start([asks, ok()]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+    let reply = host.get().await.expect("an answer");
+
+    assert_eq!(attempts(&reply).gave_up, Some(GiveUp::TooLongToWait));
+    assert_eq!(reply.headers()["retry-after"], "31");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn no_attempt_begins_after_the_deadline() {
+    let upstream =
+        Recorder::start([Reply::with_headers(503, "retry-after: 3\r\n", "{}"), ok()]).await;
+    let policy = CallPolicy { deadline: Duration::from_secs(2), ..CallPolicy::default() };
+    let host = Host::calling(upstream.url("/"), policy).await;
+
+    let reply = host.get().await.expect("an answer");
+
+    assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+/// Opens after two failures, probes with one call.
+fn touchy() -> CallPolicy {
+    CallPolicy {
+        breaker: BreakerPolicy { minimum_calls: 2, probes: 1, ..BreakerPolicy::default() },
+        retry: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
+        ..CallPolicy::default()
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_left_alone_and_used_again_within_one_probe() {
+    let script =
+        [Reply::json(500, "{}"), Reply::json(500, "{}"), Reply::json(500, "{}"), ok(), ok()];
+    let upstream = Recorder::start(script).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    let mut events = host.runtime.events();
+    for _ in 0..2 {
+        host.get().await.expect("an answer");
+    }
+
+    for _ in 0..10 {
+        let error = host.get().await.expect_err("held back");
+        assert!(error.is_circuit_open() && error.is_transient());
+        assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(36)));
+    }
+    assert_eq!(upstream.requests().len(), 2, "nothing is sent while calls are held back");
+
+    host.clock.advance(Duration::from_secs(36));
+    host.get().await.expect("the probe's answer");
+    host.get().await.expect_err("still down: held back for twice as long");
+    host.clock.advance(Duration::from_secs(72));
+    for _ in 0..2 {
+        assert_eq!(host.get().await.expect("an answer").status(), StatusCode::OK);
+    }
+    assert_eq!(host.state(), State::Closed);
+    assert_eq!(change(&mut events).await.1, Reason::Failures);
+    assert_eq!(change(&mut events).await.1, Reason::TimeToProbe);
+    assert_eq!(change(&mut events).await.1, Reason::ProbeFailed);
+    assert_eq!(change(&mut events).await.1, Reason::TimeToProbe);
+    assert_eq!(change(&mut events).await, (State::Closed, Reason::ProbesSucceeded));
+}
+
+#[tokio::test]
+async fn refusals_of_the_caller_do_not_open_the_breaker() {
+    for status in [400, 401, 403, 404, 409, 412, 422, 429] {
+        let upstream = Recorder::start((0..4).map(|_| Reply::json(status, "{}"))).await;
+        let host = Host::calling(upstream.url("/"), touchy()).await;
+        for _ in 0..4 {
+            host.get().await.expect("an answer");
+        }
+        assert_eq!(host.state(), State::Closed, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_short_counts_as_a_failure() {
+    let torn = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+    let upstream = Recorder::start([Reply::raw(torn), Reply::raw(torn)]).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    for _ in 0..2 {
+        let reply = host.get().await.expect("a head");
+        reply.bytes().await.expect_err("the body is cut short");
+    }
+    assert!(matches!(host.state(), State::Open { .. }));
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_says_nothing_about_the_upstream() {
+    let upstream = Recorder::start([Reply::Keep(Vec::new())]).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    for _ in 0..5 {
+        let client = host.session.client();
+        let call = tokio::spawn(client.get("/v1/models").send());
+        tokio::task::yield_now().await;
+        call.abort();
+        assert!(call.await.expect_err("given up").is_cancelled());
+    }
+    let status = host.runtime.upstream("openai").expect("the provider").status();
+    assert_eq!(status.counts.calls, 0);
+    assert_eq!(status.state, State::Closed);
+}
+
+#[tokio::test]
+async fn by_hand_an_upstream_is_taken_out_of_use_and_put_back() {
+    let upstream = Recorder::start([ok()]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+    let breaker = host.runtime.upstream("openai").expect("the provider").breaker().clone();
+
+    breaker.force_open();
+    let error = host.get().await.expect_err("held back");
+    assert!(error.is_circuit_open());
+    assert_eq!(error.retry_after(), None);
+    assert!(error.to_string().contains("by hand"), "{error}");
+
+    breaker.close();
+    assert_eq!(host.get().await.expect("an answer").status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_thousand_calls_through_an_outage_are_all_answered_within_the_budget() {
+    let upstream = SimulatedProvider::openai().start().await.expect("a port");
+    upstream.faults().on(Endpoint::Resource).always(Fault::Status(503, "{}".to_owned()));
+    let policy = CallPolicy {
+        // So that the budget alone bounds what is sent.
+        breaker: BreakerPolicy { minimum_calls: 100_000, ..BreakerPolicy::default() },
+        budget: BudgetPolicy { reserve_per_second: 0, ..BudgetPolicy::default() },
+        ..CallPolicy::default()
+    };
+    let host = Host::with(upstream.spec().with_call_policy(policy)).await;
+    let calls: tokio::task::JoinSet<_> = (0..1_000)
+        .map(|_| {
+            let client = host.session.client();
+            async move { client.get("/v1/models").send().await }
+        })
+        .collect();
+
+    let answers = host.patiently(calls.join_all()).await;
+
+    assert_eq!(answers.len(), 1_000);
+    for answer in &answers {
+        let answer = answer.as_ref().expect("an answer");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let sent = upstream.requests_at(Endpoint::Resource).len();
+    assert!((1_000..=1_200).contains(&sent), "a fifth more than the calls: {sent}");
+    drop(answers);
+    let left = host.runtime.upstream("openai").expect("the provider").under_way();
+    assert_eq!(left, 0, "no call is left behind");
+}
+
+#[tokio::test]
+async fn a_thousand_calls_to_an_upstream_that_is_down_stop_once_that_is_known() {
+    let upstream = SimulatedProvider::openai().start().await.expect("a port");
+    upstream.faults().on(Endpoint::Resource).always(Fault::Status(503, "{}".to_owned()));
+    let policy = CallPolicy { concurrency: 10, ..CallPolicy::default() };
+    let host = Host::with(upstream.spec().with_call_policy(policy)).await;
+    for _ in 0..1_000 {
+        let _ = host.get().await;
+    }
+    let sent = upstream.requests_at(Endpoint::Resource).len();
+    assert!(sent <= 30, "the breaker opens after ten failures: {sent}");
+}
+
+#[tokio::test]
+async fn no_more_calls_than_places_are_under_way_at_once() {
+    let upstream = SimulatedProvider::openai().start().await.expect("a port");
+    let gate = tokenward::testing::Gate::new();
+    upstream.faults().on(Endpoint::Resource).always(Fault::Hold(gate.clone()));
+    let policy = CallPolicy { concurrency: 3, ..CallPolicy::default() };
+    let host = Host::with(upstream.spec().with_call_policy(policy)).await;
+    let shared = host.runtime.upstream("openai").expect("the provider");
+    let calls: tokio::task::JoinSet<_> = (0..20)
+        .map(|_| {
+            let client = host.session.client();
+            async move { client.get("/v1/models").send().await.is_ok() }
+        })
+        .collect();
+
+    gate.until_arrived(3).await;
+
+    assert_eq!(shared.under_way(), 3);
+    assert_eq!(gate.arrived(), 3, "the others wait for a place");
+    gate.open();
+    assert_eq!(host.patiently(calls.join_all()).await, [true; 20]);
+}
