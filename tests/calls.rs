@@ -48,7 +48,7 @@ impl Host {
 
     /// Lets time pass while `work` waits to make a call again, and only then.
     async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
+        let mut work = Box::pin(work);
         loop {
             tokio::select! {
                 biased;

@@ -46,15 +46,23 @@ impl CredentialHandle {
     /// When there is none to be had now. The predicates tell whether to wait, to sign in again, or
     /// to mend the configuration.
     pub async fn acquire(&self) -> Answer {
+        if let Some(snapshot) = self.published() {
+            return Ok(snapshot);
+        }
         if !self.caches_tokens {
             return self.refresh().await;
         }
-        let snapshot = self.cell.peek();
-        if snapshot.is_usable(self.sources.now()) {
-            return Ok(arc_swap::Guard::into_inner(snapshot));
-        }
-        drop(snapshot);
         flat(self.actor.ask_again(|reply| ProviderMessage::Acquire { reply }).await)
+    }
+
+    /// The published token, when it is usable and may be used again.
+    pub(crate) fn published(&self) -> Option<Arc<Snapshot>> {
+        if !self.caches_tokens {
+            return None;
+        }
+        let snapshot = self.cell.peek();
+        let usable = snapshot.is_usable(self.sources.now());
+        usable.then(|| arc_swap::Guard::into_inner(snapshot))
     }
 
     /// Reports that a resource refused the token of `generation`, and answers with what to use

@@ -57,26 +57,37 @@ impl Attempt<'_> {
         if !refused {
             return Ok(Head::Answer(response));
         }
-        let next = in_place_of(first, session).await;
-        let (Some(mut again), Some(next)) = (again, next) else {
-            return Ok(Head::Answer(response));
-        };
-        let Ok(headers) = merged(headers, &next.snapshot, session.sources()) else {
-            return Ok(Head::Answer(response));
-        };
-        debug!(provider = %provider.id(), "the credential was refused, sending with another");
-        *again.headers_mut() = headers;
+        let next = Box::pin(in_place_of(first, session)).await;
+        let (Some(again), Some(next)) = (again, next) else { return Ok(Head::Answer(response)) };
         permit.leaves();
-        let (response, refused) = match sent(client, again, provider, &next).await {
-            Ok(answer) => answer,
-            Err(error) => return Ok(no_answer(&error)),
-        };
-        if refused && next.fallback.is_some() {
-            // There is no third attempt, but everyone shall see that the key is refused.
-            let _ = next.credential.rejected(next.snapshot.generation()).await;
-        }
-        Ok(Head::Answer(response))
+        // On the heap: the future of every call would be as large as that of the rare ones.
+        Ok(Box::pin(once_more(again, headers, response, provider, session, next)).await)
     }
+}
+
+/// Sends a request whose credential was refused once more, with the `next` one.
+async fn once_more(
+    mut again: Request,
+    headers: &HeaderMap,
+    refused: Response,
+    provider: &dyn Provider,
+    session: &Session,
+    next: Admitted,
+) -> Head {
+    let client = session.outbound().for_url(again.url());
+    let merged = merged(headers, &next.snapshot, session.sources());
+    let (Ok(client), Ok(headers)) = (client, merged) else { return Head::Answer(refused) };
+    debug!(provider = %provider.id(), "the credential was refused, sending with another");
+    *again.headers_mut() = headers;
+    let (response, refused) = match sent(client, again, provider, &next).await {
+        Ok(answer) => answer,
+        Err(error) => return no_answer(&error),
+    };
+    if refused && next.fallback.is_some() {
+        // There is no third attempt, but everyone shall see that the key is refused.
+        let _ = next.credential.rejected(next.snapshot.generation()).await;
+    }
+    Head::Answer(response)
 }
 
 /// Sends one request, and says whether the answer refuses its credential.

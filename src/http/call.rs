@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use reqwest::{Body, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Timeout;
 use tracing::debug;
 
 use super::attempt::{Attempt, Head};
@@ -139,7 +140,7 @@ impl Call {
                 Ended::Unanswered(failed, error)
             }
             Ok(Head::NotSent(error)) => Ended::NotMade(error),
-            Err(TimedOut) => {
+            Err(_elapsed) => {
                 permit.failed(None);
                 Ended::Unanswered(Failed::Unanswered, self.too_late())
             }
@@ -213,11 +214,9 @@ impl Call {
     }
 }
 
-struct TimedOut;
-
 /// The network lives in real time, also where a test moves the runtime's clock by hand.
-async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
-    tokio::time::timeout(time, work).await.map_err(|_| TimedOut)
+fn within<T>(time: Duration, work: impl Future<Output = T>) -> Timeout<impl Future<Output = T>> {
+    tokio::time::timeout(time, work)
 }
 
 /// What is kept of an attempt while the next one is made, in case that is held back: an answer
