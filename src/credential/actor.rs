@@ -92,7 +92,7 @@ impl ProviderActor {
     ) -> Result<State, ActorProcessingErr> {
         let Arguments { context, cell, handle } = arguments;
         let _ = myself.cast(ProviderMessage::inner(Inner::Load));
-        let alarm = context.shared.timekeeper.alarm(move || {
+        let alarm = context.shared.timekeeper.alarm_in_turn(move || {
             let _ = myself.cast(ProviderMessage::inner(Inner::Deadline));
         });
         let core = Lifecycle::new(context.id.clone(), context.provider.refresh_policy());

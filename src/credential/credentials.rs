@@ -223,7 +223,7 @@ impl Credentials {
         let wait = wall.duration_since(now.wall).unwrap_or_default();
         let inside = Arc::downgrade(&self.0);
         let sleeper = id.clone();
-        let alarm = self.0.shared.timekeeper.alarm(move || wake(&inside, &sleeper));
+        let alarm = self.0.shared.timekeeper.alarm_in_turn(move || wake(&inside, &sleeper));
         alarm.set(Moment { wall, ..now.after(wait) });
         self.0.due.insert(id, alarm);
     }

@@ -40,12 +40,14 @@ impl<T> Deadlines<T> {
         Some(what)
     }
 
-    /// Takes one deadline that has passed, those by the monotonic clock first.
-    pub(super) fn pop_due(&mut self, now: Moment) -> Option<T> {
+    /// Takes one deadline that has passed, those by the monotonic clock first: whose it is, when it
+    /// was, and what hung on it.
+    pub(super) fn pop_due(&mut self, now: Moment) -> Option<(Key, Moment, T)> {
         let by_monotonic = self.by_monotonic.first().filter(|(at, _)| *at <= now.monotonic);
         let by_wall = self.by_wall.first().filter(|(at, _)| *at <= now.wall);
         let key = by_monotonic.map(|(_, key)| *key).or(by_wall.map(|(_, key)| *key))?;
-        self.clear(key)
+        let at = self.entries.get(&key)?.0;
+        Some((key, at, self.clear(key)?))
     }
 
     /// How long until the next deadline passes if neither clock is disturbed; none when there is
@@ -112,7 +114,9 @@ mod tests {
                     Change::StepBack(by) => wall -= by,
                 }
                 let now = moment(monotonic, wall);
-                let mut due: Vec<u64> = std::iter::from_fn(|| queue.pop_due(now)).collect();
+                let mut due: Vec<u64> = std::iter::from_fn(|| queue.pop_due(now))
+                    .map(|(_, _, key)| key)
+                    .collect();
                 let mut expected: Vec<u64> = model
                     .iter()
                     .filter(|(_, at)| now.has_passed(**at))
@@ -133,7 +137,7 @@ mod tests {
         let mut queue = Deadlines::default();
         queue.set(Key(1), moment(10, 10), "one");
         assert_eq!(queue.pop_due(moment(9, 9)), None);
-        assert_eq!(queue.pop_due(moment(0, 10)), Some("one"));
+        assert_eq!(queue.pop_due(moment(0, 10)), Some((Key(1), moment(10, 10), "one")));
         assert_eq!(queue.pop_due(moment(99, 99)), None);
         assert_eq!(queue.next_in(moment(99, 99)), None);
     }

@@ -16,6 +16,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
+mod turns;
 
 pub use child::{ChildSpec, Spawning};
 pub(crate) use errands::Errands;

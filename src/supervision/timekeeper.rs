@@ -15,6 +15,7 @@ use super::deadlines::{Deadlines, Key};
 use super::events::EventBus;
 use super::nursery::Task;
 use super::supervisor::Supervisor;
+use super::turns::Turns;
 use crate::clock::{Moment, Sources};
 use crate::error::Error;
 use crate::event::EventKind;
@@ -25,6 +26,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How far the clocks may move apart between two comparisons before it is reported.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// An alarm that rings later than this is overdue: the machine slept, or the process did not run.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// All deadlines of one runtime. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +53,7 @@ impl Timekeeper {
             earlier: Notify::new(),
             queue: Mutex::new(Queue {
                 deadlines: Deadlines::default(),
+                turns: Turns::default(),
                 heard: now,
                 sleeps_until: now.monotonic,
             }),
@@ -71,8 +76,19 @@ impl Timekeeper {
     /// is set again or cleared while it goes off, it may ring once more for the former deadline;
     /// the owner looks at its clock.
     pub fn alarm(&self, ring: impl Fn() + Send + Sync + 'static) -> Alarm {
+        self.new_alarm(Bell { ring: Arc::new(ring), in_turn: false })
+    }
+
+    /// As [`Timekeeper::alarm`], for what thousands may wait for and must not be done by all of
+    /// them at once, such as a request to a provider: when many of these alarms are overdue
+    /// together, they ring one after another, 50 a second. One that is on time never waits.
+    pub fn alarm_in_turn(&self, ring: impl Fn() + Send + Sync + 'static) -> Alarm {
+        self.new_alarm(Bell { ring: Arc::new(ring), in_turn: true })
+    }
+
+    fn new_alarm(&self, bell: Bell) -> Alarm {
         let key = Key(self.0.last_key.fetch_add(1, Ordering::Relaxed));
-        Alarm { key, ring: Arc::new(ring), shared: Arc::clone(&self.0) }
+        Alarm { key, bell, shared: Arc::clone(&self.0) }
     }
 }
 
@@ -86,7 +102,7 @@ impl fmt::Debug for Timekeeper {
 /// it.
 pub struct Alarm {
     key: Key,
-    ring: Ring,
+    bell: Bell,
     shared: Arc<Shared>,
 }
 
@@ -95,7 +111,7 @@ impl Alarm {
     pub fn set(&self, at: Moment) {
         let now = self.shared.sources.now();
         let mut queue = self.shared.queue();
-        queue.deadlines.set(self.key, at, Arc::clone(&self.ring));
+        queue.deadlines.set(self.key, at, self.bell.clone());
         let is_earlier = now.monotonic.saturating_add(now.until(at)) < queue.sleeps_until;
         drop(queue);
         if is_earlier {
@@ -105,7 +121,7 @@ impl Alarm {
 
     /// Clears the deadline that may be set.
     pub fn clear(&self) {
-        // What it returns is this alarm's own `ring`, so nothing is dropped under the lock.
+        // What it returns is this alarm's own bell, so nothing is dropped under the lock.
         let _ = self.shared.queue().deadlines.clear(self.key);
     }
 }
@@ -124,6 +140,14 @@ impl fmt::Debug for Alarm {
 
 type Ring = Arc<dyn Fn() + Send + Sync>;
 
+/// What hangs on a deadline.
+#[derive(Clone)]
+struct Bell {
+    ring: Ring,
+    /// Whether it waits for its turn when it is overdue.
+    in_turn: bool,
+}
+
 struct Shared {
     sources: Sources,
     events: EventBus,
@@ -134,7 +158,9 @@ struct Shared {
 }
 
 struct Queue {
-    deadlines: Deadlines<Ring>,
+    deadlines: Deadlines<Bell>,
+    /// The line of those that are overdue.
+    turns: Turns,
     /// The clocks at the last comparison.
     heard: Moment,
     /// When the driver wakes by itself, on the monotonic clock.
@@ -157,7 +183,7 @@ impl Shared {
         }
         // One at a time and outside of the lock: a ring may set or drop alarms.
         loop {
-            let due = self.queue().deadlines.pop_due(now);
+            let due = self.queue().next_due(now);
             let Some(ring) = due else { break };
             if catch_unwind(AssertUnwindSafe(|| ring())).is_err() {
                 tracing::error!("an alarm panicked, the others go on");
@@ -171,6 +197,22 @@ impl Shared {
         let sleep = queue.deadlines.next_in(now).map_or(heartbeat, |next| next.min(heartbeat));
         queue.sleeps_until = now.monotonic + sleep;
         sleep
+    }
+}
+
+impl Queue {
+    /// Takes one alarm that has to ring now. Those that have to wait for their turn get it as their
+    /// deadline.
+    fn next_due(&mut self, now: Moment) -> Option<Ring> {
+        loop {
+            let (key, at, bell) = self.deadlines.pop_due(now)?;
+            let in_line = bell.in_turn && now.since(at) > OVERDUE;
+            let wait = if in_line { self.turns.take(now.monotonic) } else { Duration::ZERO };
+            if wait.is_zero() {
+                return Some(bell.ring);
+            }
+            self.deadlines.set(key, now.after(wait), bell);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod given_back;
 mod google;
 mod health;
 mod host;
+mod overdue;
 mod sessions;
 mod sign_in;
 mod sign_out;

@@ -171,3 +171,36 @@ async fn alarms_may_be_set_and_dropped_while_one_rings() {
     first.set(stage.clock.now());
     assert_eq!(rings.recv().await, Some("next"));
 }
+
+#[tokio::test]
+async fn alarms_that_ring_in_turn_keep_nothing_waiting_that_is_on_time_or_urgent() {
+    let stage = Stage::set().await;
+    let timekeeper = timekeeper(&stage).await;
+    let (rung, mut rings) = mpsc::unbounded_channel();
+    let now = stage.clock.now();
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let rung = rung.clone();
+            timekeeper.alarm_in_turn(move || drop(rung.send("overdue")))
+        })
+        .collect();
+    let urgent = alarm(&timekeeper, "urgent", &rung);
+    let on_time = timekeeper.alarm_in_turn({
+        let rung = rung.clone();
+        move || drop(rung.send("on time"))
+    });
+    for alarm in crowd.iter().chain([&urgent]) {
+        alarm.set(now.after(HOUR));
+    }
+    stage.clock.suspend(2 * HOUR);
+    on_time.set(stage.clock.now().after(Duration::from_secs(10)));
+    beat(&stage.clock, 1).await;
+    let mut heard: Vec<_> = std::iter::from_fn(|| rings.try_recv().ok()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard[..2], ["on time", "overdue"]);
+    assert_eq!(heard.len(), 16 + 2, "a few at once");
+    assert_eq!(heard.last(), Some(&"urgent"));
+    stage.clock.advance(Duration::from_secs(1));
+    stage.clock.until_waits(1).await;
+    assert_eq!(std::iter::from_fn(|| rings.try_recv().ok()).count(), 50, "then 50 a second");
+}

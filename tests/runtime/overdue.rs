@@ -1,0 +1,83 @@
+//! Many credentials whose renewals are overdue together: after a suspend, and at a start. The
+//! provider is asked at a steady pace, and whoever needs a token does not wait for that.
+
+use std::time::Duration;
+
+use tokenward::event::EventKind;
+
+use crate::host::{Host, until};
+
+const CREDENTIALS: usize = 100;
+
+/// So many are renewed at once, and so many more in each second that follows.
+const AT_ONCE: usize = 16;
+const PER_SECOND: usize = 50;
+
+async fn crowd() -> Host {
+    let host = Host::start().await;
+    for user in 0..CREDENTIALS {
+        host.sign_in_openai(&format!("user-{user}")).await;
+    }
+    host
+}
+
+/// Lets time pass until all are renewed, and checks how many are in each second. `callers` came
+/// in between and did not wait for their turn.
+async fn renewed_at_a_steady_pace(host: &Host, callers: usize) {
+    let mut in_turn = AT_ONCE;
+    while in_turn < CREDENTIALS {
+        while host.openai.refreshes() < in_turn {
+            tokio::task::yield_now().await;
+        }
+        let asked = host.openai.refreshes();
+        assert!(asked <= in_turn + callers, "{asked} requests, {in_turn} had their turn");
+        in_turn += PER_SECOND;
+        host.clock.advance(Duration::from_secs(1));
+    }
+    while host.openai.refreshes() < CREDENTIALS {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_suspend_renewals_come_at_a_steady_pace_and_callers_do_not_wait() {
+    let host = crowd().await;
+
+    host.clock.suspend(Duration::from_hours(8));
+    // No time passes for these: they do not wait for anybody's turn.
+    for user in 0..10 {
+        let user = host.runtime.user(&format!("user-{user}"));
+        let credential = user.preferred_credential("openai").await.expect("signed in");
+        credential.acquire().await.expect("a fresh token");
+    }
+    // The timekeeper compares both clocks every ten seconds.
+    host.clock.advance(Duration::from_secs(10));
+
+    renewed_at_a_steady_pace(&host, 10).await;
+}
+
+#[tokio::test]
+async fn at_a_start_renewals_come_at_a_steady_pace() {
+    let mut host = crowd().await;
+
+    host.clock.suspend(Duration::from_hours(8));
+    host.restart().await;
+
+    renewed_at_a_steady_pace(&host, 0).await;
+}
+
+#[tokio::test]
+async fn a_handful_of_credentials_is_renewed_at_once() {
+    let host = Host::start().await;
+    let mut events = host.runtime.events();
+    for user in ["ada", "grace", "edsger"] {
+        host.sign_in_openai(user).await;
+    }
+
+    host.clock.suspend(Duration::from_hours(8));
+    host.clock.advance(Duration::from_secs(10));
+
+    for _ in 0..3 {
+        until(&mut events, |kind| matches!(kind, EventKind::Refreshed { .. })).await;
+    }
+}
