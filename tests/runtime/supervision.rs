@@ -33,6 +33,7 @@ async fn the_tree_is_as_it_is_documented() {
         "runtime credentials",
         "runtime credentials ada/openai/authorization-code",
         "runtime credentials bob/anthropic/authorization-code",
+        "runtime health",
         "runtime logins",
         &pending,
     ];
