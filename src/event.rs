@@ -315,6 +315,16 @@ pub enum EventKind {
         /// What is wrong with it.
         problem: String,
     },
+    /// A fresh data key seals what the vault writes from now on.
+    DataKeyRotated {
+        /// The number of the key within its vault.
+        key: u32,
+    },
+    /// The vault hangs on another master key from now on.
+    MasterKeyRotated {
+        /// Where that key is, in words.
+        source: String,
+    },
     /// The wall clock and the monotonic clock moved apart: a suspend, or a step of the clock.
     ClockStepped {
         /// By how much, in milliseconds; positive when the wall clock is ahead.

@@ -127,27 +127,40 @@ impl Settings {
     }
 
     fn master_key(&self, place: KeyPlace) -> Result<MasterKey, String> {
-        match place {
-            KeyPlace { env: Some(name), .. } if !is_variable_name(&name) => {
-                Err("names no variable: a name has letters, digits and _".to_owned())
-            }
-            KeyPlace { env: Some(name), file: None, create_if_missing: false } => {
-                match self.variable(&name).filter(|text| !text.is_empty()) {
-                    Some(text) => Ok(MasterKey::from_variable(name, Some(text))),
-                    None => Err(format!(
-                        "names the variable {name}, which is not set: set it to 32 random bytes \
-                         as base64 or hexadecimal"
-                    )),
+        let KeyPlace { env, file, keyring, passphrase, create_if_missing } = place;
+        let key = match (env, file, keyring) {
+            (Some(name), None, None) => {
+                if create_if_missing {
+                    return Err("can be created in a file or the keyring, not in a variable".into());
                 }
+                self.key_in_variable(name, passphrase)?
             }
-            KeyPlace { env: None, file: Some(path), create_if_missing } => {
-                let key = MasterKey::from_file(path);
-                Ok(if create_if_missing { key.create_if_missing() } else { key })
-            }
-            KeyPlace { env: Some(_), create_if_missing: true, .. } => {
-                Err("can be created in a file alone, not in a variable".to_owned())
-            }
-            KeyPlace { .. } => Err("names not exactly one of env and file".to_owned()),
+            (None, Some(path), None) => MasterKey::from_file(path),
+            (None, None, Some(service)) => in_keyring(service)?,
+            _ => return Err("names not exactly one of env, file and keyring".to_owned()),
+        };
+        if passphrase && create_if_missing {
+            return Err(
+                "is a passphrase, which is never created: choose one and put it there".into()
+            );
+        }
+        let key = if passphrase { key.as_passphrase() } else { key };
+        Ok(if create_if_missing { key.create_if_missing() } else { key })
+    }
+
+    fn key_in_variable(&self, name: String, passphrase: bool) -> Result<MasterKey, String> {
+        if !is_variable_name(&name) {
+            return Err("names no variable: a name has letters, digits and _".to_owned());
+        }
+        match self.variable(&name).filter(|text| !text.is_empty()) {
+            Some(text) => Ok(MasterKey::from_variable(name, Some(text))),
+            None if passphrase => Err(format!(
+                "names the variable {name}, which is not set: set it to the passphrase"
+            )),
+            None => Err(format!(
+                "names the variable {name}, which is not set: set it to 32 random bytes as base64 \
+                 or hexadecimal"
+            )),
         }
     }
 
@@ -169,4 +182,15 @@ impl Settings {
             Value::Secret(_) | Value::SecretIn(_) => None,
         }
     }
+}
+
+#[cfg(feature = "keyring")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it is refused")]
+fn in_keyring(service: String) -> Result<MasterKey, String> {
+    Ok(MasterKey::from_keyring(service))
+}
+
+#[cfg(not(feature = "keyring"))]
+fn in_keyring(service: String) -> Result<MasterKey, String> {
+    Err(format!("names {service} in the keyring: build tokenward with its feature keyring"))
 }

@@ -19,7 +19,8 @@ pub(super) const SCHEMA: Schema = Schema(&[
     flag("vault.create_if_missing"),
     path(
         "vault.key",
-        "{ env = \"NAME\" } or { file = \"path\", create_if_missing = true }",
+        "{ env = \"NAME\" }, { file = \"path\", create_if_missing = true } or { keyring = \"name\" }, \
+         with passphrase = true where it is one",
         reads_as::<KeyPlace>,
     ),
     text("sign_in.application"),
@@ -171,6 +172,11 @@ const URL: &str = "a url such as \"https://example.com/token\"";
 pub(super) struct KeyPlace {
     pub(super) env: Option<String>,
     pub(super) file: Option<PathBuf>,
+    /// The name of a service in the system's keyring.
+    pub(super) keyring: Option<String>,
+    /// What stands there is a passphrase.
+    #[serde(default)]
+    pub(super) passphrase: bool,
     #[serde(default)]
     pub(super) create_if_missing: bool,
 }

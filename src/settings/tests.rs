@@ -277,13 +277,35 @@ fn the_key_in_the_environment_wins_over_the_key_file() {
         ("{ env = \"A\" }", "names the variable A"),
         ("{ env = \"A\", file = \"b\" }", "not exactly one"),
         ("{ }", "not exactly one"),
-        ("{ env = \"A\", create_if_missing = true }", "in a file alone"),
+        ("{ env = \"A\", create_if_missing = true }", "in a file or the keyring"),
+        ("{ file = \"a\", keyring = \"b\" }", "not exactly one"),
+        ("{ env = \"A\", passphrase = true }", "set it to the passphrase"),
+        ("{ file = \"a\", passphrase = true, create_if_missing = true }", "never created"),
         ("\"canary\"", "does not fit"),
         ("{ bytes = \"canary\" }", "does not fit"),
     ] {
         let settings = toml(&format!("[vault]\npath = \"v\"\nkey = {place}\n[providers.openai]\n"));
         let told_now = problems(&settings).join("; ");
         assert!(told_now.contains(told) && !told_now.contains("canary"), "{place}: {told_now}");
+    }
+}
+
+#[test]
+fn a_passphrase_and_the_keyring_are_places_for_the_master_key() {
+    let key =
+        |place: &str| toml(&format!("[vault]\npath = \"v\"\nkey = {place}\n[providers.openai]\n"));
+    let shown = |settings: Settings| format!("{:?}", settings.resolve(true).0.vault);
+    let file = shown(key("{ file = \"k\", passphrase = true }"));
+    assert!(file.contains("passphrase from file"), "{file}");
+    let variable = with(key("{ env = \"PASS\", passphrase = true }"), &[("PASS", "canary")]);
+    let variable = shown(variable);
+    assert!(variable.contains("passphrase from environment variable PASS"), "{variable}");
+    assert!(!variable.contains("canary"));
+    let keyring = key("{ keyring = \"agent\", create_if_missing = true }");
+    if cfg!(feature = "keyring") {
+        assert!(shown(keyring).contains("service agent"));
+    } else {
+        assert!(problems(&keyring).join("; ").contains("feature keyring"));
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::audit::Notebook;
 use super::batch::Batch;
 use super::error::VaultError;
+use super::keys::{MasterKey, NewMaster};
 use super::messages::{Answer, VaultMessage};
 use super::writer::{Request, Writer};
 use crate::clock::Sources;
@@ -40,6 +41,7 @@ pub(super) struct VaultActor;
 pub(super) struct VaultState {
     writer: Arc<Writer>,
     notes: Notebook,
+    sources: Sources,
     /// Opens the vault again when it was closed, and writes notes; stopped when this is dropped.
     caretaker: JoinSet<()>,
 }
@@ -52,13 +54,14 @@ impl VaultActor {
         arguments: VaultArguments,
     ) -> Result<VaultState, ActorProcessingErr> {
         let (writer, notes) = (Arc::clone(&arguments.writer), arguments.notes.clone());
+        let sources = arguments.sources.clone();
         let mut caretaker = JoinSet::new();
         caretaker.spawn(async move {
             let reason = keep_open(arguments).await;
             // Fails only when the actor is gone already.
             let _gone = myself.send_message(VaultMessage::GiveUp { reason });
         });
-        Ok(VaultState { writer, notes, caretaker })
+        Ok(VaultState { writer, notes, sources, caretaker })
     }
 
     async fn handle(
@@ -86,6 +89,13 @@ impl VaultActor {
             VaultMessage::Export { to, reply } => Request::Export { to, answer: reply },
             VaultMessage::Backup { to, reply } => Request::Backup { to, answer: reply },
             VaultMessage::EraseUser { user, reply } => Request::EraseUser { user, answer: reply },
+            VaultMessage::RotateDataKey { reply } => Request::RotateDataKey { answer: reply },
+            VaultMessage::RotateMasterKey { key, reply } => {
+                state.rotate_master_key(key, reply);
+                return Ok(());
+            }
+            VaultMessage::Quarantined { reply } => Request::Quarantined { answer: reply },
+            VaultMessage::Discard { id, reply } => Request::Discard { id, answer: reply },
             VaultMessage::GiveUp { reason } => return Err(reason.into()),
         });
         Ok(())
@@ -115,6 +125,17 @@ impl VaultState {
                 // Whoever asked may have given up.
                 let _ = reply.send(outcome);
             }
+        });
+    }
+
+    /// Looks for the new key, which may take a while, and hands it to the thread.
+    fn rotate_master_key(&self, key: MasterKey, answer: Answer<()>) {
+        let (writer, sources) = (Arc::clone(&self.writer), self.sources.clone());
+        // Not awaited: whoever asked waits for the answer, and the thread outlives this actor.
+        tokio::task::spawn_blocking(move || match NewMaster::prepare(key, &*sources.entropy) {
+            Ok(new) => writer.submit(Request::RotateMasterKey { new: Box::new(new), answer }),
+            // Whoever asked may have given up; that is their right.
+            Err(error) => drop(answer.send(Err(error))),
         });
     }
 }

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use super::audit::{AuditEntry, AuditKind, Identity};
+use super::audit::{AuditEntry, AuditKind, Identity, Trail};
 use super::batch::{Batch, Change, Step};
 use super::error::VaultError;
-use super::head::Digest;
+use super::head::{Digest, HEAD_KEY, Head};
 use super::index::{Meta, Slot, Unknown, whole_micros};
 use super::names::BlindName;
 use super::opened::{OpenVault, encode, join};
@@ -113,6 +113,18 @@ impl OpenVault {
         self.index.get(name).map_or(Standing::Absent, |slot| Standing::Present(slot.entry.version))
     }
 
+    /// Removes what is quarantined under `name`, by the decision of a person.
+    pub(crate) fn discard(&mut self, name: &BlindName) -> Result<(), Failure> {
+        if !self.quarantine.contains_key(name) {
+            return Err(VaultError::conflict("this record is not quarantined any more").into());
+        }
+        self.write_all(
+            BTreeMap::from([(*name, Staged::Delete)]),
+            &[],
+            RecordVersion(self.last.0 + 1),
+        )
+    }
+
     /// Seals and stores what the accepted batches leave behind, and only then takes it over.
     fn apply(
         &mut self,
@@ -153,9 +165,10 @@ impl OpenVault {
         records: Vec<(Meta, Zeroizing<Vec<u8>>)>,
     ) -> Result<(), VaultError> {
         let version = RecordVersion(self.last.0 + 1);
+        let sealed_with = self.keys.newest()?.id;
         let mut staged = BTreeMap::new();
         for (meta, payload) in records {
-            let slot = Slot { proven: true, ..meta.into_slot(version) };
+            let slot = Slot { proven: true, ..meta.into_slot(version, sealed_with) };
             let name = BlindName::new(&self.keys.name_key, &slot.entry.key);
             let twice = self.index.get(&name).is_some();
             if staged.insert(name, Staged::Put { slot, payload }).is_some() || twice {
@@ -184,11 +197,7 @@ impl OpenVault {
         if batch.is_empty() {
             return Ok(());
         }
-        self.write_head(&mut batch, last, digest, trail)?;
-        self.store.commit(&batch).map_err(Failure::of_store)?;
-        self.last = last;
-        self.digest = digest;
-        self.trail = trail;
+        self.commit_with_head(batch, last, digest, trail)?;
         for (name, to) in staged {
             self.quarantine.remove(&name);
             match to {
@@ -199,12 +208,30 @@ impl OpenVault {
         Ok(())
     }
 
+    /// Commits `batch` together with the head that belongs to it, and takes that over.
+    pub(super) fn commit_with_head(
+        &mut self,
+        mut batch: StoreBatch,
+        last: RecordVersion,
+        digest: Digest,
+        trail: Trail,
+    ) -> Result<(), Failure> {
+        let sealed = batch.writes.iter().filter(|write| write.to.is_some()).count() + 1;
+        let seals = self.seals.saturating_add(u64::try_from(sealed).unwrap_or(u64::MAX));
+        let head = self.seal(HEAD_KEY, last, &Head { digest, seals, trail }.to_bytes())?;
+        batch.write(HEAD_KEY.to_vec(), Some(self.last.0), Some(head));
+        self.store.commit(&batch).map_err(Failure::of_store)?;
+        (self.last, self.digest, self.seals, self.trail) = (last, digest, seals, trail);
+        Ok(())
+    }
+
     /// What stands under each name after the last of the batches that change it, and what they
     /// record.
     fn stage(
         &mut self,
         batches: Vec<(RecordVersion, Named)>,
     ) -> Result<(BTreeMap<BlindName, Staged>, Vec<Recorded>), Failure> {
+        let sealed_with = self.keys.newest()?.id;
         let now = whole_micros(self.sources.now().wall);
         let mut staged = BTreeMap::new();
         let (mut recorded, mut identities) = (Vec::new(), HashMap::new());
@@ -231,7 +258,7 @@ impl OpenVault {
                             (slot.entry.created, slot.unknown.clone())
                         });
                         let entry = Entry { key: step.key, version, tags, created, updated: now };
-                        let slot = Slot { entry, unknown, proven: true };
+                        let slot = Slot { entry, unknown, sealed_with, proven: true };
                         staged.insert(name, Staged::Put { slot, payload });
                     }
                     Change::Delete => drop(staged.insert(name, Staged::Delete)),
@@ -271,7 +298,8 @@ impl OpenVault {
             let name = BlindName::new(&name_key, &key);
             let tags = Tags::default();
             let entry = Entry { key, version, tags, created: now, updated: now };
-            let slot = Slot { entry, unknown: Unknown::new(), proven: true };
+            let sealed_with = self.keys.newest()?.id;
+            let slot = Slot { entry, unknown: Unknown::new(), sealed_with, proven: true };
             staged.insert(name, Staged::Put { slot, payload: fresh.to_payload() });
             fresh
         };
@@ -334,11 +362,12 @@ impl GroupOutcome {
     }
 }
 
-/// Why accepted batches could not be applied.
-struct Failure {
-    error: VaultError,
+/// Why a change could not be made.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: VaultError,
     /// Whether the store has to be closed and opened again.
-    closes: bool,
+    pub(crate) closes: bool,
 }
 
 impl Failure {
@@ -347,11 +376,17 @@ impl Failure {
         Self { error, closes: true }
     }
 
-    fn of_store(error: StoreError) -> Self {
+    pub(super) fn of_store(error: StoreError) -> Self {
         // Refused for its size or for want of room: the store is as it was. After anything else it
         // may not be.
         let closes = !matches!(error, StoreError::TooLarge | StoreError::NoRoom);
         Self { error: error.into(), closes }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::of_store(error)
     }
 }
 

@@ -12,8 +12,11 @@ use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetenti
 use super::batch::Batch;
 use super::error::VaultError;
 use super::export::{ExportFile, Exported};
+use super::inspection::Inspection;
+use super::keys::MasterKey;
 use super::messages::VaultMessage;
-use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::quarantine::{QuarantineId, Quarantined};
+use super::record::{Entry, Query, Record, RecordKey};
 use super::settings::Vault;
 use super::writer::Writer;
 use crate::clock::Sources;
@@ -89,13 +92,58 @@ impl VaultHandle {
         self.0.ask_again(|reply| VaultMessage::List { query: query.clone(), reply }).await?
     }
 
-    /// What the vault says about itself.
+    /// What the vault says about itself; when it is closed after a failure, what it said last, and
+    /// why it is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be asked for now.
+    pub async fn inspect(&self) -> Result<Inspection, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::Inspect { reply }).await?
+    }
+
+    /// Lets the vault hang on another master key, while it is in use. When this returns, the vault
+    /// opens with `key` and with no other; a crash before leaves one that opens with the former key
+    /// or with the new one. Data is not sealed again. A key that is missing is created where `key`
+    /// allows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of a key that is missing or unusable; [`VaultError::is_unavailable`] when the vault
+    /// can not be written: the former key stays then, which the next opening makes sure of.
+    pub async fn rotate_master_key(&self, key: MasterKey) -> Result<(), VaultError> {
+        self.0.ask(|reply| VaultMessage::RotateMasterKey { key, reply }).await?
+    }
+
+    /// Lets a fresh data key seal from now on, while the vault is in use. What the former one
+    /// sealed is re-sealed in the background; then the former key is removed. The vault does this by
+    /// itself, too (see [`super::DataKeyPolicy`]).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_unavailable`] when the vault can not be written for now.
+    pub async fn rotate_data_key(&self) -> Result<(), VaultError> {
+        self.0.ask(|reply| VaultMessage::RotateDataKey { reply }).await?
+    }
+
+    /// The records that do not open, as far as known. Each is left as it is, and nothing is written
+    /// in its place, until it is discarded, replaced by a fresh sign-in, or restored.
     ///
     /// # Errors
     ///
     /// [`VaultError::is_unavailable`] when the vault can not be read for now.
-    pub async fn inspect(&self) -> Result<Inspection, VaultError> {
-        self.0.ask_again(|reply| VaultMessage::Inspect { reply }).await?
+    pub async fn quarantined(&self) -> Result<Vec<Quarantined>, VaultError> {
+        self.0.ask_again(|reply| VaultMessage::Quarantined { reply }).await?
+    }
+
+    /// Removes a record that does not open, for good.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::is_conflict`] when it is not quarantined (any more);
+    /// [`VaultError::is_unavailable`] when the vault can not be written for now.
+    pub async fn discard(&self, id: QuarantineId) -> Result<(), VaultError> {
+        self.0.ask(|reply| VaultMessage::Discard { id, reply }).await?
     }
 
     /// Records in the audit trail what changes nothing durable, such as something that was refused.

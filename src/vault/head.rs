@@ -1,6 +1,7 @@
-//! The head: a sealed summary of which record stands at which version, and of where the audit trail
-//! begins and ends. It is part of every commit, so that records put back to an older state together
-//! with their index entries are found, and a trail that was cut off.
+//! The head: a sealed summary of which record stands at which version, of how often the data key has
+//! sealed, and of where the audit trail begins and ends. It is part of every commit, so that records
+//! put back to an older state together with their index entries are found, and a trail that was cut
+//! off.
 
 use ring::hmac;
 
@@ -12,10 +13,44 @@ use super::seal::KeyBytes;
 /// What the head is stored under.
 pub(crate) const HEAD_KEY: &[u8] = b"h";
 
-/// The format before there was an audit trail.
-const WITHOUT_TRAIL: u8 = 1;
+/// The format before seals were counted and there was an audit trail.
+const DIGEST_ALONE: u8 = 1;
 
 const FORMAT: u8 = 2;
+
+/// What the head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    /// Which record stands at which version.
+    pub(crate) digest: Digest,
+    /// How often the data key that the head is sealed with has sealed, the head included.
+    pub(crate) seals: u64,
+    /// Where the audit trail begins and ends.
+    pub(crate) trail: Trail,
+}
+
+impl Head {
+    /// What is sealed.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let seals = self.seals.to_be_bytes();
+        [&[FORMAT], self.digest.0.as_slice(), &seals, &self.trail.to_bytes()].concat()
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (format, rest) = bytes.split_first()?;
+        let (digest, rest) = rest.split_first_chunk()?;
+        let digest = Digest(*digest);
+        match *format {
+            DIGEST_ALONE if rest.is_empty() => Some(Self { digest, ..Self::default() }),
+            FORMAT => {
+                let (seals, trail) = rest.split_first_chunk()?;
+                let (seals, trail) = (u64::from_be_bytes(*seals), Trail::parse(trail)?);
+                Some(Self { digest, seals, trail })
+            }
+            _ => None,
+        }
+    }
+}
 
 /// The exclusive or of one keyed hash for each live record and its version. It changes with each
 /// record by itself, so a commit costs no more than what it changes. Without the key nobody can
@@ -34,31 +69,6 @@ impl Digest {
         for (byte, hashed) in self.0.iter_mut().zip(context.sign().as_ref()) {
             *byte ^= hashed;
         }
-    }
-}
-
-/// What the head says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Head {
-    pub(crate) digest: Digest,
-    pub(crate) trail: Trail,
-}
-
-impl Head {
-    /// What is sealed.
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        [&[FORMAT], self.digest.0.as_slice(), &self.trail.to_bytes()].concat()
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let (format, rest) = bytes.split_first()?;
-        let (digest, trail) = rest.split_first_chunk()?;
-        let trail = match *format {
-            WITHOUT_TRAIL if trail.is_empty() => Trail::default(),
-            FORMAT => Trail::parse(trail)?,
-            _ => return None,
-        };
-        Some(Self { digest: Digest(*digest), trail })
     }
 }
 
@@ -95,18 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_it_writes() {
-        let one = Head { digest: digest([(1, 1)]), trail: Trail::default() };
-        assert_eq!(Head::parse(&one.to_bytes()), Some(one));
-        assert_eq!(Head::parse(b""), None);
-        assert_eq!(Head::parse(&[FORMAT; 20]), None);
-        assert_eq!(Head::parse(&[FORMAT + 1; 129]), None);
-    }
-
-    #[test]
-    fn a_head_from_before_there_was_a_trail_has_an_empty_one() {
-        let digest = digest([(1, 1)]);
-        let former = [&[WITHOUT_TRAIL], digest.0.as_slice()].concat();
-        assert_eq!(Head::parse(&former), Some(Head { digest, trail: Trail::default() }));
+    fn it_reads_what_it_writes_and_what_format_1_wrote() {
+        let head = Head { digest: digest([(1, 1)]), seals: 7, trail: Trail::default() };
+        assert_eq!(Head::parse(&head.to_bytes()), Some(head));
+        let old = [&[DIGEST_ALONE], head.digest.0.as_slice()].concat();
+        assert_eq!(Head::parse(&old), Some(Head { seals: 0, ..head }));
+        for wrong in [&b""[..], &[FORMAT; 20], &head.to_bytes()[..41], &[old, vec![0]].concat()] {
+            assert_eq!(Head::parse(wrong), None);
+        }
+        assert_eq!(Head::parse(&[FORMAT + 1; 137]), None);
     }
 }

@@ -2,6 +2,7 @@
 //! vault is open, and sealed, entry by entry, beside the records.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::SubjectId;
 use super::names::BlindName;
 use super::record::{Entry, Query, RecordKey, RecordKind, RecordVersion, Tags};
+use super::seal::KeyId;
 use crate::identity::{ProviderId, UserId};
 
 /// The format of [`Meta`].
@@ -51,8 +53,8 @@ impl Meta {
         }
     }
 
-    /// The slot that this describes, at `version`.
-    pub(crate) fn into_slot(self, version: RecordVersion) -> Slot {
+    /// The slot that this describes, at `version`, sealed with `sealed_with`.
+    pub(crate) fn into_slot(self, version: RecordVersion, sealed_with: KeyId) -> Slot {
         let entry = Entry {
             key: RecordKey { kind: self.kind, user: self.user, name: self.name },
             version,
@@ -60,7 +62,7 @@ impl Meta {
             created: from_micros(self.created),
             updated: from_micros(self.updated),
         };
-        Slot { entry, unknown: self.unknown, proven: false }
+        Slot { entry, unknown: self.unknown, sealed_with, proven: false }
     }
 }
 
@@ -69,6 +71,8 @@ impl Meta {
 pub(crate) struct Slot {
     pub(crate) entry: Entry,
     pub(crate) unknown: Unknown,
+    /// The data key that the record and its index entry are sealed with.
+    pub(crate) sealed_with: KeyId,
     /// Whether the record itself was opened, or written, since the vault was opened.
     pub(crate) proven: bool,
 }
@@ -80,7 +84,12 @@ pub(crate) struct Index {
     by_provider: HashMap<ProviderId, BTreeSet<BlindName>>,
     by_due: BTreeSet<(SystemTime, BlindName)>,
     by_subject: HashMap<SubjectId, BlindName>,
+    /// How many slots are sealed with each data key.
+    by_key: BTreeMap<KeyId, usize>,
 }
+
+/// The most slots that one search for what another key sealed looks at.
+const MOST_LOOKED_AT: usize = 4096;
 
 impl Index {
     pub(crate) fn insert(&mut self, name: BlindName, mut slot: Slot) {
@@ -98,6 +107,7 @@ impl Index {
         if let Some(subject) = SubjectId::of(&slot.entry.key) {
             self.by_subject.insert(subject, name);
         }
+        *self.by_key.entry(slot.sealed_with).or_default() += 1;
         self.slots.insert(name, slot);
     }
 
@@ -117,7 +127,53 @@ impl Index {
         if let Some(subject) = SubjectId::of(&slot.entry.key) {
             self.by_subject.remove(&subject);
         }
+        self.uncount(slot.sealed_with);
         Some(slot)
+    }
+
+    /// Notes that the record under `name` and its index entry are sealed with `key` now.
+    pub(crate) fn resealed(&mut self, name: &BlindName, key: KeyId) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let former = std::mem::replace(&mut slot.sealed_with, key);
+        *self.by_key.entry(key).or_default() += 1;
+        self.uncount(former);
+    }
+
+    /// How many records are sealed with `key`.
+    pub(crate) fn sealed_with(&self, key: KeyId) -> usize {
+        self.by_key.get(&key).copied().unwrap_or_default()
+    }
+
+    /// At most `most` records after `after` that another key than `key` sealed, and where the
+    /// search ended; none at the end of the index.
+    pub(crate) fn not_sealed_with(
+        &self,
+        key: KeyId,
+        after: Option<BlindName>,
+        most: usize,
+    ) -> (Vec<BlindName>, Option<BlindName>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = Vec::new();
+        let mut last = None;
+        for (name, slot) in self.slots.range((from, Bound::Unbounded)).take(MOST_LOOKED_AT) {
+            if slot.sealed_with != key {
+                found.push(*name);
+            }
+            last = Some(*name);
+            if found.len() == most {
+                break;
+            }
+        }
+        (found, last)
+    }
+
+    fn uncount(&mut self, key: KeyId) {
+        if let Some(count) = self.by_key.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_key.remove(&key);
+            }
+        }
     }
 
     pub(crate) fn get(&self, name: &BlindName) -> Option<&Slot> {
@@ -234,6 +290,7 @@ mod tests {
                     updated: at(2),
                 },
                 unknown: Unknown::new(),
+                sealed_with: KeyId(u32::from(version % 2 == 0)),
                 proven: false,
             },
         )
@@ -271,6 +328,15 @@ mod tests {
             let expected: Vec<Entry> =
                 model.values().filter(|entry| meets(entry, &query)).cloned().collect();
             prop_assert_eq!(found, expected);
+            for (key, parity) in [(KeyId(0), 1), (KeyId(1), 0)] {
+                let sealed = model.values().filter(|entry| entry.version.0 % 2 == parity).count();
+                prop_assert_eq!(index.sealed_with(key), sealed);
+                let (mut others, mut after) = (0, None);
+                while let (found, Some(last)) = index.not_sealed_with(key, after, 2) {
+                    (others, after) = (others + found.len(), Some(last));
+                }
+                prop_assert_eq!(others, model.len() - sealed);
+            }
         }
     }
 
@@ -279,7 +345,7 @@ mod tests {
         let text = r#"{"format":1,"kind":"session","user":"ada","name":"n","created":1,
             "updated":2,"mood":"good"}"#;
         let meta: Meta = serde_json::from_str(text).expect("it reads");
-        let slot = meta.clone().into_slot(RecordVersion(1));
+        let slot = meta.clone().into_slot(RecordVersion(1), KeyId(1));
         let again = Meta::new(&slot.entry, slot.unknown);
         assert_eq!(again, meta);
         assert!(serde_json::to_string(&again).expect("text").contains(r#""mood":"good""#));

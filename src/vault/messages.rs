@@ -7,7 +7,10 @@ use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetenti
 use super::batch::Batch;
 use super::error::VaultError;
 use super::export::{ExportFile, Exported};
-use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::inspection::Inspection;
+use super::keys::MasterKey;
+use super::quarantine::{QuarantineId, Quarantined};
+use super::record::{Entry, Query, Record, RecordKey};
 use crate::identity::UserId;
 use crate::supervision::Reply;
 
@@ -92,6 +95,30 @@ pub enum VaultMessage {
         user: UserId,
         /// Told how many records there were, when the files are rewritten.
         reply: Answer<usize>,
+    },
+    /// Lets the vault hang on another master key.
+    RotateMasterKey {
+        /// Where that one is.
+        key: MasterKey,
+        /// Told when the vault opens with it.
+        reply: Answer<()>,
+    },
+    /// Lets a fresh data key seal from now on, and what is there be re-sealed by and by.
+    RotateDataKey {
+        /// Told when the new key seals.
+        reply: Answer<()>,
+    },
+    /// Lists the records that do not open.
+    Quarantined {
+        /// Takes them.
+        reply: Answer<Vec<Quarantined>>,
+    },
+    /// Removes a record that does not open.
+    Discard {
+        /// Which.
+        id: QuarantineId,
+        /// Told when it is gone.
+        reply: Answer<()>,
     },
     /// Ends the actor, because the store can not be opened again: its supervisor decides what
     /// becomes of the runtime.

@@ -1,7 +1,6 @@
 //! An opened vault: the store, the keys and the index together, as plain calls that block. The
 //! writer's thread owns it; nothing else sees it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +8,15 @@ use zeroize::Zeroizing;
 
 use super::audit::Trail;
 use super::error::VaultError;
-use super::head::{Digest, HEAD_KEY, Head};
+use super::head::Digest;
 use super::index::{Index, Meta, Unknown};
-use super::keys::{FORMAT, KeyRing, VaultHeader};
-use super::master::MasterKey;
+use super::keys::{Found, KeyRing, Sweep, VaultHeader};
 use super::names::BlindName;
-use super::record::{Entry, Inspection, Query, Record, RecordKey, RecordVersion};
-use super::seal::{Place, VaultId};
+use super::quarantine::Quarantine;
+use super::record::{Entry, Query, Record, RecordKey, RecordVersion};
+use super::seal::{KeyBytes, Place, VaultId};
 use super::settings::Vault;
-use super::store::{StoreBatch, StoreError, Stored, VaultStore};
+use super::store::{StoreError, Stored, VaultStore};
 use crate::clock::{Moment, Sources};
 use crate::event::EventKind;
 
@@ -28,6 +27,10 @@ pub(crate) type Report = Arc<dyn Fn(EventKind) + Send + Sync>;
 pub(crate) struct OpenVault {
     pub(super) store: Box<dyn VaultStore>,
     pub(super) header: VaultHeader,
+    /// The master key, since a rotation of a data key seals the ring again.
+    pub(super) master: KeyBytes,
+    /// Where the master key was found.
+    pub(super) found: Found,
     pub(super) keys: KeyRing,
     pub(super) index: Index,
     /// The version of the last batch.
@@ -36,8 +39,12 @@ pub(crate) struct OpenVault {
     pub(super) digest: Digest,
     /// Where the audit trail begins and ends.
     pub(super) trail: Trail,
+    /// How often the newest data key has sealed.
+    pub(super) seals: u64,
+    /// Where the re-sealing with the newest data key has come to.
+    pub(super) sweep: Sweep,
     /// What does not open, and why.
-    pub(super) quarantine: HashMap<BlindName, String>,
+    pub(super) quarantine: Quarantine,
     pub(super) settings: Vault,
     pub(super) sources: Sources,
     pub(super) report: Report,
@@ -105,26 +112,6 @@ impl OpenVault {
         Ok(!health.refuses_writes)
     }
 
-    /// What the vault says about itself.
-    pub(crate) fn inspect(&mut self) -> Result<Inspection, VaultError> {
-        let health = self.store.health()?;
-        Ok(Inspection {
-            store: self.settings.describe(),
-            master_key: self
-                .settings
-                .master_key
-                .as_ref()
-                .map_or_else(String::new, MasterKey::describe),
-            format: FORMAT,
-            records: self.index.len(),
-            quarantined: self.quarantine.len(),
-            version: self.last,
-            bytes_on_disk: health.bytes_on_disk,
-            refuses_writes: health.refuses_writes,
-            warnings: health.warnings,
-        })
-    }
-
     /// What the head says when it counts what the index holds.
     pub(super) fn live(&self) -> Digest {
         let mut digest = Digest::default();
@@ -134,21 +121,9 @@ impl OpenVault {
         digest
     }
 
-    /// Adds to `batch` the head as of `version`. The caller takes all three over once that is
-    /// durable.
-    pub(super) fn write_head(
-        &self,
-        batch: &mut StoreBatch,
-        version: RecordVersion,
-        digest: Digest,
-        trail: Trail,
-    ) -> Result<(), VaultError> {
-        let sealed = self.seal(HEAD_KEY, version, &Head { digest, trail }.to_bytes())?;
-        batch.write(HEAD_KEY.to_vec(), Some(self.last.0), Some(sealed));
-        Ok(())
-    }
-
-    /// Seals `plain` for the place `key` at `version`.
+    /// Seals `plain` for the place `key` at `version`, with the newest data key.
+    ///
+    /// Whatever is sealed so has to be re-sealed by [`OpenVault::upkeep`] before that key is removed.
     pub(super) fn seal(
         &self,
         key: &[u8],
@@ -167,6 +142,17 @@ impl OpenVault {
         name: &BlindName,
         version: RecordVersion,
     ) -> Result<OpenedRecord, VaultError> {
+        let plain = self.unseal_record(name, version)?;
+        Ok(plain.and_then(|plain| split(&plain)))
+    }
+
+    /// What the record under `name` seals at `version`, as it is. The errors are as in
+    /// [`OpenVault::open_record`].
+    pub(super) fn unseal_record(
+        &self,
+        name: &BlindName,
+        version: RecordVersion,
+    ) -> Result<Result<Zeroizing<Vec<u8>>, String>, VaultError> {
         let key = name.record_key();
         let stored = match self.store.read(&key) {
             Ok(Some(stored)) => stored,
@@ -174,10 +160,10 @@ impl OpenVault {
             Err(StoreError::Damaged(reason)) => return Ok(Err(reason)),
             Err(error) => return Err(error.into()),
         };
-        let opened = open_stored(&self.keys, &self.header.vault, &key, version, &stored);
-        Ok(opened.and_then(|plain| split(&plain)))
+        Ok(open_stored(&self.keys, &self.header.vault, &key, version, &stored))
     }
 
+    /// Leaves what stands under `name` as it is, says so once, and lets nobody overwrite it.
     pub(super) fn set_quarantined(
         &mut self,
         name: BlindName,

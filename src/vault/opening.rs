@@ -1,16 +1,19 @@
 //! Opening a vault: the store, the header, the keys, the index, in this order, and what to do when
 //! the index does not agree with the head.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::error::VaultError;
 use super::head::{HEAD_KEY, Head};
 use super::index::{Index, Meta, Slot};
-use super::keys::{HEADER_KEY, KeyRing, VaultHeader};
+use super::keys::{
+    FORMAT, Found, HEADER_KEY, KeyRing, Sweep, Unlocked, VaultHeader, put_header, unlock,
+};
 use super::names::{BlindName, ENTRIES, RECORDS};
-use super::opened::{OpenVault, Report, Watched, encode, open_stored};
+use super::opened::{OpenVault, Report, Watched, open_stored};
+use super::quarantine::Quarantine;
 use super::record::RecordVersion;
-use super::seal::{KeyBytes, Place};
+use super::seal::{Header, KeyId, Place};
 use super::settings::Vault;
 use super::store::{StoreBatch, Stored, VaultStore};
 use crate::clock::Sources;
@@ -26,41 +29,46 @@ impl OpenVault {
         let source = settings.master_key.as_ref().ok_or_else(|| {
             VaultError::missing_key("the vault was given no master key, call `master_key`")
         })?;
+        settings.data_keys.check()?;
         // Before anything is touched, so that a missing key leaves no empty vault behind.
-        let master = match source.load() {
+        let found = match source.find() {
             Err(error) if error.is_missing_key() && source.can_be_created() => None,
-            loaded => Some(loaded?),
+            found => Some(found?),
         };
         let mut store = settings.store()()?;
-        let (header, keys) = match (store.read(HEADER_KEY)?, master) {
-            (Some(stored), Some(master)) => {
-                let header = VaultHeader::parse(&stored.value)?;
-                let keys = header.unlock(&master)?;
-                (header, keys)
-            }
-            (Some(_), None) => {
+        let (unlocked, found) = match found {
+            Some(found) => (unlock(&mut *store, &found.held)?, Some(found)),
+            None if store.version(HEADER_KEY)?.is_some() => {
                 return Err(VaultError::missing_key(format!(
                     "the master key of this vault is missing from its {}, put it back: a new key \
                      can not open an existing vault",
                     source.describe()
                 )));
             }
-            (None, master) => {
+            None => (None, None),
+        };
+        let (Unlocked { header, master, keys, unfinished }, found) = match (unlocked, found) {
+            (Some(unlocked), Some(found)) => (unlocked, found),
+            (_, found) => {
                 check_new(&*store, settings)?;
-                let master = master.map_or_else(|| source.create(&*sources.entropy), Ok)?;
-                create(&mut *store, settings, &master, &sources)?
+                let found = found.map_or_else(|| source.create(&*sources.entropy), Ok)?;
+                (create(&mut *store, settings, &found, &sources)?, found)
             }
         };
-        let (last, Head { digest, trail }) = read_head(&*store, &header, &keys)?;
+        let (last, Head { digest, seals, trail }) = read_head(&*store, &header, &keys)?;
         let mut vault = Self {
             store,
             header,
+            master,
+            found,
             keys,
             index: Index::default(),
             last,
             digest,
             trail,
-            quarantine: HashMap::new(),
+            seals,
+            sweep: Sweep::default(),
+            quarantine: Quarantine::default(),
             settings: settings.clone(),
             sources,
             report,
@@ -77,7 +85,31 @@ impl OpenVault {
                 problem: finding.to_string(),
             });
         }
+        if vault.header.format() < FORMAT {
+            vault.upgrade()?;
+        }
+        if unfinished {
+            vault.finish_rotation().map_err(|failure| failure.error)?;
+        }
+        if vault.keys.data_keys().len() > 1 {
+            vault.sweep = Sweep::start();
+        }
         Ok(vault)
+    }
+
+    /// Brings a vault of an older format to the newest one, in one commit. Until here nothing was
+    /// changed, so that a vault which does not open is left as it was.
+    fn upgrade(&mut self) -> Result<(), VaultError> {
+        let from = self.header.format();
+        let (header, keys) =
+            self.header.with_ring(self.keys.clone(), &self.master, &*self.sources.entropy)?;
+        let mut batch = StoreBatch::default();
+        put_header(&*self.store, &mut batch, &header)?;
+        self.commit_with_head(batch, self.last, self.digest, self.trail)
+            .map_err(|failure| failure.error)?;
+        (self.header, self.keys) = (header, keys);
+        tracing::info!(from, to = FORMAT, "vault upgraded to a newer format");
+        Ok(())
     }
 
     /// Fills the index from its sealed entries, and gives the names of those that do not open.
@@ -89,17 +121,19 @@ impl OpenVault {
             let version = RecordVersion(stored.version);
             let plain = open_stored(keys, &header.vault, key, version, &stored);
             let meta = plain.ok().and_then(|plain| serde_json::from_slice::<Meta>(&plain).ok());
-            match meta {
-                Some(meta) => index.insert(name, meta.into_slot(version)),
-                None => drop(unopened.insert(name)),
+            match (meta, Header::of(&stored.value)) {
+                (Some(meta), Ok(sealed)) => {
+                    index.insert(name, meta.into_slot(version, sealed.key_id));
+                }
+                _ => drop(unopened.insert(name)),
             }
         })?;
         Ok(unopened)
     }
 
     /// Rebuilds what is wrong in the index by opening records. What neither the index nor a record
-    /// can tell is quarantined; if all can be told and the head still says otherwise, the vault
-    /// was changed behind our back.
+    /// can tell is quarantined; if the head still says otherwise, the vault was changed behind our
+    /// back.
     fn rebuild_index(&mut self, mut unknown: BTreeSet<BlindName>) -> Result<(), VaultError> {
         tracing::warn!("vault index does not agree with the head, rebuilding it from the records");
         let mut suspects = Vec::new();
@@ -116,41 +150,38 @@ impl OpenVault {
             match self.open_record(&name, version)? {
                 Ok((meta, _)) => {
                     unknown.remove(&name);
-                    rebuilt.push((name, Slot { proven: true, ..meta.into_slot(version) }));
+                    // Written below, with the newest key.
+                    let slot = meta.into_slot(version, KeyId::default());
+                    rebuilt.push((name, Slot { proven: true, ..slot }));
                 }
                 Err(_) if self.index.get(&name).is_some() => {}
                 Err(_) => drop(unknown.insert(name)),
             }
         }
-        for (name, slot) in &rebuilt {
-            self.index.insert(*name, slot.clone());
+        let names: Vec<BlindName> = rebuilt.iter().map(|(name, _)| *name).collect();
+        for (name, slot) in rebuilt {
+            self.index.insert(name, slot);
         }
-        if self.live() != self.digest && unknown.is_empty() {
+        // What does not open is counted at the version that it is stored with. If the head says
+        // otherwise, something else than these records was changed, too.
+        let mut counted = self.live();
+        for name in &unknown {
+            let version = self.store.version(&name.record_key())?;
+            let version =
+                version.map_or_else(|| self.store.version(&name.entry_key()), |it| Ok(Some(it)))?;
+            counted.toggle(&self.keys.name_key, name, RecordVersion(version.unwrap_or_default()));
+        }
+        if counted != self.digest {
             return Err(VaultError::damaged(
                 "records of the vault are missing or were put back to an older state, restore a \
                  backup",
             ));
         }
-        self.write_entries(&rebuilt)?;
+        // With their records, so that both are sealed with the same key.
+        self.reseal(&names).map_err(|failure| failure.error)?;
         for name in unknown {
             let reason = "neither it nor its index entry opens".to_owned();
             self.set_quarantined(name, None, reason);
-        }
-        Ok(())
-    }
-
-    /// Stores index entries that were rebuilt.
-    fn write_entries(&mut self, rebuilt: &[(BlindName, Slot)]) -> Result<(), VaultError> {
-        let mut batch = StoreBatch::default();
-        for (name, slot) in rebuilt {
-            let key = name.entry_key();
-            let meta = encode(&slot.entry, &slot.unknown)?;
-            let sealed = self.seal(&key, slot.entry.version, &meta)?;
-            let standing = self.store.version(&key)?;
-            batch.write(key, standing, Some(sealed));
-        }
-        if !batch.is_empty() {
-            self.store.commit(&batch)?;
         }
         Ok(())
     }
@@ -177,19 +208,20 @@ fn check_new(store: &dyn VaultStore, settings: &Vault) -> Result<(), VaultError>
 fn create(
     store: &mut dyn VaultStore,
     settings: &Vault,
-    master: &KeyBytes,
+    found: &Found,
     sources: &Sources,
-) -> Result<(VaultHeader, KeyRing), VaultError> {
-    let (header, keys) = VaultHeader::create(master, &*sources.entropy, sources.now().wall)?;
+) -> Result<Unlocked, VaultError> {
+    let entropy = &*sources.entropy;
+    let (master, derivation) = found.held.new_key(entropy)?;
+    let (header, keys) = VaultHeader::create(&master, derivation, entropy, sources.now().wall)?;
     let mut batch = StoreBatch::default();
-    let stored = Stored { version: 1, value: header.to_bytes()? };
-    batch.write(HEADER_KEY.to_vec(), None, Some(stored));
+    put_header(&*store, &mut batch, &header)?;
     let place = Place { vault: &header.vault, key: HEAD_KEY, version: 0 };
-    let value = keys.seal(place, &Head::default().to_bytes(), &*sources.entropy)?;
+    let value = keys.seal(place, &Head { seals: 1, ..Head::default() }.to_bytes(), entropy)?;
     batch.write(HEAD_KEY.to_vec(), None, Some(Stored { version: 0, value }));
     store.commit(&batch)?;
     tracing::info!(vault = settings.describe(), "vault created");
-    Ok((header, keys))
+    Ok(Unlocked { header, master, keys, unfinished: false })
 }
 
 /// The version of the last batch, and what the head says as of it.
@@ -201,6 +233,10 @@ fn read_head(
     let damaged = || VaultError::damaged("the vault's head does not open, restore a backup");
     let stored = store.read(HEAD_KEY)?.ok_or_else(damaged)?;
     let last = RecordVersion(stored.version);
+    // One that an older key sealed is from before the rotation, and was put back.
+    if Header::of(&stored.value).ok().map(|sealed| sealed.key_id) != Some(keys.newest()?.id) {
+        return Err(damaged());
+    }
     let plain = open_stored(keys, &header.vault, HEAD_KEY, last, &stored).map_err(|_| damaged())?;
     Ok((last, Head::parse(&plain).ok_or_else(damaged)?))
 }

@@ -26,7 +26,7 @@ const MOST_LANES: u32 = 16;
 
 /// How a key is derived from a passphrase. None of it is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Derivation {
+pub(crate) struct Derivation {
     /// The function; there is one.
     function: Function,
     /// As base64.
@@ -70,6 +70,11 @@ impl Derivation {
             .hash_password_into_with_memory(passphrase, &salt, into, memory.as_mut_slice())
             .map_err(|_| unfit())?;
         Ok(key)
+    }
+
+    /// What it costs, in words.
+    pub(super) fn describe(&self) -> String {
+        format!("Argon2id, {} MiB, {} passes", self.memory_kib / 1024, self.passes)
     }
 }
 

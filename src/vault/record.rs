@@ -170,27 +170,3 @@ impl Query {
         self
     }
 }
-
-/// What the vault says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Inspection {
-    /// The store, in words.
-    pub store: String,
-    /// Where the master key came from, in words.
-    pub master_key: String,
-    /// The version of the format it is written in.
-    pub format: u16,
-    /// How many records there are.
-    pub records: usize,
-    /// How many records can not be opened, as far as known.
-    pub quarantined: usize,
-    /// The version of the last batch.
-    pub version: RecordVersion,
-    /// Bytes on disk; none when it is kept in memory.
-    pub bytes_on_disk: Option<u64>,
-    /// Whether the disk was full and writes are refused until there is room again.
-    pub refuses_writes: bool,
-    /// What is wrong with the store although it works; empty when nothing is.
-    pub warnings: Vec<String>,
-}

@@ -23,7 +23,17 @@ pub(crate) type KeyBytes = Zeroizing<[u8; 32]>;
 
 /// Names a data key within its vault.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 #[serde(transparent)]
 pub(crate) struct KeyId(pub(crate) u32);

@@ -4,8 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::master::MasterKey;
+use super::error::VaultError;
+use super::inspection::Inspection;
+use super::keys::{DataKeyPolicy, MasterKey};
+use super::opened::OpenVault;
 use super::store::{DiskOptions, DiskStore, Engine, MemoryStore, OpenStore};
+use crate::clock::Sources;
 
 /// The bytes that a vault holds in reserve unless it is told otherwise.
 const RESERVE: u64 = 64 * 1024 * 1024;
@@ -26,6 +30,7 @@ pub struct Vault {
     pub(crate) engine: Engine,
     /// In bytes.
     pub(crate) reserve: u64,
+    pub(crate) data_keys: DataKeyPolicy,
 }
 
 /// Where a vault's bytes are.
@@ -46,6 +51,7 @@ impl Vault {
             create_if_missing: true,
             engine: Engine::default(),
             reserve: RESERVE,
+            data_keys: DataKeyPolicy::default(),
         }
     }
 
@@ -94,6 +100,26 @@ impl Vault {
         self
     }
 
+    /// When data keys are rotated without being asked. Default: [`DataKeyPolicy::default`].
+    #[must_use]
+    pub fn data_keys(mut self, policy: DataKeyPolicy) -> Self {
+        self.data_keys = policy;
+        self
+    }
+
+    /// Looks at the vault without a runtime: opens it, never creates it, and closes it again.
+    ///
+    /// # Errors
+    ///
+    /// As for the start of a runtime with it, one that is open elsewhere included.
+    pub async fn inspect(&self) -> Result<Inspection, VaultError> {
+        let vault = self.clone().create_if_missing(false);
+        let look = move || OpenVault::open(&vault, Sources::system(), Arc::new(|_| {}))?.inspect();
+        tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| {
+            Err(VaultError::damaged("the vault does not open, restore a backup"))
+        })
+    }
+
     /// Where it is, in words.
     pub(crate) fn describe(&self) -> String {
         match &self.place {
@@ -127,6 +153,7 @@ impl fmt::Debug for Vault {
             .field("create_if_missing", &self.create_if_missing)
             .field("engine", &self.engine)
             .field("reserve", &self.reserve)
+            .field("data_keys", &self.data_keys)
             .finish()
     }
 }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 
 use ractor::concurrency::oneshot;
 use tokio::sync::watch;
@@ -12,11 +12,15 @@ use tokio::sync::watch;
 use super::audit::RetentionProgress;
 use super::audit::{AuditMark, AuditPage, AuditProgress, AuditQuery, AuditRetention};
 use super::batch::{Batch, MOST_BYTES, MOST_STEPS};
+use super::commit::Failure;
 use super::error::VaultError;
 use super::export::{ExportFile, Exported};
+use super::inspection::Inspection;
+use super::keys::NewMaster;
 use super::messages::Answer;
 use super::opened::{OpenVault, Report};
-use super::record::{Entry, Inspection, Query, Record, RecordKey};
+use super::quarantine::{QuarantineId, Quarantined};
+use super::record::{Entry, Query, Record, RecordKey};
 use super::seal::VaultId;
 use super::settings::Vault;
 use super::store::StoreError;
@@ -76,6 +80,20 @@ pub(crate) enum Request {
         user: UserId,
         answer: Answer<usize>,
     },
+    RotateMasterKey {
+        new: Box<NewMaster>,
+        answer: Answer<()>,
+    },
+    RotateDataKey {
+        answer: Answer<()>,
+    },
+    Quarantined {
+        answer: Answer<Vec<Quarantined>>,
+    },
+    Discard {
+        id: QuarantineId,
+        answer: Answer<()>,
+    },
 }
 
 /// Whether the thread has the vault open.
@@ -111,6 +129,8 @@ impl Writer {
         let mut keeper = Keeper {
             vault: None,
             held: None,
+            seen: None,
+            resting: false,
             status,
             settings: vault,
             sources,
@@ -195,9 +215,12 @@ impl Request {
     fn refuse(self, error: VaultError) {
         match self {
             Self::Open { answer } => reply(answer, Err(error)),
-            Self::Close { answer } | Self::Commit { answer, .. } | Self::Backup { answer, .. } => {
-                reply(answer, Err(error));
-            }
+            Self::Close { answer }
+            | Self::Commit { answer, .. }
+            | Self::Backup { answer, .. }
+            | Self::RotateMasterKey { answer, .. }
+            | Self::RotateDataKey { answer }
+            | Self::Discard { answer, .. } => reply(answer, Err(error)),
             Self::Read { answer, .. } => reply(answer, Err(error)),
             Self::List { answer, .. } => reply(answer, Err(error)),
             Self::Inspect { answer } => reply(answer, Err(error)),
@@ -206,6 +229,7 @@ impl Request {
             Self::ApplyAuditRetention { answer, .. } => reply(answer, Err(error)),
             Self::Export { answer, .. } => reply(answer, Err(error)),
             Self::EraseUser { answer, .. } => reply(answer, Err(error)),
+            Self::Quarantined { answer } => reply(answer, Err(error)),
         }
     }
 }
@@ -220,6 +244,11 @@ struct Keeper {
     vault: Option<OpenVault>,
     /// A batch that did not fit into the last group.
     held: Option<Request>,
+    /// What the vault said of itself last.
+    seen: Option<Inspection>,
+    /// Upkeep failed. It goes on after a write that succeeds, so that a store which opens and takes
+    /// no write, as on a full disk, is not opened again and again for it.
+    resting: bool,
     status: watch::Sender<Status>,
     settings: Vault,
     sources: Sources,
@@ -253,8 +282,33 @@ impl Group {
 
 impl Keeper {
     fn run(&mut self, requests: &Receiver<Request>) {
-        while let Some(first) = self.held.take().or_else(|| requests.recv().ok()) {
-            self.serve(first, requests);
+        loop {
+            let needs_upkeep =
+                !self.resting && self.vault.as_ref().is_some_and(OpenVault::needs_upkeep);
+            let first = match self.held.take() {
+                Some(held) => Ok(held),
+                None if needs_upkeep => requests.try_recv(),
+                None => requests.recv().map_err(|_| TryRecvError::Disconnected),
+            };
+            match first {
+                Ok(first) => self.serve(first, requests),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
+            if needs_upkeep {
+                // A small step between two groups, so that nobody waits long for it.
+                self.upkeep();
+            }
+        }
+    }
+
+    fn upkeep(&mut self) {
+        if self.vault.is_none() {
+            return;
+        }
+        if let Err(error) = self.change(OpenVault::upkeep) {
+            tracing::error!(%error, "the upkeep of the vault's keys failed, it waits for a write");
+            self.resting = true;
         }
     }
 
@@ -301,7 +355,6 @@ impl Keeper {
             Request::List { query, answer } => {
                 reply(answer, self.with(|vault| Ok(vault.list(&query))));
             }
-            Request::Inspect { answer } => reply(answer, self.with(OpenVault::inspect)),
             Request::ReadAudit { query, answer } => {
                 reply(answer, self.with(|vault| vault.read_audit(&query)));
             }
@@ -320,6 +373,24 @@ impl Keeper {
             Request::EraseUser { user, answer } => {
                 reply(answer, self.with(|vault| vault.erase_user(&user)));
             }
+            Request::Inspect { answer } => reply(answer, self.inspect()),
+            Request::Quarantined { answer } => {
+                reply(answer, self.with(|vault| Ok(vault.quarantined())));
+            }
+            Request::Discard { id, answer } => {
+                reply(answer, self.change(|vault| vault.discard(&id.0)));
+            }
+            Request::RotateDataKey { answer } => {
+                reply(answer, self.change(OpenVault::rotate_data_key));
+            }
+            Request::RotateMasterKey { new, answer } => {
+                let settings = new.settings.clone();
+                let outcome = self.change(|vault| vault.rotate_master_key(*new));
+                if outcome.is_ok() {
+                    self.settings.master_key = Some(settings);
+                }
+                reply(answer, outcome);
+            }
             Request::Commit { batch, answer } => {
                 let mut group = Group::default();
                 group.add(batch, answer);
@@ -336,6 +407,7 @@ impl Keeper {
         });
         match outcome {
             Ok((verdicts, failed)) => {
+                self.resting &= verdicts.iter().all(Result::is_err);
                 if let Some(error) = failed {
                     self.close(error);
                 } else if let Some(error) = verdicts
@@ -366,6 +438,37 @@ impl Keeper {
         work: impl FnOnce(&mut OpenVault) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         self.with(|vault| Ok(work(vault)))?
+    }
+
+    /// What the vault says, or said before it was closed.
+    fn inspect(&mut self) -> Result<Inspection, VaultError> {
+        match (self.with(OpenVault::inspect), &self.seen) {
+            (Ok(inspection), _) => {
+                self.seen = Some(inspection.clone());
+                Ok(inspection)
+            }
+            (Err(error), Some(seen)) if self.vault.is_none() => {
+                Ok(Inspection { degraded: Some(error.to_string()), ..seen.clone() })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Runs `work`, which changes the opened vault outside of a group. A failure of the store
+    /// closes it.
+    fn change(
+        &mut self,
+        work: impl FnOnce(&mut OpenVault) -> Result<(), Failure>,
+    ) -> Result<(), VaultError> {
+        match self.with(|vault| Ok(work(vault)))? {
+            Ok(()) => Ok(()),
+            Err(Failure { error, closes }) => {
+                if closes {
+                    self.close(error.clone());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Runs `work` on the opened vault. A panic, and a failure of the store, close it.
@@ -407,7 +510,7 @@ impl Keeper {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             OpenVault::open(settings, sources.clone(), report.clone())
         }));
-        let vault = opened.unwrap_or_else(|_| {
+        let mut vault = opened.unwrap_or_else(|_| {
             Err(VaultError::damaged("the vault does not open, restore a backup"))
         })?;
         if self.known.is_some_and(|known| known != vault.header.vault) {
@@ -416,6 +519,7 @@ impl Keeper {
             ));
         }
         self.known = Some(vault.header.vault);
+        self.seen = vault.inspect().ok();
         // A directory that vanishes later, such as one that is not mounted, is no new vault.
         self.settings.create_if_missing = false;
         self.vault = Some(vault);

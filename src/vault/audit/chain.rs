@@ -103,7 +103,7 @@ pub(crate) struct Trail {
 
 impl Trail {
     /// The numbers of the entries that there are.
-    pub(super) fn numbers(&self) -> RangeInclusive<u64> {
+    pub(in crate::vault) fn numbers(&self) -> RangeInclusive<u64> {
         self.anchor.number.saturating_add(1)..=self.newest.number
     }
 

@@ -22,6 +22,7 @@ pub(crate) use chain::Trail;
 pub(crate) use notes::Notebook;
 
 pub(crate) use identity::{Identity, SubjectId};
+pub(in crate::vault) use trail::entry_key;
 
 /// Takes what is to be recorded although it changes nothing durable.
 pub type AuditSink = std::sync::Arc<dyn Fn(AuditEntry) + Send + Sync>;

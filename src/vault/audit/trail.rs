@@ -297,9 +297,8 @@ impl OpenVault {
         let entry = AuditEntry::new(AuditKind::RetentionApplied).times(removed);
         self.append_audit(&mut batch, &mut trail, &entry, None)?;
         let version = RecordVersion(self.last.0.saturating_add(1));
-        self.write_head(&mut batch, version, self.digest, trail)?;
-        self.store.commit(&batch)?;
-        (self.last, self.trail) = (version, trail);
+        self.commit_with_head(batch, version, self.digest, trail)
+            .map_err(|failure| failure.error)?;
         tracing::info!(removed, "old entries of the audit trail removed");
         Ok(RetentionProgress { removed, ..nothing })
     }
@@ -371,6 +370,6 @@ fn next(at: u64, query: &AuditQuery) -> u64 {
 }
 
 /// What entry `number` is stored under.
-pub(super) fn entry_key(number: u64) -> Vec<u8> {
+pub(in crate::vault) fn entry_key(number: u64) -> Vec<u8> {
     [TRAIL, &number.to_be_bytes()].concat()
 }

@@ -1,11 +1,15 @@
 //! The vault as a whole, on disk and through its actor.
 
+mod attacks;
 #[cfg(feature = "redb")]
 mod engines;
 mod erasing;
 mod faults;
 mod grouping;
+mod migration;
 mod model;
+mod refusals;
+mod rotation;
 mod tampering;
 
 use std::path::Path;

@@ -1,9 +1,11 @@
-//! The opened vault against a map: random groups of batches, random reopenings.
+//! The opened vault against a map: random groups of batches, reopenings, rotations of both keys, and
+//! crashes in the middle of any of them.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::rotation::{Crashing, new_master};
 use super::*;
 use crate::vault::opened::OpenVault;
 
@@ -28,6 +30,12 @@ enum RandomExpect {
 enum Action {
     Commit(Vec<Vec<RandomStep>>),
     Reopen,
+    RotateDataKey,
+    RotateMasterKey,
+    /// So many steps of what the keys need.
+    Upkeep(usize),
+    /// After so many commits the store fails, until it is opened again.
+    CrashAfter(usize),
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
@@ -42,8 +50,15 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         steps.into_iter().map(|(key, (put, expect))| RandomStep { key, put, expect }).collect()
     });
     let group = prop::collection::vec(batch, 1..5);
-    let action = prop_oneof![4 => group.prop_map(Action::Commit), 1 => Just(Action::Reopen)];
-    prop::collection::vec(action, 0..12)
+    let action = prop_oneof![
+        6 => group.prop_map(Action::Commit),
+        1 => Just(Action::Reopen),
+        1 => Just(Action::RotateDataKey),
+        1 => Just(Action::RotateMasterKey),
+        2 => (1..4_usize).prop_map(Action::Upkeep),
+        2 => (0..3_usize).prop_map(Action::CrashAfter),
+    ];
+    prop::collection::vec(action, 0..20)
 }
 
 fn name(number: u8) -> RecordKey {
@@ -94,41 +109,80 @@ fn build(steps: &[RandomStep], before: &Model, model: &mut Model, last: &mut u64
     (batch, holds)
 }
 
+/// Whether the vault holds what the model does, and nothing else.
+fn holds(vault: &mut OpenVault, model: &Model) -> bool {
+    let same = (0..4).all(|number| {
+        let record = vault.read(&name(number)).expect("a read");
+        let found = record.map(|record| (record.version.0, record.payload.to_vec()));
+        found.as_ref() == model.get(&number)
+    });
+    same && vault.index.len() == model.len() && vault.live() == vault.digest
+}
+
+/// The vault in `store`, opened after a crash or in good order.
+fn open(store: &Crashing, master: u8) -> OpenVault {
+    let report = |kind| assert!(!matches!(kind, EventKind::RecordQuarantined { .. }), "{kind:?}");
+    store.allow(None);
+    OpenVault::open(&store.vault(master), Sources::system(), Arc::new(report)).expect("a vault")
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_vault_holds_what_a_map_would(actions in actions()) {
-        let settings = Vault::in_memory();
-        let open = || {
-            OpenVault::open(&settings, Sources::system(), Arc::new(|kind| panic!("{kind:?}")))
-                .expect("a vault")
-        };
-        let mut vault = open();
+    fn the_vault_holds_what_a_map_would(actions in actions(), torn: bool) {
+        let store = Crashing::new(torn);
+        let mut master = 1;
+        let mut vault = open(&store, master);
         let mut model = Model::new();
         for action in actions {
-            let Action::Commit(group) = action else {
-                drop(vault);
-                vault = open();
-                continue;
+            // Whether the store failed, so that the vault has to be opened again.
+            let failed = match action {
+                Action::Reopen => true,
+                Action::CrashAfter(commits) => {
+                    store.allow(Some(commits));
+                    false
+                }
+                Action::RotateDataKey => vault.rotate_data_key().is_err(),
+                Action::RotateMasterKey => {
+                    let outcome = vault.rotate_master_key(new_master(master + 1));
+                    // Who is told that it did not happen goes on with the old key.
+                    master += u8::from(outcome.is_ok());
+                    outcome.is_err()
+                }
+                Action::Upkeep(steps) => (0..steps).any(|_| vault.upkeep().is_err()),
+                Action::Commit(group) => {
+                    let before = model.clone();
+                    let mut last = vault.last.0;
+                    let (batches, taken): (Vec<Batch>, Vec<bool>) = group
+                        .iter()
+                        .map(|steps| build(steps, &before, &mut model, &mut last))
+                        .unzip();
+                    let outcome = vault.commit(batches);
+                    if outcome.failed.is_none() {
+                        let verdicts: Vec<bool> =
+                            outcome.verdicts.iter().map(Result::is_ok).collect();
+                        prop_assert_eq!(verdicts, taken);
+                    } else {
+                        // Nobody was told that it is durable: all of the group is there, or nothing.
+                        vault = open(&store, master);
+                        if !holds(&mut vault, &model) {
+                            model = before;
+                        }
+                    }
+                    false
+                }
             };
-            let before = model.clone();
-            let mut last = vault.last.0;
-            let (batches, taken): (Vec<Batch>, Vec<bool>) = group
-                .iter()
-                .map(|steps| build(steps, &before, &mut model, &mut last))
-                .unzip();
-            let outcome = vault.commit(batches);
-            prop_assert!(outcome.failed.is_none());
-            let verdicts: Vec<bool> = outcome.verdicts.iter().map(Result::is_ok).collect();
-            prop_assert_eq!(verdicts, taken);
-            prop_assert_eq!(vault.live(), vault.digest);
-            prop_assert_eq!(vault.index.len(), model.len());
-            for number in 0..4 {
-                let record = vault.read(&name(number)).expect("a read");
-                let found = record.map(|record| (record.version.0, record.payload.to_vec()));
-                prop_assert_eq!(found.as_ref(), model.get(&number));
+            if failed {
+                vault = open(&store, master);
             }
+            prop_assert!(holds(&mut vault, &model));
+            let keys = vault.inspect().expect("an inspection").data_keys;
+            prop_assert_eq!(keys.iter().map(|key| key.records).sum::<usize>(), model.len());
         }
+        let mut vault = open(&store, master);
+        rotation::keep_up(&mut vault);
+        prop_assert!(holds(&mut vault, &model));
+        prop_assert_eq!(vault.inspect().expect("an inspection").data_keys.len(), 1);
     }
 }

@@ -1,0 +1,103 @@
+//! What the vault says about itself: its keys, its format, its size, its health.
+
+use std::time::SystemTime;
+
+use super::error::VaultError;
+use super::opened::OpenVault;
+use super::record::RecordVersion;
+
+/// What the vault says about itself. It names keys by their numbers and shows none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The store, in words.
+    pub store: String,
+    /// Where the master key came from, in words.
+    pub master_key: String,
+    /// How it was arrived at: each place that was looked at and what was there, how the key is
+    /// derived, and since when the vault hangs on it.
+    pub key_chain: Vec<String>,
+    /// The data keys, the oldest first; the last one seals what is written.
+    pub data_keys: Vec<DataKeyInspection>,
+    /// The version of the format it is written in.
+    pub format: u16,
+    /// How many records there are.
+    pub records: usize,
+    /// How many records can not be opened, as far as known.
+    pub quarantined: usize,
+    /// The version of the last batch.
+    pub version: RecordVersion,
+    /// Bytes on disk; none when it is kept in memory.
+    pub bytes_on_disk: Option<u64>,
+    /// Whether the disk was full and writes are refused until there is room again.
+    pub refuses_writes: bool,
+    /// Why the vault is closed and being opened again; none while it works. The rest is then as it
+    /// was when it was last open.
+    pub degraded: Option<String>,
+    /// What is wrong although it works; empty when nothing is.
+    pub warnings: Vec<String>,
+}
+
+/// One data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DataKeyInspection {
+    /// Its number within the vault.
+    pub id: u32,
+    /// When it was made.
+    pub created: SystemTime,
+    /// Since when it only opens; none for the one that seals. A retired key is removed when no
+    /// record is sealed with it and none is quarantined.
+    pub retired: Option<SystemTime>,
+    /// How many records are sealed with it.
+    pub records: usize,
+    /// How often it has sealed, since vaults have format 2.
+    pub seals: u64,
+}
+
+impl OpenVault {
+    /// What the vault says about itself.
+    pub(crate) fn inspect(&mut self) -> Result<Inspection, VaultError> {
+        let health = self.store.health()?;
+        let mut warnings = health.warnings;
+        warnings.extend(self.found.warning.clone());
+        if !self.quarantine.is_empty() {
+            warnings.push(format!(
+                "{} records do not open, restore a backup or discard them",
+                self.quarantine.len()
+            ));
+        }
+        let data_keys = self.keys.data_keys().iter().map(|key| DataKeyInspection {
+            id: key.id.0,
+            created: key.created,
+            retired: key.is_retired().then(|| key.retired_at.unwrap_or(key.created)),
+            records: self.index.sealed_with(key.id),
+            seals: if key.is_retired() { key.seals } else { self.seals },
+        });
+        Ok(Inspection {
+            store: self.settings.describe(),
+            master_key: self.found.source.clone(),
+            key_chain: self.key_chain(),
+            data_keys: data_keys.collect(),
+            format: self.header.format(),
+            records: self.index.len(),
+            quarantined: self.quarantine.len(),
+            version: self.last,
+            bytes_on_disk: health.bytes_on_disk,
+            refuses_writes: health.refuses_writes,
+            degraded: None,
+            warnings,
+        })
+    }
+
+    fn key_chain(&self) -> Vec<String> {
+        let mut chain = self.found.looked_at.clone();
+        chain.extend(self.header.derivation().map(|how| format!("derived by {}", how.describe())));
+        chain.extend(
+            self.header
+                .since()
+                .map(|since| format!("in use since {}", humantime::format_rfc3339_seconds(since))),
+        );
+        chain
+    }
+}
