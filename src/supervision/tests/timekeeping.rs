@@ -181,13 +181,17 @@ async fn alarms_that_ring_in_turn_keep_nothing_waiting_that_is_on_time_or_urgent
     let crowd: Vec<_> = (0..100)
         .map(|_| {
             let rung = rung.clone();
-            timekeeper.alarm_in_turn(move || drop(rung.send("overdue")))
+            timekeeper.alarm_in_turn(move || {
+                let _ = rung.send("overdue");
+            })
         })
         .collect();
     let urgent = alarm(&timekeeper, "urgent", &rung);
     let on_time = timekeeper.alarm_in_turn({
         let rung = rung.clone();
-        move || drop(rung.send("on time"))
+        move || {
+            let _ = rung.send("on time");
+        }
     });
     for alarm in crowd.iter().chain([&urgent]) {
         alarm.set(now.after(HOUR));
