@@ -1,14 +1,12 @@
 //! How a sign-in that waits for a person goes on: they agree, decline, paste or give up.
 
-use std::sync::PoisonError;
-
 use tokenward::identity::{CredentialId, Label};
 use tokenward::login::{DeviceLogin, Login};
 use tokenward::testing::SimulatedProvider;
 
 use crate::account::account_of;
 use crate::browser;
-use crate::pending::{Pending, WantedKey};
+use crate::pending::{Announcer, Outcome, Pending, Taken, WantedKey};
 use crate::problem::{Answer, Problem};
 use crate::repl::{Repl, say};
 use crate::screen::from_now;
@@ -19,7 +17,7 @@ pub(super) async fn begin(repl: &mut Repl, pending: Pending) {
     if let Some(previous) = previous {
         previous.cancel().await;
     }
-    announce_when_finished(repl, pending);
+    Announcer::of(repl).announce_when_finished(pending);
 }
 
 /// Acts as the user who agrees.
@@ -33,25 +31,23 @@ pub(super) async fn approve(repl: &mut Repl) -> Answer {
 
 async fn approve_in_browser(repl: &mut Repl, login: Login, comes_back: bool) -> Answer {
     let pending = Pending::Browser { login: login.clone(), comes_back };
-    if repl.host.simulations.is_none() {
-        take(repl, &pending);
-        let outcome = browser::open(login.url()).await.and_then(|page| came_back(&page));
-        if let Err(problem) = outcome {
-            give_back(repl, pending);
-            return Err(problem);
-        }
+    let address = if repl.host.simulations.is_none() {
+        login.url().to_owned()
     } else {
         let provider = simulated_user(repl, login.credential())?;
         if !comes_back {
             let shown = provider.approve_for_paste(login.url())?;
             return paste_answer(repl, pending, &login, &shown).await;
         }
-        let callback = provider.approve(login.url())?;
-        take(repl, &pending);
-        browser::open(&callback).await?;
+        provider.approve(login.url())?
+    };
+    let taken = take(repl, pending);
+    let page = browser::open(&address).await?;
+    if repl.host.simulations.is_none() {
+        came_back(&page)?;
     }
-    let id = login.finished().await?;
-    welcome(repl, &id).await
+    let outcome = login.finished().await;
+    end(repl, taken, outcome).await
 }
 
 /// A server that asks nothing has led the browser on to the listener.
@@ -75,14 +71,14 @@ async fn approve_on_device(repl: &mut Repl, login: DeviceLogin) -> Answer {
                 .advice("open the address in your browser"));
         }
     }
-    take(repl, &Pending::Device(login.clone()));
+    let taken = take(repl, Pending::Device(login.clone()));
     if let Some(next) = login.progress().borrow().next_poll {
         let provider = &login.credential().provider;
         let when = from_now(next, repl.host.sources.now().wall);
         say(&repl.aside, format!("agreed, {provider} is asked {when}"));
     }
-    let id = login.finished().await?;
-    welcome(repl, &id).await
+    let outcome = login.finished().await;
+    end(repl, taken, outcome).await
 }
 
 /// Acts as the user who declines.
@@ -90,13 +86,14 @@ pub(super) async fn deny(repl: &mut Repl) -> Answer {
     match pending(repl)? {
         Pending::Browser { login, comes_back } => {
             let callback = simulation(repl, login.credential())?.deny(login.url())?;
-            take(repl, &Pending::Browser { login: login.clone(), comes_back });
+            let taken = take(repl, Pending::Browser { login: login.clone(), comes_back });
             if comes_back {
                 browser::open(&callback).await?;
             } else {
                 let _ = login.paste(&callback).await;
             }
-            declined(repl, login.finished().await).await
+            let outcome = login.finished().await;
+            declined(repl, taken, outcome).await
         }
         Pending::Device(login) => deny_on_device(repl, login).await,
         Pending::Key(wanted) => Err(wants_key(&wanted)),
@@ -106,28 +103,30 @@ pub(super) async fn deny(repl: &mut Repl) -> Answer {
 /// The provider tells with the answer to the next poll, or never.
 async fn deny_on_device(repl: &mut Repl, login: DeviceLogin) -> Answer {
     simulation(repl, login.credential())?.deny_device(login.user_code())?;
-    let pending = Pending::Device(login.clone());
-    take(repl, &pending);
+    let taken = take(repl, Pending::Device(login.clone()));
     let mut progress = login.progress();
     let polls = progress.borrow().polls;
     let goes_on = tokio::select! {
         biased;
-        outcome = login.finished() => return declined(repl, outcome).await,
+        outcome = login.finished() => return declined(repl, taken, outcome).await,
         seen = progress.wait_for(|it| it.polls > polls && it.next_poll.is_some()) => seen.is_ok(),
     };
     if !goes_on {
-        return declined(repl, login.finished().await).await;
+        let outcome = login.finished().await;
+        return declined(repl, taken, outcome).await;
     }
-    give_back(repl, pending);
     let provider = &login.credential().provider;
     let end = from_now(login.expires_at(), repl.host.sources.now().wall);
     Ok(format!("declined, but {provider} does not tell: the offer ends {end}, or type cancel"))
 }
 
-async fn declined(repl: &mut Repl, outcome: Result<CredentialId, tokenward::Error>) -> Answer {
+async fn declined(repl: &mut Repl, taken: Taken, outcome: Outcome) -> Answer {
     match outcome {
-        Ok(id) => welcome(repl, &id).await,
-        Err(error) => Ok(format!("declined: {error}")),
+        Ok(_) => end(repl, taken, outcome).await,
+        Err(error) => {
+            taken.told();
+            Ok(format!("declined: {error}"))
+        }
     }
 }
 
@@ -148,14 +147,14 @@ pub(super) async fn paste(repl: &mut Repl, text: &str) -> Answer {
 }
 
 async fn paste_answer(repl: &mut Repl, pending: Pending, login: &Login, text: &str) -> Answer {
-    // Taken out first, so that only this command tells the outcome.
-    take(repl, &pending);
+    let taken = take(repl, pending);
     let outcome = login.paste(text).await;
-    if outcome.is_err() && !login.is_over() {
-        give_back(repl, pending);
+    if let Err(error) = &outcome
+        && !login.is_over()
+    {
+        return Err(error.clone().into());
     }
-    outcome?;
-    welcome(repl, login.credential()).await
+    end(repl, taken, outcome.map(|()| login.credential().clone())).await
 }
 
 async fn paste_key(repl: &mut Repl, wanted: &WantedKey, key: &str) -> Answer {
@@ -195,26 +194,19 @@ pub(super) async fn welcome(repl: &mut Repl, id: &CredentialId) -> Answer {
     ))
 }
 
-/// A browser of the user's own may complete it while they type something else.
-fn announce_when_finished(repl: &Repl, pending: Pending) {
-    let (user, sign_ins, aside) = (repl.user.clone(), repl.sign_ins.clone(), repl.aside.clone());
-    tokio::spawn(async move {
-        let outcome = pending.finished().await;
-        let mut sign_ins = sign_ins.lock().unwrap_or_else(PoisonError::into_inner);
-        // What a command completed, that command tells.
-        if !sign_ins.get(&user).is_some_and(|current| current.is(&pending)) {
-            return;
+/// Tells how a command's sign-in has ended.
+async fn end(repl: &mut Repl, taken: Taken, outcome: Outcome) -> Answer {
+    match outcome {
+        Ok(id) => {
+            let answer = welcome(repl, &id).await;
+            taken.told();
+            answer
         }
-        sign_ins.remove(&user);
-        let account = pending.account();
-        say(
-            &aside,
-            match outcome {
-                Ok(_) => format!("{user} is signed in to {account}, type: use {account}"),
-                Err(error) => format!("{user} is not signed in to {account}: {error}"),
-            },
-        );
-    });
+        Err(error) => {
+            taken.told();
+            Err(error.into())
+        }
+    }
 }
 
 /// The sign-in that waits for the user.
@@ -224,16 +216,10 @@ fn pending(repl: &Repl) -> Result<Pending, Problem> {
 }
 
 /// From now on a command tells how it ends.
-fn take(repl: &Repl, pending: &Pending) {
-    let mut sign_ins = repl.sign_ins();
-    if sign_ins.get(&repl.user).is_some_and(|current| current.is(pending)) {
-        sign_ins.remove(&repl.user);
-    }
-}
-
-/// It still waits, and tells by itself how it ends.
-fn give_back(repl: &Repl, pending: Pending) {
-    repl.sign_ins().insert(repl.user.clone(), pending);
+fn take(repl: &Repl, pending: Pending) -> Taken {
+    let announcer = Announcer::of(repl);
+    announcer.forget(&pending);
+    Taken { announcer, pending: Some(pending) }
 }
 
 fn wants_key(wanted: &WantedKey) -> Problem {
