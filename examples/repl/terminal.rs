@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::commands::greeting;
 use crate::completion::{Completion, Vocabulary};
-use crate::grammar::{Command, parse};
+use crate::grammar::{Command, may_be_secret, parse};
 use crate::host::Host;
 use crate::leaving::told_to_end;
 use crate::problem::{Answer, Problem};
@@ -48,7 +48,7 @@ async fn talk(repl: &mut Repl, keyboard: &mut Keyboard, vocabulary: &Mutex<Vocab
                 Ok(command) => interruptible(repl, command).await,
                 Err(problem) => Err(problem),
             },
-            Typed::Interrupted => Ok(repl.palette.paint(Tone::Faint, "quit leaves")),
+            Typed::Interrupted => Ok(repl.palette.paint(Tone::Faint, "ctrl-d or quit leaves")),
             Typed::End => return,
         };
         match answer {
@@ -66,6 +66,8 @@ async fn interruptible(repl: &mut Repl, command: Command) -> Answer {
     tokio::select! {
         answer = repl.carry_out(command) => answer,
         _ = tokio::signal::ctrl_c() => {
+            // The terminal has shown ^C on this line.
+            let _ = io::stdout().write_all(b"\n");
             Err(Problem::new("interrupted; what was begun goes on by itself"))
         }
     }
@@ -154,7 +156,9 @@ fn open(
     vocabulary: Arc<Mutex<Vocabulary>>,
     width: &Width,
 ) -> rustyline::Result<(LineEditor, Aside)> {
-    let config = Config::builder().completion_type(CompletionType::List).build();
+    // Lines that are pasted are commands one after the other, not one text.
+    let config = Config::builder().completion_type(CompletionType::List).bracketed_paste(false);
+    let config = config.build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(Completion::new(vocabulary)));
     measure(&mut editor, width);
@@ -177,8 +181,7 @@ fn edit(
         let styled = palette.paint(Tone::Strong, &prompt);
         let input = match editor.readline(&(prompt, styled)) {
             Ok(line) => {
-                // What is pasted may be a code: it is not kept.
-                if !line.trim_start().starts_with("paste") {
+                if !may_be_secret(&line) {
                     let _ = editor.add_history_entry(&line);
                 }
                 Typed::Line(line)
