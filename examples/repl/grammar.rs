@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Config(Option<String>),
     Call { path: Option<String>, body: Option<String> },
     Health(Option<String>),
+    Audit(usize),
     Refresh(Account),
     Expire(Account),
     Revoke(String),
@@ -120,10 +121,26 @@ pub(crate) fn parse(line: &str) -> Result<Command, Problem> {
 /// The command of this name.
 pub(crate) fn find(name: &str) -> Result<&'static Entry, Problem> {
     COMMANDS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        if may_be_secret(name) {
+            return Problem::new("that is no command")
+                .advice("for a key or a code type paste first");
+        }
         let names: Vec<_> = COMMANDS.iter().map(|entry| entry.name).collect();
         Problem::unknown("command", name, &names).advice("help lists them all")
     })
 }
+
+/// Whether a line may hold a key or a code, and is better not shown again: what follows `paste`, and
+/// what somebody pasted without it.
+pub(crate) fn may_be_secret(line: &str) -> bool {
+    let name = line.split_whitespace().next().unwrap_or_default();
+    let is_word = name.len() <= LONGEST_WORD
+        && name.chars().all(|char| char.is_ascii_lowercase() || char == '-');
+    name == "paste" || !is_word
+}
+
+/// A longer word is no command that somebody misspelt.
+const LONGEST_WORD: usize = 20;
 
 /// The states of a credential, for `wait`.
 pub(crate) const STATES: &[CredentialState] = &[

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often simulated providers that are in use are looked at.
 const LOOK: Duration = Duration::from_secs(15);
 
+/// Where the page at the end of a browser sign-in sends its users back to.
+const APPLICATION: &str = "the tokenward REPL";
+
 /// A running runtime and what belongs to it.
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
@@ -40,7 +43,10 @@ pub(crate) struct Host {
 impl Host {
     /// Puts everything together.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self, Problem> {
-        let (settings, temporary) = with_vault(settings(arguments), arguments)?;
+        let (mut settings, temporary) = with_vault(settings(arguments), arguments)?;
+        if settings.origin("sign_in.application").is_none() {
+            settings = settings.set("sign_in.application", APPLICATION);
+        }
         settings.check().map_err(|problems| Problem::at_start(&problems.into()))?;
         let sources = Sources::system();
         let mut builder = Runtime::builder().sources(sources.clone()).settings(settings);

@@ -165,12 +165,24 @@ pub(crate) const COMMANDS: &[Entry] = &[
     Entry {
         name: "health",
         arguments: "[PROVIDER]",
-        about: "look whether it works, or list what is known",
+        about: "ask whether it works, or list all",
         more: "Without a credential of yours: it is asked whether it answers, or for a token by client \
                credentials, which is thrown away. Those in use are looked at by themselves every \
                15 seconds where they are simulated, else as the setting health says.",
         slots: &[Slot::Provider],
         parse: |words| Ok(Command::Health(words.optional())),
+    },
+    Entry {
+        name: "audit",
+        arguments: "[N]",
+        about: "show the audit trail, and verify it",
+        more: "The latest N entries, 10 unless you say, of all users. Each hangs on the one before it: \
+               one that was edited, moved or removed is found.",
+        slots: &[],
+        parse: |words| {
+            let limit = words.optional().map(|number| words.read_number(&number)).transpose()?;
+            Ok(Command::Audit(limit.unwrap_or(10)))
+        },
     },
     Entry {
         name: "refresh",
@@ -199,11 +211,10 @@ pub(crate) const COMMANDS: &[Entry] = &[
     },
     Entry {
         name: "fault",
-        arguments: "PROVIDER KIND|off [COUNT]",
+        arguments: "PROVIDER [WHERE] KIND|off [N]",
         about: "let the next requests there go wrong",
-        more: "COUNT is 1 unless you say, or always. The name of an endpoint before KIND \
-               (token, device, resource, revocation) spares the others. `faults` lists the kinds; off \
-               forgets them all.",
+        more: "N is 1 unless you say, or always. WHERE is an endpoint (token, device, resource, \
+               revocation), and spares the others. `faults` lists the kinds; off forgets them all.",
         slots: &[Slot::Provider, Slot::Fault, Slot::OneOf(&["always"])],
         parse: fault,
     },

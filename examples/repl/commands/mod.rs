@@ -1,5 +1,6 @@
 //! What each command does. A command answers with text; printing it is for whoever ran it.
 
+mod audit;
 mod call;
 mod complete;
 mod config;
@@ -42,6 +43,7 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         Command::Config(setting) => config::config(repl, setting.as_deref()),
         Command::Health(Some(provider)) => show::check_health(repl, &provider).await,
         Command::Health(None) => Ok(show::health(repl)),
+        Command::Audit(limit) => audit::audit(repl, limit).await,
         Command::Refresh(account) => trouble::refresh(repl, &account).await,
         Command::Expire(account) => trouble::expire(repl, &account).await,
         Command::Revoke(provider) => trouble::revoke(repl, &provider),

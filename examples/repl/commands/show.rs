@@ -79,7 +79,7 @@ fn row(repl: &Repl, snapshot: &Snapshot, active: bool) -> Vec<Cell> {
 pub(super) async fn check_health(repl: &Repl, provider: &str) -> Answer {
     repl.host.check_provider(provider)?;
     let found = repl.host.runtime.check_health(provider).await?;
-    Ok(format!("{provider} works, as it shows within {}", human(found.latency)))
+    Ok(format!("{provider} works, it answered within {}", human(found.latency)))
 }
 
 /// What is known of the providers' health.

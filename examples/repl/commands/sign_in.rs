@@ -47,7 +47,7 @@ pub(super) async fn sign_in(
         }
         Method::JwtBearer => {
             let outcome = sign_in.with_assertion().await;
-            let id = outcome.map_err(|error| with_setting(repl, provider, error))?;
+            let id = outcome.map_err(|error| with_assertion_setting(repl, provider, error))?;
             welcome(repl, &id).await
         }
         other => Err(Problem::new(format!("{other} is not known here"))),
@@ -204,4 +204,15 @@ fn with_setting(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem
         }
         _ => problem.advice(&format!("by {setting} in a file for --config")),
     }
+}
+
+/// Names the settings by which a real provider's assertions are configured, when that is the trouble.
+fn with_assertion_setting(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem {
+    let configurable = repl.host.simulations.is_none() && error.is_configuration();
+    let problem = Problem::from(error);
+    if !configurable {
+        return problem;
+    }
+    let section = format!("providers.{provider}.oauth.assertion");
+    problem.advice(&format!("by [{section}] and [{section}.parameters] in a file for --config"))
 }
