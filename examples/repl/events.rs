@@ -82,6 +82,21 @@ fn describe(event: &Event, palette: Palette) -> String {
         EventKind::RecordQuarantined { record, reason: why } => {
             format!("{record} can not be opened {}", reason(why))
         }
+        EventKind::AuditTrailDamaged { problem, .. } => {
+            format!("the audit trail is not as it was written: {problem}")
+        }
+        EventKind::DataKeyRotated { key } => format!("the vault seals under its data key {key}"),
+        EventKind::MasterKeyRotated { source } => format!("the vault hangs on the key of {source}"),
+        EventKind::BreakerChanged { upstream, change } => {
+            let failed =
+                format!("{} of {} calls failed", change.counts.failures, change.counts.calls);
+            format!(
+                "the breaker before {upstream} {} → {} {}",
+                change.from,
+                change.to,
+                reason(&failed)
+            )
+        }
         EventKind::ClockStepped { by_millis } => {
             format!("the clock was stepped by {by_millis} ms, or the machine slept")
         }

@@ -122,8 +122,8 @@ pub(crate) fn parse(line: &str) -> Result<Command, Problem> {
 pub(crate) fn find(name: &str) -> Result<&'static Entry, Problem> {
     COMMANDS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         if may_be_secret(name) {
-            return Problem::new("that is no command")
-                .advice("for a key or a code type paste first");
+            let text = "that is no command, help lists them all; a key or a code goes after paste";
+            return Problem::new(text);
         }
         let names: Vec<_> = COMMANDS.iter().map(|entry| entry.name).collect();
         Problem::unknown("command", name, &names).advice("help lists them all")

@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use tokenward::Fallback;
+use tokenward::http::Attempts;
 use tokenward::testing::Endpoint;
 
 use crate::account::account_at;
@@ -43,6 +44,7 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     let response = request.send().await?;
     let status = response.status();
     let fallback = response.extensions().get::<Fallback>().cloned();
+    let attempts = response.extensions().get::<Attempts>().copied();
     let text = response
         .text()
         .await
@@ -55,6 +57,9 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     let generation = before.credential.snapshot().generation();
     if generation != before.generation {
         lines.push(format!("  renewed to generation {generation} on the way"));
+    }
+    if let Some(attempts) = attempts.filter(|attempts| attempts.made > 1) {
+        lines.push(format!("  made again after a failure, {} attempts in all", attempts.made));
     }
     if let Some(Fallback { key, instead_of, .. }) = fallback {
         lines.push(format!("  by {} instead of {}", key.method, instead_of.method));
