@@ -30,7 +30,8 @@ pub(crate) enum ErrorKind {
     Configuration,
     /// There is no such user, provider, session, sign-in or credential.
     NotFound,
-    /// There is a name for it but it is over: an expired session or sign-in.
+    /// There is a name for it but it is over: a session or sign-in that has expired, or that a later
+    /// one overtook.
     Expired,
     /// The user has to sign in (again).
     ReauthorizationRequired,
@@ -151,7 +152,8 @@ impl Error {
         self.0.kind == ErrorKind::NotFound
     }
 
-    /// Whether the session or the sign-in that was named has expired.
+    /// Whether the session or the sign-in that was named has expired, or was overtaken by a later
+    /// sign-in or sign-out.
     pub fn is_expired(&self) -> bool {
         self.0.kind == ErrorKind::Expired
     }

@@ -122,9 +122,10 @@ impl CredentialHandle {
     ///
     /// # Errors
     ///
-    /// When it can not be used in a request, or the vault does not take an API key. A grant that
-    /// the vault does not take is held in memory and written as soon as it can be, since it can
-    /// not be had again: that is no error here but an event, and visible in the snapshot.
+    /// When it can not be used in a request, a sign-out or another sign-in came meanwhile
+    /// ([`Error::is_expired`]; a grant is revoked then), or the vault does not take an API key. A
+    /// grant that the vault does not take is held in memory and written as soon as it can be, since
+    /// it can not be had again: that is no error here but an event, and visible in the snapshot.
     pub async fn sign_in(&self, with: SignInWith) -> Result<Generation, Error> {
         flat(self.actor.ask(move |reply| ProviderMessage::SignIn { with, reply }).await)
     }

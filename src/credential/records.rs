@@ -63,10 +63,20 @@ impl Records {
             SignInWith::ApiKey(key) => Material::api_key(key.clone(), generation, now),
             SignInWith::Grant(grant) => Material::granted(grant.clone(), generation),
         };
-        if self.cell.desk().era() != begun {
+        let (era, signed_out) = {
+            let desk = self.cell.desk();
+            (desk.era(), desk.signed_out)
+        };
+        if era != begun {
             drop(writing);
             self.revoke(&make(seen)).await;
             return Err(overtaken());
+        }
+        if signed_out && matches!(with, SignInWith::ApiKey(_)) {
+            // The vault could not erase what was signed out of. What the user allowed to that key,
+            // nobody has allowed to this one.
+            let forbidden = self.journal().allow_fallback(false, now).await;
+            forbidden.map_err(|error| unwritable(&error))?;
         }
         let (material, unsaved) = match self.journal().replace(seen, make, now).await {
             Ok(material) => (Arc::new(material), None),
@@ -236,9 +246,10 @@ impl Records {
     }
 }
 
-/// What a sign-in is answered with that came to nothing.
+/// What a sign-in is answered with that came to nothing. Not a failure that passes: to ask again
+/// would undo what the user did last.
 pub(crate) fn overtaken() -> Error {
-    Error::new(ErrorKind::Interrupted, "a later sign-in or sign-out overtook this one")
+    Error::new(ErrorKind::Expired, "a later sign-in or sign-out overtook this one")
 }
 
 fn unwritable(error: &JournalError) -> Error {

@@ -21,6 +21,10 @@ use crate::supervision::{Errands, EventBus, Timekeeper};
 use crate::vault::audit::AuditSink;
 
 /// Stores a grant durably as the credential that was signed in for, and says its generation.
+///
+/// It is asked again after an error that [is transient](Error::is_transient). After another the
+/// grant is revoked, unless the error [says](Error::is_expired) that a later sign-in or sign-out
+/// overtook it: then it was revoked already.
 pub type GrantSink =
     Arc<dyn Fn(Grant) -> BoxFuture<'static, Result<Generation, Error>> + Send + Sync>;
 

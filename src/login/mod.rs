@@ -9,6 +9,7 @@ mod desk;
 mod device;
 mod logins;
 mod outcome;
+mod storing;
 mod transit;
 mod verdict;
 

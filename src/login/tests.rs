@@ -413,6 +413,8 @@ async fn storing_is_tried_again_when_that_may_help() {
     let error = login.paste(&openai.approve(login.url()).expect("approved")).await;
     assert!(error.expect_err("not stored").is_vault_locked());
     assert!(login.finished().await.is_err_and(|error| error.is_vault_locked()));
+    openai.until(|counters| counters.revocation_requests == 1).await;
+    assert_eq!(house.stored(), 1, "the other one is revoked: nobody would ever see it");
 }
 
 #[tokio::test]

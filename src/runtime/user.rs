@@ -190,11 +190,15 @@ impl User {
     pub async fn erase(&self) -> Result<usize, Error> {
         let user = self.id()?;
         let logins = &self.runtime.0.logins;
+        // One whose grant is on its way into the vault can not be cancelled: it is waited for, so
+        // that what it stores is erased with the rest.
         for login in logins.pending(user) {
             login.cancel().await;
+            let _ = login.finished().await;
         }
         for login in logins.pending_devices(user) {
             login.cancel().await;
+            let _ = login.finished().await;
         }
         for session in self.sessions().await? {
             session.close().await?;

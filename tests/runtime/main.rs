@@ -16,6 +16,7 @@ mod google;
 mod health;
 mod host;
 mod overdue;
+mod overtaken;
 mod sessions;
 mod sign_in;
 mod sign_out;

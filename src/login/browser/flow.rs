@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::super::storing::{NotStored, Storing};
 use super::super::verdict::{
     Verdict, cancelled, expired, is_about_the_code, may_try_again, mixed_up, not_exchanged,
     not_taken, refused, sent_before,
@@ -19,10 +20,6 @@ pub(in crate::login) const EXPIRES_AFTER: Duration = Duration::from_mins(10);
 /// How many codes of one sign-in are sent to the provider. A code that was typed wrong may be typed
 /// again; whoever tries codes out is stopped.
 const MOST_CODES: usize = 5;
-
-/// How often a grant is handed over before the sign-in gives up, and the pause in between.
-const STORE_TRIES: u32 = 4;
-const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was agreed when the sign-in began.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ enum Phase<W> {
     /// that shows where it comes from.
     Exchanging { by: W, bare: Option<Secret> },
     /// For the grant to be durable.
-    Storing { by: W, grant: Grant, tries: u32 },
+    Storing { by: W, storing: Storing },
     /// For nothing any more.
     Over,
 }
@@ -206,9 +203,7 @@ impl<W> Flow<W> {
         };
         match result {
             Ok(grant) => {
-                let effect = Effect::Store { grant: grant.clone(), after: Duration::ZERO };
-                self.phase = Phase::Storing { by, grant, tries: 1 };
-                vec![effect]
+                vec![self.store(by, Storing::of(grant), Duration::ZERO)]
             }
             Err(failure) if may_try_again(&failure) && !now.has_passed(self.terms.expires_at) => {
                 vec![Effect::Tell(by, Verdict::TryAgain(not_exchanged(&failure)))]
@@ -239,14 +234,17 @@ impl<W> Flow<W> {
             (Phase::Storing { by, .. }, Ok(())) => {
                 vec![self.finish(Ok(())), Effect::Tell(by, Verdict::SignedIn)]
             }
-            (Phase::Storing { by, grant, tries }, Err(error)) => {
-                let Some(after) = store_again_after(tries, &error) else {
-                    let effect = self.finish(Err(error.clone()));
-                    return vec![effect, Effect::Tell(by, Verdict::Failed(error))];
+            (Phase::Storing { by, storing }, Err(error)) => {
+                let unwanted = match storing.failed(&error) {
+                    NotStored::Again(storing, after) => {
+                        return vec![self.store(by, storing, after)];
+                    }
+                    NotStored::GivenUp(grant) => Some(Effect::GiveBack(grant)),
+                    NotStored::Overtaken => None,
                 };
-                let effect = Effect::Store { grant: grant.clone(), after };
-                self.phase = Phase::Storing { by, grant, tries: tries + 1 };
-                vec![effect]
+                let end = self.finish(Err(error.clone()));
+                let told = Effect::Tell(by, Verdict::Failed(error));
+                unwanted.into_iter().chain([end, told]).collect()
             }
             (other, _) => {
                 self.phase = other;
@@ -279,16 +277,16 @@ impl<W> Flow<W> {
         }
     }
 
+    fn store(&mut self, by: W, storing: Storing, after: Duration) -> Effect<W> {
+        let grant = storing.grant();
+        self.phase = Phase::Storing { by, storing };
+        Effect::Store { grant, after }
+    }
+
     fn finish(&mut self, result: Result<(), Error>) -> Effect<W> {
         self.phase = Phase::Over;
         Effect::Finish(result)
     }
-}
-
-/// The pause before a grant that the vault did not take is handed over once more; none when that
-/// would not help.
-pub(in crate::login) fn store_again_after(tries: u32, error: &Error) -> Option<Duration> {
-    (error.is_transient() && tries < STORE_TRIES).then(|| STORE_PAUSE * tries)
 }
 
 #[cfg(test)]

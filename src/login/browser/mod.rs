@@ -6,7 +6,7 @@ mod handle;
 mod kind;
 mod messages;
 
-pub(super) use flow::{EXPIRES_AFTER, Terms, store_again_after};
+pub(super) use flow::{EXPIRES_AFTER, Terms};
 pub(super) use handle::Face;
 pub use handle::Login;
 pub(super) use kind::{BrowserLogin, Opening};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::browser::store_again_after;
+use super::super::storing::{NotStored, Storing};
 use super::super::verdict::{
     cancelled, code_expired, denied, may_ask_again, may_try_again, not_exchanged, not_polled,
 };
@@ -31,7 +31,7 @@ enum Phase {
     /// For the answer to the exchange of a code.
     Exchanging { code: DeviceCode },
     /// For the grant to be durable.
-    Storing { grant: Grant, tries: u32 },
+    Storing(Storing),
     /// For nothing any more.
     Over,
 }
@@ -72,15 +72,16 @@ impl Flow {
         Self { polls: Polls::new(interval, now, end), phase: Phase::Waiting, attempts: 0 }
     }
 
-    /// Takes `event` in, and says what is to be done.
-    pub(super) fn step(&mut self, event: Event, now: Moment) -> Option<Effect> {
-        match event {
+    /// Takes `event` in, and says what is to be done, in this order.
+    pub(super) fn step(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        let effect = match event {
             Event::AlarmRang => self.alarm_rang(now),
             Event::Polled { attempt, result } => self.polled(attempt, result, now),
             Event::Exchanged { attempt, result } => self.exchanged(attempt, result, now),
-            Event::Stored(result) => self.stored(result),
+            Event::Stored(result) => return self.stored(result),
             Event::Cancelled => self.cancelled(),
-        }
+        };
+        effect.into_iter().collect()
     }
 
     /// When there is something to do without anything happening; none while something is under way.
@@ -130,7 +131,9 @@ impl Flow {
         }
         self.phase = Phase::Waiting;
         match result {
-            Ok(DeviceAnswer::Granted(grant)) => return Some(self.store(grant, 1, Duration::ZERO)),
+            Ok(DeviceAnswer::Granted(grant)) => {
+                return Some(self.store(Storing::of(grant), Duration::ZERO));
+            }
             Ok(DeviceAnswer::Code(code)) => return Some(self.exchange(code)),
             Ok(DeviceAnswer::Denied) => return Some(self.finish(Err(denied()))),
             Ok(DeviceAnswer::Expired) => return Some(self.finish(Err(code_expired()))),
@@ -164,7 +167,7 @@ impl Flow {
             }
         };
         match result {
-            Ok(grant) => Some(self.store(grant, 1, Duration::ZERO)),
+            Ok(grant) => Some(self.store(Storing::of(grant), Duration::ZERO)),
             // It was not sent.
             Err(failure) if may_try_again(&failure) => {
                 self.polls.failed(failure.retry_after(), now);
@@ -175,23 +178,26 @@ impl Flow {
         }
     }
 
-    fn store(&mut self, grant: Grant, tries: u32, after: Duration) -> Effect {
-        self.phase = Phase::Storing { grant: grant.clone(), tries };
+    fn store(&mut self, storing: Storing, after: Duration) -> Effect {
+        let grant = storing.grant();
+        self.phase = Phase::Storing(storing);
         Effect::Store { grant, after }
     }
 
-    fn stored(&mut self, result: Result<(), Error>) -> Option<Effect> {
+    fn stored(&mut self, result: Result<(), Error>) -> Vec<Effect> {
         match (std::mem::replace(&mut self.phase, Phase::Over), result) {
-            (Phase::Storing { .. }, Ok(())) => Some(self.finish(Ok(()))),
-            (Phase::Storing { grant, tries }, Err(error)) => {
-                match store_again_after(tries, &error) {
-                    Some(after) => Some(self.store(grant, tries + 1, after)),
-                    None => Some(self.finish(Err(error))),
-                }
+            (Phase::Storing(_), Ok(())) => vec![self.finish(Ok(()))],
+            (Phase::Storing(storing), Err(error)) => {
+                let unwanted = match storing.failed(&error) {
+                    NotStored::Again(storing, after) => return vec![self.store(storing, after)],
+                    NotStored::GivenUp(grant) => Some(Effect::GiveBack(grant)),
+                    NotStored::Overtaken => None,
+                };
+                unwanted.into_iter().chain([self.finish(Err(error))]).collect()
             }
             (other, _) => {
                 self.phase = other;
-                None
+                Vec::new()
             }
         }
     }
@@ -199,7 +205,7 @@ impl Flow {
     fn cancelled(&mut self) -> Option<Effect> {
         match self.phase {
             // The grant exists and is on its way into the vault: too late to take back.
-            Phase::Storing { .. } | Phase::Over => None,
+            Phase::Storing(_) | Phase::Over => None,
             _ => Some(self.finish(Err(cancelled()))),
         }
     }

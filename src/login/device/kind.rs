@@ -98,25 +98,26 @@ impl Kind for OnDevice {
 
 impl OnDevice {
     fn step(&mut self, event: Event, desk: &mut Desk) {
-        let effect = self.flow.step(event, desk.means.sources.now());
+        let effects = self.flow.step(event, desk.means.sources.now());
         self.wake_up();
-        match effect {
-            None => {}
-            Some(Effect::Poll { attempt }) => self.poll(attempt, desk),
-            Some(Effect::Exchange { attempt, code }) => {
-                let redemption = Redemption {
-                    code: code.code,
-                    // The provider itself made the code and its verifier: there was no redirect to
-                    // bind.
-                    state: Secret::new(""),
-                    redirect_uri: code.redirect_uri,
-                    verifier: code.code_verifier,
-                };
-                desk.exchange(attempt, redemption);
+        for effect in effects {
+            match effect {
+                Effect::Poll { attempt } => self.poll(attempt, desk),
+                Effect::Exchange { attempt, code } => {
+                    let redemption = Redemption {
+                        code: code.code,
+                        // The provider itself made the code and its verifier: there was no redirect
+                        // to bind.
+                        state: Secret::new(""),
+                        redirect_uri: code.redirect_uri,
+                        verifier: code.code_verifier,
+                    };
+                    desk.exchange(attempt, redemption);
+                }
+                Effect::Store { grant, after } => desk.store(grant, after),
+                Effect::GiveBack(grant) => desk.give_back(&grant),
+                Effect::Finish(result) => desk.end(result),
             }
-            Some(Effect::Store { grant, after }) => desk.store(grant, after),
-            Some(Effect::GiveBack(grant)) => desk.give_back(&grant),
-            Some(Effect::Finish(result)) => desk.end(result),
         }
     }
 

@@ -219,7 +219,17 @@ fn a_grant_is_handed_over_again_when_that_may_help_and_never_for_ever() {
     assert_eq!(step(&mut flow, stored()), ["store after 250ms"]);
     assert_eq!(step(&mut flow, stored()), ["store after 500ms"]);
     assert_eq!(step(&mut flow, stored()), ["store after 750ms"]);
-    assert_eq!(step(&mut flow, stored()), ["finish Interrupted", "tell 1 Failed"]);
+    let given_up = ["give back", "finish Interrupted", "tell 1 Failed"];
+    assert_eq!(step(&mut flow, stored()), given_up);
+}
+
+#[test]
+fn a_grant_that_was_overtaken_is_not_handed_over_again() {
+    let mut flow = flow();
+    step(&mut flow, pasted("abc", 1));
+    step(&mut flow, Event::Exchanged { attempt: 1, result: Ok(grant()) });
+    let overtaken = Event::Stored(Err(Error::new(ErrorKind::Expired, "overtaken")));
+    assert_eq!(step(&mut flow, overtaken), ["finish Expired", "tell 1 Failed"]);
 }
 
 #[test]
@@ -302,6 +312,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let kind = prop::option::of(prop::sample::select(vec![
         ErrorKind::Interrupted,
         ErrorKind::VaultLocked,
+        ErrorKind::Expired,
     ]));
     let text = prop::sample::select(vec![
         "abc",
@@ -339,7 +350,7 @@ struct Bystander {
     /// The codes that the provider may have.
     sent: Vec<String>,
     storing: bool,
-    /// Grants that were issued, that were taken, and that were given back.
+    /// Grants that were issued, that whoever stores them took over, and that were given back.
     granted: usize,
     taken: usize,
     given_back: usize,
@@ -358,10 +369,9 @@ impl Bystander {
                     let before = self.exchanging.replace((*attempt, code));
                     assert!(before.is_none(), "one exchange at a time");
                 }
-                Effect::Store { after, .. } => {
+                Effect::Store { .. } => {
                     assert!(!self.storing, "stored once, after an exchange");
                     self.storing = true;
-                    self.taken += usize::from(after.is_zero());
                 }
                 Effect::GiveBack(_) => self.given_back += 1,
                 Effect::Tell(by, _) => *self.told.entry(*by).or_default() += 1,
@@ -404,6 +414,7 @@ proptest! {
                 }
                 Act::StoreEnds { how } => {
                     if !std::mem::take(&mut seen.storing) { continue }
+                    seen.taken += usize::from(matches!(how, None | Some(ErrorKind::Expired)));
                     Event::Stored(how.map_or(Ok(()), |kind| Err(Error::new(kind, "vault"))))
                 }
                 Act::Deadline => Event::DeadlineReached,
@@ -416,10 +427,9 @@ proptest! {
             seen.see(&flow.step(event, now));
         }
         seen.see(&flow.step(Event::Cancelled, now));
-        for _ in 0..STORE_TRIES {
-            if std::mem::take(&mut seen.storing) {
-                seen.see(&flow.step(Event::Stored(Err(over())), now));
-            }
+        if std::mem::take(&mut seen.storing) {
+            seen.taken += 1;
+            seen.see(&flow.step(Event::Stored(Err(over())), now));
         }
         if let Some((attempt, _)) = seen.exchanging.take() {
             seen.granted += 1;
