@@ -14,7 +14,7 @@ use super::material::Material;
 use super::messages::SignInWith;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Generation};
-use crate::provider::{Revocation, RevocationOutcome};
+use crate::provider::{Revocation, RevocationOutcome, shortly};
 use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// The records of one credential.
@@ -227,7 +227,7 @@ impl Records {
             access_token: &material.access,
             refresh_token: material.refresh.as_ref(),
         };
-        match provider.revoke(&shared.transport, revocation).await {
+        match shortly(&shared.transport, provider.revoke(&shared.transport, revocation)).await {
             Ok(outcome) => {
                 let revoked = outcome == RevocationOutcome::Revoked;
                 if revoked {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::oauth::Transport;
-use crate::provider::{Failure, FailureClass, Provider};
+use crate::provider::{Failure, FailureClass, Provider, shortly};
 use crate::supervision::{Alarm, Errands, EventBus, Reply, Timekeeper};
 
 /// What every incarnation of the actor is given.
@@ -180,7 +180,7 @@ impl Watching {
 
 async fn look(provider: Arc<dyn Provider>, transport: Transport, sources: Sources) -> Looked {
     let begun = sources.now().monotonic;
-    let answer = provider.check_health(&transport).await;
+    let answer = shortly(&transport, provider.check_health(&transport)).await;
     let latency = sources.now().monotonic.saturating_sub(begun);
     Looked { provider: provider.id().clone(), outcome: answer.map(|()| HealthCheck { latency }) }
 }

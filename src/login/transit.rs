@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::identity::CredentialId;
 use crate::oauth::Transport;
-use crate::provider::{DeviceAnswer, Failure, Grant, Provider, Revocation, in_time};
+use crate::provider::{DeviceAnswer, Failure, Grant, Provider, Revocation, shortly};
 
 /// What a request to a provider may hold.
 pub(super) trait MayGrant: Send + 'static {
@@ -77,7 +77,7 @@ impl GivesBack {
                 access_token: &grant.access_token,
                 refresh_token: grant.refresh_token.as_ref(),
             };
-            match in_time(&transport, provider.revoke(&transport, revocation)).await {
+            match shortly(&transport, provider.revoke(&transport, revocation)).await {
                 Ok(outcome) => debug!(%credential, ?outcome, "a grant was given back"),
                 Err(failure) => debug!(%credential, %failure, "a grant could not be given back"),
             }

@@ -27,7 +27,7 @@ pub use discovered::Discovered;
 pub use errors::{ErrorTable, Otherwise, RefusalSign};
 pub use failure::{Failure, FailureClass};
 pub use health::{HealthProbe, HealthSpec};
-pub(crate) use patience::in_time;
+pub(crate) use patience::{in_time, shortly};
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 
 pub use crate::oauth::{

@@ -10,6 +10,10 @@ use crate::oauth::Transport;
 /// on what became of them comes first.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// What can be left undone is given this long: to tell a provider that a token is over, and to see
+/// whether the provider works. The requests of this crate for it end within ten seconds.
+const SHORT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The outcome of `exchange`, or a failure that leaves open whether the provider received anything,
 /// when there is none within ten minutes. It is given up then.
 pub(crate) async fn in_time<T>(
@@ -17,13 +21,31 @@ pub(crate) async fn in_time<T>(
     exchange: Exchanging<'_, T>,
 ) -> Result<T, Failure> {
     let patience = PATIENCE.max(transport.deadline().saturating_mul(2));
+    within(patience, FailureClass::Uncertain, transport, exchange).await
+}
+
+/// The outcome of what spends nothing and can be left undone, or a failure when there is none within
+/// half a minute. It is given up then.
+pub(crate) async fn shortly<T>(
+    transport: &Transport,
+    exchange: Exchanging<'_, T>,
+) -> Result<T, Failure> {
+    let given_up = FailureClass::Transient { retry_after: None };
+    within(SHORT_PATIENCE, given_up, transport, exchange).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    given_up: FailureClass,
+    transport: &Transport,
+    exchange: Exchanging<'_, T>,
+) -> Result<T, Failure> {
     tokio::select! {
         biased;
         outcome = exchange => outcome,
         () = transport.sources().clock.wait(patience) => {
-            let within = humantime::format_duration(patience);
-            let reason = format!("the provider had no outcome within {within}");
-            Err(Failure::new(FailureClass::Uncertain, reason))
+            let patience = humantime::format_duration(patience);
+            Err(Failure::new(given_up, format!("the provider had no outcome within {patience}")))
         }
     }
 }

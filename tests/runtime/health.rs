@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use tokenward::event::{EventKind, HealthState};
 use tokenward::health::HealthPolicy;
 use tokenward::provider::{HealthProbe, HealthSpec};
@@ -40,21 +41,27 @@ impl Scene {
         Self { clock, openai, google, runtime, events }
     }
 
-    /// Lets time pass until the health of a provider changes.
+    /// Looks at the provider in use, one look after the other, until its health changes.
     async fn until_change(&mut self) -> (String, HealthState, Option<String>) {
         loop {
-            tokio::select! {
-                biased;
-                notice = self.events.next() => {
-                    if let Some(Notice::Event(event)) = notice
-                        && let EventKind::ProviderHealthChanged { provider, to, reason, .. } =
-                            &event.kind
-                    {
-                        return (provider.to_string(), *to, reason.clone());
-                    }
+            while let Some(Some(Notice::Event(event))) = self.events.next().now_or_never() {
+                if let EventKind::ProviderHealthChanged { provider, to, reason, .. } = &event.kind {
+                    return (provider.to_string(), *to, reason.clone());
                 }
-                () = tokio::task::yield_now() => self.clock.advance(Duration::from_secs(1)),
             }
+            self.one_look().await;
+        }
+    }
+
+    /// Lets time pass until a look is due, and then no more: it is real, and may take its time.
+    async fn one_look(&self) {
+        let known = || self.runtime.health().of("openai").expect("known");
+        // An answer of any kind: the watch is there, and has set its alarm.
+        self.runtime.check_health("nobody").await.expect_err("there is none");
+        let before = known();
+        self.clock.advance(HealthPolicy::default().every);
+        while known() == before {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A provider that is written by hand and never answers: nobody waits for it for ever.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tokenward::credential::SignInWith;
+use tokenward::credential::{CredentialHandle, SignInWith};
 use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
 use tokenward::oauth::{AuthorizationRequest, CodeExchange, Transport};
 use tokenward::provider::{
@@ -11,9 +12,10 @@ use tokenward::provider::{
 };
 use tokenward::testing::ManualClock;
 use tokenward::{CredentialState, Error, Provider, ProviderSpec, Runtime, Secret, Vault, catalog};
+use tokio::task::JoinHandle;
 use url::Url;
 
-/// Google, but for a renewal that never ends.
+/// Google, but nothing that it is asked for ever ends.
 #[derive(Debug)]
 struct Stuck(ProviderSpec);
 
@@ -71,53 +73,100 @@ impl Provider for Stuck {
         _transport: &'a Transport,
         _revocation: Revocation<'a>,
     ) -> Exchanging<'a, RevocationOutcome> {
-        Box::pin(std::future::ready(Ok(RevocationOutcome::NotOffered)))
+        Box::pin(std::future::pending())
+    }
+
+    fn check_health<'a>(&'a self, _transport: &'a Transport) -> Exchanging<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+struct Scene {
+    clock: Arc<ManualClock>,
+    runtime: Runtime,
+    credential: CredentialHandle,
+}
+
+impl Scene {
+    /// Ada is signed in at the provider that never answers.
+    async fn set() -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let google = catalog::google().client("client").client_secret("secret");
+        let runtime = Runtime::builder()
+            .sources(clock.sources())
+            .vault(Vault::in_memory())
+            .provider(Stuck(google))
+            .start()
+            .await
+            .expect("a runtime");
+        let id = CredentialId {
+            user: UserId::new("ada").expect("a name"),
+            provider: ProviderId::new("google").expect("a name"),
+            method: Method::AuthorizationCode,
+            label: Label::default(),
+        };
+        let credential = runtime.credential(&id).await.expect("a credential");
+        let grant = Grant {
+            access_token: Secret::new("access"),
+            refresh_token: Some(Secret::new("refresh")),
+            lifetime: Some(Duration::from_mins(30)),
+            requested_at: clock.sources().now(),
+            server_date: None,
+            scopes: None,
+            account: None,
+        };
+        credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
+        Self { clock, runtime, credential }
+    }
+
+    /// Lets time pass until `task` has ended.
+    async fn ended<T>(&self, task: JoinHandle<T>) -> T {
+        while !task.is_finished() {
+            self.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        task.await.expect("no panic")
     }
 }
 
 #[tokio::test]
 async fn whoever_waits_for_a_renewal_without_an_end_is_answered_and_told_that_it_is_uncertain() {
-    let clock = ManualClock::new(std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
-    let google = catalog::google().client("client").client_secret("secret");
-    let runtime = Runtime::builder()
-        .sources(clock.sources())
-        .vault(Vault::in_memory())
-        .provider(Stuck(google))
-        .start()
-        .await
-        .expect("a runtime");
-    let id = CredentialId {
-        user: UserId::new("ada").expect("a name"),
-        provider: ProviderId::new("google").expect("a name"),
-        method: Method::AuthorizationCode,
-        label: Label::default(),
-    };
-    let credential = runtime.credential(&id).await.expect("a credential");
-    let grant = Grant {
-        access_token: Secret::new("access"),
-        refresh_token: Some(Secret::new("refresh")),
-        lifetime: Some(Duration::from_mins(30)),
-        requested_at: clock.sources().now(),
-        server_date: None,
-        scopes: None,
-        account: None,
-    };
-    credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
-
+    let scene = Scene::set().await;
     let mut callers = Vec::new();
     for _ in 0..3 {
-        let credential = credential.clone();
+        let credential = scene.credential.clone();
         callers.push(tokio::spawn(async move { credential.refresh().await }));
     }
     for caller in callers {
         // No renewal takes longer than ten minutes; the token lives longer than that.
-        while !caller.is_finished() {
-            clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
-        let error = caller.await.expect("no panic").expect_err("no outcome");
+        let error = scene.ended(caller).await.expect_err("no outcome");
         assert!(error.to_string().contains("no outcome within 10m"), "{error}");
     }
-    assert_eq!(credential.snapshot().state(), CredentialState::Uncertain);
-    credential.acquire().await.expect("the old token is served while it lives");
+    assert_eq!(scene.credential.snapshot().state(), CredentialState::Uncertain);
+    scene.credential.acquire().await.expect("the old token is served while it lives");
+}
+
+/// P13: a sign-out is bounded in time, whatever the provider does.
+#[tokio::test]
+async fn a_sign_out_does_not_wait_for_a_revocation_without_an_end() {
+    let scene = Scene::set().await;
+    let credential = scene.credential.clone();
+    let signing_out = tokio::spawn(async move { credential.sign_out().await });
+    let signed_out = scene.ended(signing_out).await.expect("signed out");
+    assert!(!signed_out.revoked);
+    assert_eq!(scene.credential.snapshot().state(), CredentialState::Absent);
+}
+
+#[tokio::test]
+async fn a_check_without_an_end_is_a_failed_check_and_another_one_can_begin() {
+    let scene = Scene::set().await;
+    for failures in 1..=2 {
+        let runtime = scene.runtime.clone();
+        let checking = tokio::spawn(async move { runtime.check_health("google").await });
+        let error = scene.ended(checking).await.expect_err("no outcome");
+        assert!(error.is_transient(), "{error}");
+        assert!(error.to_string().contains("no outcome within 30s"), "{error}");
+        let health = scene.runtime.health().of("google").expect("known");
+        assert_eq!(health.consecutive_failures, failures);
+    }
 }
