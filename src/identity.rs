@@ -151,6 +151,11 @@ impl Method {
             Self::JwtBearer => "jwt-bearer",
         }
     }
+
+    /// Whether a token can be had by it without the user, from nothing but what the host has.
+    pub(crate) const fn needs_no_user(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::JwtBearer)
+    }
 }
 
 impl fmt::Display for Method {

@@ -11,7 +11,7 @@ mod problem;
 pub(crate) mod schema;
 pub(crate) mod value;
 
-pub(crate) use endpoint::may_carry_secrets;
+pub(crate) use endpoint::{is_loopback, may_carry_secrets};
 pub use environment::{ClientSettings, Environment};
 pub use origin::Origin;
 pub(crate) use path::SettingPath;

@@ -305,6 +305,7 @@ impl State {
                 .map(|(_, trouble)| trouble),
             under_way: flight.is_some(),
             unsaved: unsaved.is_some() && unsaved == generation,
+            conflict: material.as_ref().and_then(|material| self.conflict(material)),
             signed_out: desk.signed_out,
             stands_in: contents.stands_in,
             material,
@@ -312,6 +313,17 @@ impl State {
         drop(desk);
         self.step(Event::Loaded(loaded), None);
         self.look_at_the_desk();
+    }
+
+    /// Why `material` is not for the client that the settings name now, where it is not.
+    fn conflict(&self, material: &Material) -> Option<String> {
+        let Context { id, provider, .. } = &*self.context;
+        let now = provider.registration();
+        material.issued_to.conflict(&now).or_else(|| {
+            let others =
+                id.method.needs_no_user() && material.issued_to.asks_for_other_scopes(&now);
+            others.then(|| "it is for other scopes".to_owned())
+        })
     }
 
     fn look_at_the_desk(&mut self) {
@@ -426,6 +438,10 @@ impl State {
             durable: !self.core.is_unsaved(),
             scopes: material.and_then(|material| material.scopes.clone()),
             account: material.and_then(|material| material.account.clone()),
+            advice: material.and_then(|material| {
+                let by = self.context.provider.registration();
+                material.issued_to.advice(material.scopes.as_deref(), &by)
+            }),
             stands_in: self.core.stands_in(),
             headers,
         };

@@ -16,7 +16,7 @@ use super::messages::ProviderMessage;
 use super::records::Records;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::identity::{CredentialId, Method, ProviderId, UserId};
+use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::provider::Provider;
 use crate::supervision::{Alarm, Handle, Supervisor};
 use crate::vault::{Entry, Query, RecordKind};
@@ -212,8 +212,8 @@ impl Credentials {
     ) -> CredentialHandle {
         let provider = self.0.providers.get(&id.provider);
         // A user's grant can be renewed, not asked for anew: only what needs no user does without.
-        let needs_no_user = matches!(id.method, Method::ClientCredentials | Method::JwtBearer);
-        let caches_tokens = !needs_no_user || provider.is_none_or(|it| it.caches_tokens());
+        let caches_tokens =
+            !id.method.needs_no_user() || provider.is_none_or(|it| it.caches_tokens());
         let sources = self.0.shared.sources.clone();
         CredentialHandle::new(id.clone(), cell, actor, sources, caches_tokens)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
+use super::actor::Context;
 use super::cell::{Cell, Flight};
 use super::journal::{Journal, JournalError, Rotation};
 use super::lifecycle::{RenewalOutcome, Trouble};
@@ -79,7 +80,9 @@ impl Rotating {
     }
 
     async fn granted(&self, grant: Grant, rotation: &Rotation) -> RenewalOutcome {
-        let Ok(material) = self.material.renewed(grant) else {
+        let Context { id, provider, .. } = &*self.records.context;
+        let renewed = self.material.renewed(grant, id.method, provider.registration());
+        let Ok(material) = renewed else {
             let failure = Failure::new(
                 FailureClass::ReauthorizationRequired,
                 "the renewal answered for another account than the one that signed in",

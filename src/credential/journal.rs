@@ -322,11 +322,10 @@ impl Journal {
 
     /// The batch that stores material, with what is recorded of it.
     fn recording(&self, batch: Batch, came: Came) -> Batch {
-        let needs_no_user = matches!(self.id.method, Method::ClientCredentials | Method::JwtBearer);
         let kinds: &[AuditKind] = match came {
             Came::BySignIn if self.id.method == Method::ApiKey => &[AuditKind::SignedIn],
             Came::BySignIn => &[AuditKind::SignedIn, AuditKind::TokenGenerated],
-            Came::ByRenewal if needs_no_user => &[AuditKind::TokenGenerated],
+            Came::ByRenewal if self.id.method.needs_no_user() => &[AuditKind::TokenGenerated],
             Came::ByRenewal => &[AuditKind::Refreshed],
         };
         kinds.iter().fold(batch, |batch, kind| batch.record(self.entry(*kind)))

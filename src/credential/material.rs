@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::clock::Moment;
 use crate::identity::{Generation, Method};
-use crate::provider::{Grant, Renewal, TokenInForce};
+use crate::provider::{Grant, Registration, Renewal, TokenInForce};
 use crate::secret::Secret;
 
 /// The material of one credential at one generation.
@@ -26,6 +26,8 @@ pub struct Material {
     pub scopes: Option<Vec<String>>,
     /// Whose account it is at the provider, when it said so.
     pub account: Option<String>,
+    /// The client that asked for it, and where; unknown for an API key.
+    pub issued_to: Registration,
 }
 
 /// How long material lives.
@@ -55,11 +57,12 @@ impl Material {
             life: Life::Unlimited,
             scopes: None,
             account: None,
+            issued_to: Registration::default(),
         }
     }
 
-    /// What a sign-in was granted.
-    pub(crate) fn granted(grant: Grant, generation: Generation) -> Self {
+    /// What a sign-in by the client `issued_to` was granted.
+    pub(crate) fn granted(grant: Grant, generation: Generation, issued_to: Registration) -> Self {
         Self {
             generation,
             access: grant.access_token,
@@ -68,6 +71,7 @@ impl Material {
             life: grant.lifetime.map_or(Life::Unknown, Life::For),
             scopes: grant.scopes,
             account: grant.account,
+            issued_to,
         }
     }
 
@@ -82,18 +86,26 @@ impl Material {
         Renewal { method, refresh_token: self.refresh.as_ref(), in_force: Some(in_force) }
     }
 
-    /// What a renewal of this material was granted. What the answer left out stays in force.
+    /// What a renewal of this material by the client `by` was granted. What the answer left out
+    /// stays in force; the scopes of a user's grant are those of the sign-in.
     ///
     /// # Errors
     ///
     /// When the answer names another account than the one that signed in.
-    pub(crate) fn renewed(&self, grant: Grant) -> Result<Self, AccountChanged> {
+    pub(crate) fn renewed(
+        &self,
+        grant: Grant,
+        method: Method,
+        by: Registration,
+    ) -> Result<Self, AccountChanged> {
         if let (Some(old), Some(new)) = (&self.account, &grant.account)
             && old != new
         {
             return Err(AccountChanged);
         }
-        let mut next = Self::granted(grant, self.generation.next());
+        let scopes = if method.needs_no_user() { by.scopes } else { self.issued_to.scopes.clone() };
+        let issued_to = Registration { scopes, ..by };
+        let mut next = Self::granted(grant, self.generation.next(), issued_to);
         next.refresh = next.refresh.or_else(|| self.refresh.clone());
         next.scopes = next.scopes.or_else(|| self.scopes.clone());
         next.account = next.account.or_else(|| self.account.clone());
@@ -143,6 +155,8 @@ impl fmt::Debug for Material {
 mod tests {
     use super::*;
 
+    const CODE: Method = Method::AuthorizationCode;
+
     fn at(seconds: u64) -> Moment {
         Moment {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
@@ -164,8 +178,14 @@ mod tests {
 
     #[test]
     fn a_renewal_without_a_refresh_token_keeps_the_old_one() {
-        let first = Material::granted(grant(Some("refresh-1"), Some("acct")), Generation(1));
-        let second = first.renewed(grant(None, None)).expect("the same account");
+        let first = Material::granted(
+            grant(Some("refresh-1"), Some("acct")),
+            Generation(1),
+            Registration::default(),
+        );
+        let second = first
+            .renewed(grant(None, None), CODE, Registration::default())
+            .expect("the same account");
         assert_eq!(second.refresh, Some(Secret::new("refresh-1")));
         assert_eq!(second.account.as_deref(), Some("acct"));
         assert_eq!(second.generation, Generation(2));
@@ -173,20 +193,33 @@ mod tests {
 
     #[test]
     fn a_renewal_with_a_refresh_token_replaces_the_old_one() {
-        let first = Material::granted(grant(Some("refresh-1"), None), Generation(1));
-        let second = first.renewed(grant(Some("refresh-2"), None)).expect("the same account");
+        let first = Material::granted(
+            grant(Some("refresh-1"), None),
+            Generation(1),
+            Registration::default(),
+        );
+        let second = first
+            .renewed(grant(Some("refresh-2"), None), CODE, Registration::default())
+            .expect("the same account");
         assert_eq!(second.refresh, Some(Secret::new("refresh-2")));
     }
 
     #[test]
     fn a_renewal_for_another_account_is_refused() {
-        let first = Material::granted(grant(Some("refresh-1"), Some("ada")), Generation(1));
-        assert_eq!(first.renewed(grant(None, Some("eve"))), Err(AccountChanged));
+        let first = Material::granted(
+            grant(Some("refresh-1"), Some("ada")),
+            Generation(1),
+            Registration::default(),
+        );
+        assert_eq!(
+            first.renewed(grant(None, Some("eve")), CODE, Registration::default()),
+            Err(AccountChanged)
+        );
     }
 
     #[test]
     fn life_counts_from_before_the_request() {
-        let material = Material::granted(grant(None, None), Generation(1));
+        let material = Material::granted(grant(None, None), Generation(1), Registration::default());
         assert_eq!(material.expires(), Some(at(160)));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::actor::Context;
 use super::cell::{Cell, Era};
@@ -59,9 +59,10 @@ impl Records {
     ) -> Result<Stored, Error> {
         let writing = self.cell.writing.lock().await;
         let now = self.context.shared.sources.now();
+        let by = self.context.provider.registration();
         let make = |generation| match &with {
             SignInWith::ApiKey(key) => Material::api_key(key.clone(), generation, now),
-            SignInWith::Grant(grant) => Material::granted(grant.clone(), generation),
+            SignInWith::Grant(grant) => Material::granted(grant.clone(), generation, by.clone()),
         };
         let (era, signed_out) = {
             let desk = self.cell.desk();
@@ -219,9 +220,14 @@ impl Records {
         desk.unsaved.is_none() && !desk.signed_out
     }
 
-    /// Tells the provider that `material` is over. Whether it confirmed that.
+    /// Tells the provider that `material` is over. Whether it confirmed that. What another client
+    /// or another server issued is not for its eyes.
     pub(crate) async fn revoke(&self, material: &Material) -> bool {
         let Context { id, provider, shared } = &*self.context;
+        if let Some(conflict) = material.issued_to.conflict(&provider.registration()) {
+            warn!(credential = %id, conflict, "a grant can not be revoked by these settings");
+            return false;
+        }
         let revocation = Revocation {
             method: id.method,
             access_token: &material.access,

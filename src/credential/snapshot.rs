@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub(crate) durable: bool,
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) account: Option<String>,
+    pub(crate) advice: Option<String>,
     pub(crate) stands_in: bool,
     pub(crate) headers: Arc<HeaderMap>,
 }
@@ -43,6 +44,7 @@ impl Snapshot {
             durable: true,
             scopes: None,
             account: None,
+            advice: None,
             stands_in: false,
             headers: Arc::default(),
         }
@@ -92,6 +94,13 @@ impl Snapshot {
     /// Whose account it is at the provider, when it said so.
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
+    }
+
+    /// What its user may want to know although nothing is wrong: that the provider granted other
+    /// scopes than were asked for, or that the settings ask for other scopes by now, which counts
+    /// from the next sign-in.
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 
     /// Whether its user allows this API key to be spent while the other sign-ins at its provider,

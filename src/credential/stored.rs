@@ -11,7 +11,7 @@ use super::lifecycle::Trouble;
 use super::material::{Life, Material};
 use crate::clock::Moment;
 use crate::identity::Generation;
-use crate::provider::{Failure, FailureClass};
+use crate::provider::{Failure, FailureClass, Registration};
 use crate::secret::{self, Secret};
 use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
 
@@ -32,6 +32,8 @@ struct StoredMaterial {
     scopes: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    #[serde(default)]
+    issued_to: Registration,
     #[serde(flatten)]
     unknown: Unknown,
 }
@@ -102,6 +104,7 @@ pub(crate) fn write_material(material: &Material, unknown: Unknown) -> Zeroizing
         },
         scopes: material.scopes.clone(),
         account: material.account.clone(),
+        issued_to: material.issued_to.clone(),
         unknown,
     })
 }
@@ -125,6 +128,7 @@ pub(crate) fn read_material(
         },
         scopes: stored.scopes,
         account: stored.account,
+        issued_to: stored.issued_to,
     };
     Ok((material, stored.unknown))
 }
@@ -233,6 +237,11 @@ mod tests {
             life: Life::For(Duration::from_mins(10)),
             scopes: Some(vec!["openid".to_owned()]),
             account: Some("acct".to_owned()),
+            issued_to: Registration {
+                client_id: Some("client".to_owned()),
+                server: Some("https://auth.example".to_owned()),
+                scopes: Some(vec!["openid".to_owned()]),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use super::schedule::Usable;
 use crate::clock::Moment;
 use crate::event::{CredentialState, EventKind};
 use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, UserId};
-use crate::provider::{Failure, FailureClass, RefreshPolicy};
+use crate::provider::{Failure, FailureClass, RefreshPolicy, Registration};
 use crate::secret::Secret;
 
 /// One thing that happens in the world.
@@ -147,6 +147,7 @@ impl World {
             life: Life::For(Duration::from_hours(1)),
             scopes: None,
             account: None,
+            issued_to: Registration::default(),
         })
     }
 
@@ -323,6 +324,7 @@ impl World {
                 .clone()
                 .filter(|(remembered, _)| Some(*remembered) == generation)
                 .map(|(_, trouble)| trouble),
+            conflict: None,
             under_way,
             unsaved: self.unsaved.is_some(),
             signed_out: self.signed_out,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::health::reach;
-use super::{DeviceAnswer, Failure, FailureClass, HealthSpec};
+use super::{DeviceAnswer, Failure, FailureClass, HealthSpec, Registration};
 use crate::clock::Moment;
 use crate::config::Problem;
 use crate::error::Error;
@@ -50,6 +50,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// How requests to it are made: within which time, how many at once, how often again.
     fn call_policy(&self) -> CallPolicy {
         CallPolicy::default()
+    }
+
+    /// The client that its grants are asked for by, and where. It is kept with a grant: one that was
+    /// asked for by another is used no more, and its refresh token sent to nobody. Without an
+    /// implementation of its own nothing is known, and every stored grant is taken for its own.
+    fn registration(&self) -> Registration {
+        Registration::default()
     }
 
     /// Checks the shape of an API key, before it is stored.

@@ -12,7 +12,8 @@ use url::Url;
 
 use super::{
     DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthProbe, HealthSpec, KeyVerdict,
-    Provider, ProviderSpec, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    Provider, ProviderSpec, RedirectRules, RefreshPolicy, Registration, Renewal, Revocation,
+    RevocationOutcome,
 };
 use crate::clock::Moment;
 use crate::config::Problem;
@@ -185,6 +186,12 @@ impl Provider for Discovered {
 
     fn call_policy(&self) -> CallPolicy {
         self.spec.calls
+    }
+
+    fn registration(&self) -> Registration {
+        let known = self.spec.registration();
+        let issuer = || issuer_url(&self.issuer).ok().map(|_| self.issuer.clone());
+        Registration { server: known.server.or_else(issuer), ..known }
     }
 
     fn check_api_key(&self, key: &Secret) -> Result<(), Error> {

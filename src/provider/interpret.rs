@@ -9,7 +9,8 @@ use super::errors::{Spends, failure};
 use super::template::render;
 use super::{
     DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthSpec, KeyVerdict, Provider,
-    ProviderSpec, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
+    ProviderSpec, RedirectRules, RefreshPolicy, Registration, Renewal, Revocation,
+    RevocationOutcome,
 };
 use crate::config::Problem;
 use crate::error::{Error, ErrorKind};
@@ -50,6 +51,14 @@ impl Provider for ProviderSpec {
 
     fn call_policy(&self) -> CallPolicy {
         self.calls
+    }
+
+    fn registration(&self) -> Registration {
+        Registration {
+            client_id: self.client_id().ok().map(str::to_owned),
+            server: self.oauth.token_endpoint.as_ref().map(Registration::server_at),
+            scopes: Some(self.oauth.scopes.clone()),
+        }
     }
 
     fn check_api_key(&self, key: &Secret) -> Result<(), Error> {

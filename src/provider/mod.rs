@@ -14,6 +14,7 @@ mod health;
 mod interpret;
 mod patience;
 mod probe;
+mod registration;
 mod spec;
 mod template;
 
@@ -28,6 +29,7 @@ pub use errors::{ErrorTable, Otherwise, RefusalSign};
 pub use failure::{Failure, FailureClass};
 pub use health::{HealthProbe, HealthSpec};
 pub(crate) use patience::{in_time, shortly};
+pub use registration::Registration;
 pub use spec::{ApiKeyShape, HeaderTemplate, OAuthSpec, Parameter, ProviderSpec, RequestHeaders};
 
 pub use crate::oauth::{

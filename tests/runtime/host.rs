@@ -11,7 +11,9 @@ use tokenward::credential::{CredentialHandle, SignInWith};
 use tokenward::event::{CredentialState, EventKind};
 use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
 use tokenward::oauth::{Limits, Pkce, Transport};
-use tokenward::provider::{AssertionSource, AuthorizationRequest, CodeExchange, Provider as _};
+use tokenward::provider::{
+    AssertionSource, AuthorizationRequest, CodeExchange, Provider as _, ProviderSpec,
+};
 use tokenward::secret::Secret;
 use tokenward::supervision::{Events, Notice};
 use tokenward::testing::{ManualClock, SimulatedProvider, VaultFaults};
@@ -55,17 +57,23 @@ impl Host {
         let github = on(SimulatedProvider::github_copilot()).await.expect("a port");
         let folder = TempDir::new().expect("a folder");
         let providers = [&openai, &anthropic, &google, &orange, &github];
-        let (runtime, disk) = start(&sources, &folder, providers).await;
+        let (runtime, disk) = start(&sources, &folder, providers, |spec| spec).await;
         Self { clock, openai, anthropic, google, orange, github, runtime, folder, disk }
     }
 
     /// Stops the runtime in good order and starts another one on the same vault.
     pub(crate) async fn restart(&mut self) {
+        self.restart_with(|spec| spec).await;
+    }
+
+    /// As [`Host::restart`], with other settings of the providers.
+    pub(crate) async fn restart_with(&mut self, settings: impl Fn(ProviderSpec) -> ProviderSpec) {
         let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
         let Self { openai, anthropic, google, orange, github, .. } = &*self;
         let providers = [openai, anthropic, google, orange, github];
-        (self.runtime, self.disk) = start(&self.clock.sources(), &self.folder, providers).await;
+        (self.runtime, self.disk) =
+            start(&self.clock.sources(), &self.folder, providers, settings).await;
     }
 
     /// Signs a user in at the simulated OpenAI by authorization code, and gives the credential.
@@ -126,6 +134,7 @@ async fn start(
     sources: &Sources,
     folder: &TempDir,
     providers: [&SimulatedProvider; 5],
+    settings: impl Fn(ProviderSpec) -> ProviderSpec,
 ) -> (Runtime, VaultFaults) {
     let key = MasterKey::from_bytes([7; 32]);
     let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
@@ -137,10 +146,10 @@ async fn start(
     for provider in providers {
         let assertion = AssertionSource::file(folder.path().join(ASSERTION));
         let spec = provider.spec().assertion(assertion);
-        builder = builder.provider(match provider.name() {
+        builder = builder.provider(settings(match provider.name() {
             "google" => spec.token_header("x-goog-user-project", PROJECT),
             _ => spec,
-        });
+        }));
     }
     (builder.start().await.expect("a runtime"), disk)
 }

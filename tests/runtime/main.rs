@@ -17,6 +17,7 @@ mod health;
 mod host;
 mod overdue;
 mod overtaken;
+mod registration;
 mod sessions;
 mod sign_in;
 mod sign_out;

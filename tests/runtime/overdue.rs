@@ -26,17 +26,13 @@ async fn crowd() -> Host {
 async fn renewed_at_a_steady_pace(host: &Host, callers: usize) {
     let mut in_turn = AT_ONCE;
     while in_turn < CREDENTIALS {
-        while host.openai.refreshes() < in_turn {
-            tokio::task::yield_now().await;
-        }
+        host.openai.until(|seen| seen.refreshes >= in_turn).await;
         let asked = host.openai.refreshes();
         assert!(asked <= in_turn + callers, "{asked} requests, {in_turn} had their turn");
         in_turn += PER_SECOND;
         host.clock.advance(Duration::from_secs(1));
     }
-    while host.openai.refreshes() < CREDENTIALS {
-        tokio::task::yield_now().await;
-    }
+    host.openai.until(|seen| seen.refreshes == CREDENTIALS).await;
 }
 
 #[tokio::test]

@@ -63,6 +63,8 @@ pub(crate) struct Loaded {
     pub(crate) in_doubt: bool,
     /// The last trouble, remembered over the restart.
     pub(crate) trouble: Option<Trouble>,
+    /// Why the material is not for the client that the settings name now, where it is not.
+    pub(crate) conflict: Option<String>,
     /// A renewal that an earlier incarnation started is still under way.
     pub(crate) under_way: bool,
     /// The material could not be written to the vault yet.

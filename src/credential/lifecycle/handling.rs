@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answers::Availability;
 use super::held::{Early, Held, Knowledge, Retry};
-use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome};
+use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
 use crate::credential::material::{Life, Material};
 use crate::credential::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
 use crate::event::EventKind;
@@ -48,6 +48,9 @@ impl Lifecycle {
         });
         self.renewing = loaded.under_way;
         self.trouble = loaded.trouble;
+        if let Some(conflict) = loaded.conflict {
+            self.give_up_for_now(conflict);
+        }
         if early.refused.is_some_and(|refused| self.holds_key(refused)) {
             self.note_refusal(to);
         }
@@ -60,6 +63,19 @@ impl Lifecycle {
             self.settle(evidence, to);
             self.tick(evidence, to);
         }
+    }
+
+    /// The material in force was issued to another client than the settings name: it is not used.
+    /// Nothing of that is written, so that it is used again once the settings are put back.
+    fn give_up_for_now(&mut self, conflict: String) {
+        let Some(held) = &mut self.held else { return };
+        held.refused = true;
+        // What needs no user is asked for anew, and the trouble was that of the other client.
+        self.trouble = (!self.id.method.needs_no_user()).then(|| Trouble {
+            failure: Failure::new(FailureClass::ReauthorizationRequired, conflict),
+            attempts: 1,
+            retry_at: None,
+        });
     }
 
     pub(super) fn load_failed(&mut self, reason: String, evidence: Evidence, to: &mut Vec<Effect>) {

@@ -13,7 +13,7 @@ use crate::credential::records::Stored;
 use crate::credential::{CredentialHandle, SignInWith};
 use crate::event::{CredentialState, EventKind};
 use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, UserId};
-use crate::provider::Grant;
+use crate::provider::{Grant, Registration};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::supervision::{Events, Notice};
@@ -131,7 +131,7 @@ async fn a_sign_in_that_is_reported_after_a_sign_out_and_a_crash_stays_out() {
     credential.sign_out().await.expect("signed out");
     assert!(stage.runtime.crash_actor(&format!("credentials/{}", id("ada"))).await);
     let SignInWith::Grant(grant) = stage.grant("two") else { unreachable!() };
-    let material = Arc::new(Material::granted(grant, Generation(2)));
+    let material = Arc::new(Material::granted(grant, Generation(2), Registration::default()));
     let stored = Stored { material, begun, unsaved: None };
 
     let report = |reply| ProviderMessage::inner(Inner::SignedIn { outcome: Ok(stored), reply });
