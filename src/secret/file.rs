@@ -1,5 +1,5 @@
 //! A file that holds a secret and nothing else. It is read only when nobody but the user of this
-//! process could have read it before.
+//! process could have read it before, and those to whom the machine's administrator gave it.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -38,8 +38,9 @@ pub(crate) enum Unreadable {
 
 /// The text of the file at `path`, which is no longer than `longest` bytes.
 ///
-/// On Unix the file must belong to the user of this process and must not be open to any other. On
-/// Windows a file in the user's profile is private by inheritance, and nothing is checked.
+/// On Unix the file must belong to the user of this process and must not be open to any other. One
+/// that belongs to root may be readable by its group: so a container gets its secrets, and root could
+/// read and change any other file as well. On Windows a file in the user's profile is private by inheritance, and nothing is checked.
 pub(crate) fn read(path: &Path, longest: usize) -> Result<Zeroizing<String>, Unreadable> {
     let file = File::open(path)?;
     check_private(&file.metadata()?)?;
@@ -62,13 +63,19 @@ pub(crate) fn read(path: &Path, longest: usize) -> Result<Zeroizing<String>, Unr
 #[cfg(unix)]
 fn check_private(metadata: &Metadata) -> Result<(), Unreadable> {
     use std::os::unix::fs::MetadataExt as _;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Unreadable::NotOurs);
-    }
-    match metadata.mode() & 0o777 {
-        mode if mode & 0o077 != 0 => Err(Unreadable::Open { mode }),
-        _ => Ok(()),
-    }
+    let ours = rustix::process::geteuid().as_raw();
+    check_owner_and_mode(metadata.uid(), metadata.mode() & 0o777, ours)
+}
+
+#[cfg(unix)]
+fn check_owner_and_mode(owner: u32, mode: u32, ours: u32) -> Result<(), Unreadable> {
+    const ROOT: u32 = 0;
+    let to_others = match owner {
+        _ if owner == ours => 0o077,
+        ROOT => 0o037,
+        _ => return Err(Unreadable::NotOurs),
+    };
+    if mode & to_others == 0 { Ok(()) } else { Err(Unreadable::Open { mode }) }
 }
 
 #[cfg(not(unix))]
@@ -125,6 +132,24 @@ mod tests {
                 assert!(why.to_string().contains("chmod 600"), "{why}");
                 assert!(why.to_string().contains(&format!("mode {mode:03o}")), "{why}");
             }
+        }
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_root_may_be_read_by_its_group_and_by_nobody_else() {
+        let (root, us, somebody) = (0, 1000, 1001);
+        for (owner, mode, good) in [
+            (root, 0o400, true),
+            (root, 0o440, true),
+            (root, 0o640, true),
+            (root, 0o444, false),
+            (root, 0o660, false),
+            (us, 0o600, true),
+            (us, 0o640, false),
+            (somebody, 0o400, false),
+        ] {
+            let found = check_owner_and_mode(owner, mode, us);
+            assert_eq!(found.is_ok(), good, "{owner} {mode:o}");
         }
     }
 }
