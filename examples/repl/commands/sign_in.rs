@@ -108,7 +108,9 @@ async fn in_browser(repl: &mut Repl, account: &Account, paste: bool) -> Answer {
     lines.push(
         match &repl.host.simulations {
             Some(_) => "then type approve to act as the user there, or: deny, paste TEXT, cancel",
-            None if paste => "agree, and type paste with what the browser shows, or cancel",
+            None if paste => {
+                "agree, and type paste and the code it shows, or the address where it ends"
+            }
             None => "and agree; if the browser shows a code or no page, type: paste TEXT",
         }
         .to_owned(),
