@@ -136,7 +136,7 @@ impl Settings {
                 self.key_in_variable(name, passphrase)?
             }
             (None, Some(path), None) => MasterKey::from_file(path),
-            (None, None, Some(service)) => in_keyring(service)?,
+            (None, None, Some(service)) => in_keyring(&service)?,
             _ => return Err("names not exactly one of env, file and keyring".to_owned()),
         };
         if passphrase && create_if_missing {
@@ -186,11 +186,11 @@ impl Settings {
 
 #[cfg(feature = "keyring")]
 #[allow(clippy::unnecessary_wraps, reason = "without the feature it is refused")]
-fn in_keyring(service: String) -> Result<MasterKey, String> {
+fn in_keyring(service: &str) -> Result<MasterKey, String> {
     Ok(MasterKey::from_keyring(service))
 }
 
 #[cfg(not(feature = "keyring"))]
-fn in_keyring(service: String) -> Result<MasterKey, String> {
+fn in_keyring(service: &str) -> Result<MasterKey, String> {
     Err(format!("names {service} in the keyring: build tokenward with its feature keyring"))
 }
