@@ -1,5 +1,5 @@
 //! The vault on disk and processes that die: whatever was acknowledged before a `kill -9` is there
-//! afterwards, whole, and a vault that another process has open says so.
+//! afterwards, whole, the audit trail verifies, and a vault that another process has open says so.
 //!
 //! The other process is this test binary itself, which finds its role in an environment variable.
 //! `TOKENWARD_SOAK_ROUNDS` is how often it is killed on each engine; without it, a few times.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokenward::clock::Sources;
 use tokenward::identity::UserId;
 use tokenward::supervision::{EventBus, Supervisor};
+use tokenward::vault::audit::{Audit, AuditEntry, AuditKind};
 use tokenward::vault::{
     Batch, Engine, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
 };
@@ -80,8 +81,9 @@ async fn write_until_killed(path: &Path) {
                     let (key, payload) = (key(writer, half), payload(done));
                     batch.put(key, payload, Expect::Anything, Tags::default())
                 };
+                let entry = AuditEntry::new(AuditKind::Refreshed).user(&key(writer, "one").user);
                 let both = put(put(Batch::new(), "one"), "two");
-                vault.commit(both).await.expect("durable");
+                vault.commit(both.record(entry)).await.expect("durable");
                 // One write call, so that a kill does not tear a line.
                 let line = format!("ack {writer} {done}\n");
                 std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");
@@ -148,7 +150,7 @@ async fn what_was_acknowledged_survives_a_kill() {
 async fn kill_again_and_again(engine: Engine, rounds: u32) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("agent.vault");
-    let (mut writes, mut ahead) = (0, 0);
+    let (mut writes, mut ahead, mut mark) = (0, 0, None);
     for round in 0..rounds {
         // From a kill while it starts to one in the middle of many groups.
         let acknowledgements = usize::try_from(round * 37 % 200).expect("small");
@@ -168,13 +170,20 @@ async fn kill_again_and_again(engine: Engine, rounds: u32) {
             );
             ahead += u32::from(promised > 0 && stored > promised);
         }
+        let audit = Audit::new(vault.clone());
+        let report = match mark {
+            Some(mark) => audit.verify_against(mark).await.expect("a verification"),
+            None => audit.verify().await.expect("a verification"),
+        };
+        assert_eq!(report.finding, None, "{engine}, round {round}");
+        mark = Some(report.verified);
         let inspection = vault.inspect().await.expect("an inspection");
         assert_eq!((inspection.quarantined, inspection.refuses_writes), (0, false));
         assert_eq!(root.drain(Duration::from_secs(10)).await, Vec::<String>::new());
     }
     println!(
         "{engine}: {rounds} kills, {writes} acknowledged writes: 0 lost, 0 failed openings, \
-         {ahead} writes were durable and not acknowledged yet"
+         the audit trail verified each time, {ahead} writes were durable and not acknowledged yet"
     );
 }
 
