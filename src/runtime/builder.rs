@@ -33,7 +33,7 @@ pub struct RuntimeBuilder {
     limits: Option<Limits>,
     sessions: Option<SessionPolicy>,
     health: Option<HealthPolicy>,
-    audit_retention: AuditRetention,
+    audit_retention: Option<AuditRetention>,
     application: Option<String>,
     settings: Option<Settings>,
 }
@@ -102,7 +102,7 @@ impl RuntimeBuilder {
     /// the start and once a day.
     #[must_use]
     pub fn audit_retention(mut self, policy: AuditRetention) -> Self {
-        self.audit_retention = policy;
+        self.audit_retention = Some(policy);
         self
     }
 
@@ -113,12 +113,20 @@ impl RuntimeBuilder {
     /// Every setting that is missing or wrong, all at once, before anything starts; or why the
     /// vault does not open: the predicates tell a wrong or missing key from a vault in use.
     pub async fn start(self) -> Result<Runtime, Error> {
-        let Checked { vault, providers, limits, sessions, health, application, settings, api_keys } =
-            self.checked()?;
+        let Checked {
+            vault,
+            audit_retention,
+            providers,
+            limits,
+            sessions,
+            health,
+            application,
+            settings,
+            api_keys,
+        } = self.checked()?;
         for warning in settings.warnings() {
             tracing::warn!(%warning, "a setting needs attention");
         }
-        let audit_retention = self.audit_retention;
         let sources = self.sources.unwrap_or_else(Sources::system);
         let tls = Tls::of_the_platform()?;
         let transport = Transport::with_tls(sources.clone(), limits, &tls)?;
@@ -213,10 +221,20 @@ impl RuntimeBuilder {
             problems.push(no_provider());
         }
         Problems::check(problems)?;
-        let Resolved { vault, limits, sessions, health, application, settings, api_keys, .. } =
-            resolved;
+        let Resolved {
+            vault,
+            audit_retention,
+            limits,
+            sessions,
+            health,
+            application,
+            settings,
+            api_keys,
+            ..
+        } = resolved;
         Ok(Checked {
             vault: self.vault.clone().or(vault).unwrap_or_else(Vault::in_memory),
+            audit_retention: self.audit_retention.unwrap_or(audit_retention),
             providers: Arc::new(providers),
             limits: self.limits.unwrap_or(limits),
             sessions: self.sessions.unwrap_or(sessions),
@@ -231,6 +249,7 @@ impl RuntimeBuilder {
 /// What a runtime is made of, once nothing is wrong with it.
 struct Checked {
     vault: Vault,
+    audit_retention: AuditRetention,
     providers: Providers,
     limits: Limits,
     sessions: SessionPolicy,

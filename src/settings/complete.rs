@@ -2,6 +2,7 @@
 //! and an origin.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use url::Url;
 
@@ -15,6 +16,9 @@ use crate::identity::ProviderId;
 use crate::oauth::{Limits, OUR_USER_AGENT};
 use crate::provider::{HeaderTemplate, ProviderSpec, RedirectRules, catalog};
 use crate::session::SessionPolicy;
+use crate::vault::Engine;
+use crate::vault::audit::AuditRetention;
+use crate::vault::settings::RESERVE;
 
 /// What a preset adds to a provider's own data: the client that its vendor publishes.
 const PUBLIC_CLIENTS: [(&str, &str); 1] = [("openai", catalog::OPENAI_PUBLIC_CLIENT_ID)];
@@ -130,12 +134,21 @@ impl Settings {
 }
 
 /// What holds when nobody says otherwise.
-fn defaults() -> [(&'static str, Value); 8] {
+fn defaults() -> [(&'static str, Value); 12] {
     let (sessions, limits) = (SessionPolicy::default(), Limits::default());
     let span = |span| Value::Plain(humantime::format_duration(span).to_string().into());
+    let number = |number: u64| toml::Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+    let retention = AuditRetention::default();
+    // In days, since humantime would make a year, a month and what is left of them.
+    let days = |keep: Duration| format!("{}days", keep.as_secs() / (24 * 60 * 60)).into();
+    let keep = retention.keep.map_or(toml::Value::from(false), days);
     let body = i64::try_from(limits.body).unwrap_or(i64::MAX);
     [
         ("vault.create_if_missing", Value::Plain(true.into())),
+        ("vault.engine", Value::Plain(Engine::default().as_str().into())),
+        ("vault.reserve", Value::Plain(number(RESERVE))),
+        ("audit.retention.keep", Value::Plain(keep)),
+        ("audit.retention.at_least", Value::Plain(number(retention.at_least))),
         ("sessions.timeout", span(sessions.timeout)),
         ("sessions.sweep_every", span(sessions.sweep_every)),
         ("health.enabled", Value::Plain(false.into())),

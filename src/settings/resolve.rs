@@ -17,13 +17,15 @@ use crate::oauth::Limits;
 use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::session::SessionPolicy;
-use crate::vault::{MasterKey, Vault};
+use crate::vault::audit::AuditRetention;
+use crate::vault::{Engine, MasterKey, Vault};
 
 /// The parts of a runtime, as they are set.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     /// None where the program gives one itself.
     pub(crate) vault: Option<Vault>,
+    pub(crate) audit_retention: AuditRetention,
     pub(crate) limits: Limits,
     pub(crate) sessions: SessionPolicy,
     /// None: providers are looked at only when somebody asks.
@@ -53,6 +55,7 @@ impl Settings {
         // What seems to be missing may stand in a file that could not be read.
         let with_vault = with_vault && !settings.broken;
         let vault = if with_vault { settings.vault(&mut problems) } else { None };
+        let audit_retention = settings.audit_retention(&mut problems);
         let sessions = SessionPolicy {
             timeout: settings.span("sessions.timeout", &mut problems),
             sweep_every: settings.span("sessions.sweep_every", &mut problems),
@@ -88,6 +91,7 @@ impl Settings {
         let settings = self.clone();
         let resolved = Resolved {
             vault,
+            audit_retention,
             limits,
             sessions,
             health,
@@ -123,7 +127,27 @@ impl Settings {
             },
         };
         let create = self.get(&SettingPath::parse("vault.create_if_missing")).unwrap_or(true);
-        Some(Vault::open(folder?).master_key(source?).create_if_missing(create))
+        let mut vault = Vault::open(folder?).master_key(source?).create_if_missing(create);
+        let engine = self.get::<String>(&SettingPath::parse("vault.engine"));
+        if let Some(engine) = engine.and_then(|name| Engine::of_name(&name)) {
+            vault = vault.engine(engine);
+        }
+        if let Some(bytes) = self.get(&SettingPath::parse("vault.reserve")) {
+            vault = vault.reserve(bytes);
+        }
+        Some(vault)
+    }
+
+    /// How long the audit trail is kept: for ever where `keep` is taken away.
+    fn audit_retention(&self, problems: &mut Vec<Problem>) -> AuditRetention {
+        let keep = SettingPath::parse("audit.retention.keep");
+        let at_least = SettingPath::parse("audit.retention.at_least");
+        let keep = match self.get::<bool>(&keep) {
+            Some(_) => None,
+            None => Some(self.span("audit.retention.keep", problems)),
+        };
+        let default = AuditRetention::default().at_least;
+        AuditRetention { keep, at_least: self.get(&at_least).unwrap_or(default) }
     }
 
     fn master_key(&self, place: KeyPlace) -> Result<MasterKey, String> {

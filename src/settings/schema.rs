@@ -13,6 +13,7 @@ use crate::provider::{
     AssertionSource, BodyEncoding, ClientAuthentication, HeaderTemplate, HealthProbe, Otherwise,
     Parameter, RefusalSign,
 };
+use crate::vault::Engine;
 
 pub(super) const SCHEMA: Schema = Schema(&[
     path("vault.path", "the path of a folder", reads_as::<PathBuf>),
@@ -23,6 +24,10 @@ pub(super) const SCHEMA: Schema = Schema(&[
          with passphrase = true where it is one",
         reads_as::<KeyPlace>,
     ),
+    plain("vault.engine", "the name of an engine in this build, such as \"sled\"", engine),
+    plain("vault.reserve", "a number of bytes", reads_as::<u64>),
+    removable("audit.retention.keep", "a duration such as \"400days\"", reads_as::<Span>),
+    plain("audit.retention.at_least", "a number of entries", reads_as::<u64>),
     text("sign_in.application"),
     duration("sessions.timeout"),
     duration("sessions.sweep_every"),
@@ -245,6 +250,10 @@ const fn headers(path: &'static str) -> Known {
 
 const fn secret(path: &'static str) -> Known {
     known(path, "a secret", reads_as::<String>, Kind::Secret)
+}
+
+fn engine(value: &toml::Value) -> bool {
+    value.as_str().is_some_and(|name| Engine::of_name(name).is_some())
 }
 
 fn percentage(value: &toml::Value) -> bool {

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -7,6 +8,8 @@ use super::*;
 use crate::identity::{Method, ProviderId};
 use crate::provider::{Provider as _, ProviderSpec};
 use crate::secret::Secret;
+use crate::vault::Engine;
+use crate::vault::audit::AuditRetention;
 
 const VAULT: &str = "[vault]\npath = \"v\"\nkey = { file = \"k\", create_if_missing = true }\n";
 
@@ -353,6 +356,37 @@ fn the_example_file_has_every_setting_with_its_default() {
             assert_eq!(last.value, first.value, "{path} has another default");
         }
     }
+}
+
+#[test]
+fn the_vault_has_the_engine_the_reserve_and_the_retention_that_are_set() {
+    let set = format!(
+        "{VAULT}engine = \"sled\"\nreserve = 1024\n[providers.openai]\n\
+         [audit]\nretention.keep = \"30days\"\nretention.at_least = 7\n"
+    );
+    let settings = toml(&set);
+    assert_eq!(problems(&settings), [""; 0]);
+    let resolved = settings.resolve(true).0;
+    let vault = resolved.vault.expect("a vault");
+    assert_eq!((vault.engine, vault.reserve), (Engine::Sled, 1024));
+    let month = Duration::from_hours(30 * 24);
+    assert_eq!(resolved.audit_retention, AuditRetention { keep: Some(month), at_least: 7 });
+
+    let plain = toml(&format!("{VAULT}[providers.openai]\n")).resolve(true).0;
+    assert_eq!(plain.audit_retention, AuditRetention::default());
+    let for_ever = set.replace("\"30days\"", "false");
+    assert_eq!(toml(&for_ever).resolve(true).0.audit_retention.keep, None);
+    let at_once = toml(&set.replace("30days", "0s"));
+    assert!(problems(&at_once).join("; ").contains("audit.retention.keep (test.toml:8): is zero"));
+    let unknown = toml(&set.replace("sled", "sqlite"));
+    assert!(problems(&unknown).join("; ").contains("vault.engine (test.toml:4)"));
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn the_other_engine_can_be_set() {
+    let settings = toml(&format!("{VAULT}engine = \"redb\"\n[providers.openai]\n"));
+    assert_eq!(settings.resolve(true).0.vault.expect("a vault").engine, Engine::Redb);
 }
 
 /// Settings of different kinds, with two values each that a file can write.

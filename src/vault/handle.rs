@@ -210,12 +210,12 @@ impl VaultHandle {
     }
 
     /// Writes every record to `to`, durably; records that do not open are left out and counted. The
-    /// audit trail stays with the vault. Every other request waits meanwhile.
+    /// audit trail stays with the vault, and tells of the export. Every other request waits meanwhile.
     ///
     /// # Errors
     ///
-    /// [`VaultError::is_unavailable`] when the vault can not be read for now, or the file can not be
-    /// written; there is no file then.
+    /// [`VaultError::is_unavailable`] when the vault can not be read or not record the export for
+    /// now, or the file can not be written; there is no file then.
     pub async fn export(&self, to: ExportFile) -> Result<Exported, VaultError> {
         self.0.ask(|reply| VaultMessage::Export { to, reply }).await?
     }

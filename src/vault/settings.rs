@@ -12,7 +12,7 @@ use super::store::{DiskOptions, DiskStore, Engine, MemoryStore, OpenStore};
 use crate::clock::Sources;
 
 /// The bytes that a vault holds in reserve unless it is told otherwise.
-const RESERVE: u64 = 64 * 1024 * 1024;
+pub(crate) const RESERVE: u64 = 64 * 1024 * 1024;
 
 /// Where a vault is, and what opens it.
 ///

@@ -365,7 +365,12 @@ impl Keeper {
                 reply(answer, self.with(|vault| vault.apply_audit_retention(policy)));
             }
             Request::Export { to, answer } => {
-                reply(answer, self.beside(|vault| to.take(vault)));
+                let mut exported = Exported::default();
+                let outcome = self.change(|vault| {
+                    exported = to.take(vault)?;
+                    Ok(())
+                });
+                reply(answer, outcome.map(|()| exported));
             }
             Request::Backup { to, answer } => {
                 reply(answer, self.beside(|vault| vault.back_up(&to)));

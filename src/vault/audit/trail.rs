@@ -10,6 +10,7 @@ use super::entry::{AuditEntry, AuditKind};
 use super::identity::{Identity, SubjectId};
 use super::query::{AuditPage, AuditQuery, AuditRetention};
 use crate::identity::UserId;
+use crate::vault::commit::Failure;
 use crate::vault::error::VaultError;
 use crate::vault::index::to_micros;
 use crate::vault::opened::{OpenVault, open_stored};
@@ -113,6 +114,14 @@ impl OpenVault {
         let sealed = self.seal(&key, RecordVersion(number), &plain)?;
         batch.write(key, None, Some(sealed));
         Ok(())
+    }
+
+    /// Records what changes no record, durably.
+    pub(in crate::vault) fn record(&mut self, entry: &AuditEntry) -> Result<(), Failure> {
+        let (mut batch, mut trail) = (StoreBatch::default(), self.trail);
+        self.append_audit(&mut batch, &mut trail, entry, None)?;
+        let version = RecordVersion(self.last.0.saturating_add(1));
+        self.commit_with_head(batch, version, self.digest, trail)
     }
 
     /// The identity under which entries about `user` are written; none when there is none that

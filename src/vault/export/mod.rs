@@ -14,7 +14,9 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use self::stream::{OpeningReader, SealingWriter};
+use super::audit::{AuditEntry, AuditKind};
 use super::batch::MOST_BYTES;
+use super::commit::Failure;
 use super::error::VaultError;
 use super::index::Meta;
 use super::offline::{blocking, build_beside};
@@ -37,7 +39,7 @@ pub struct ExportFile {
 }
 
 /// What an export or an import was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Exported {
     /// The records in the file.
@@ -80,17 +82,23 @@ impl ExportFile {
     }
 
     /// Writes every record of `vault`, durably, or leaves no file.
-    pub(super) fn take(mut self, vault: &OpenVault) -> Result<Exported, VaultError> {
+    pub(super) fn take(mut self, vault: &mut OpenVault) -> Result<Exported, Failure> {
         let path = self.path.clone();
-        let written = self.write(vault).and_then(|exported| {
-            let file = self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
-            file.sync_all()?;
-            sync_entries(
-                path.parent().filter(|path| path.as_os_str() != "").unwrap_or(Path::new(".")),
-            )?;
+        let written = self.write(vault).map_err(Failure::from).and_then(|exported| {
+            // Before the end of the file, without which nobody can use it: there is no export that
+            // the trail does not tell of.
+            vault.record(&AuditEntry::new(AuditKind::VaultExported))?;
+            self.finish()?;
             Ok(exported)
         });
         written.inspect_err(|_| discard(&path))
+    }
+
+    fn finish(self) -> Result<(), VaultError> {
+        let file = self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let folder = self.path.parent().filter(|path| !path.as_os_str().is_empty());
+        Ok(sync_entries(folder.unwrap_or(Path::new(".")))?)
     }
 
     fn write(&mut self, vault: &OpenVault) -> Result<Exported, VaultError> {
@@ -156,7 +164,7 @@ impl Vault {
 
 impl OpenVault {
     fn import(&mut self, mut import: Import<'_>) -> Result<Exported, VaultError> {
-        let mut exported = Exported { records: 0, left_out: 0 };
+        let mut exported = Exported::default();
         let (mut records, mut bytes) = (Vec::new(), 0);
         while let Some((meta, payload)) = import.next()? {
             bytes += payload.len();
@@ -168,6 +176,7 @@ impl OpenVault {
             }
         }
         self.adopt(records)?;
+        self.record(&AuditEntry::new(AuditKind::VaultImported)).map_err(|failure| failure.error)?;
         Ok(exported)
     }
 }

@@ -9,7 +9,8 @@ use super::*;
 use crate::clock::Sources;
 use crate::identity::{ProviderId, UserId};
 use crate::supervision::{EventBus, Supervisor};
-use crate::testing::ManualClock;
+use crate::testing::{ManualClock, VaultFault, VaultFaults};
+use crate::vault::audit::{Audit, AuditQuery};
 use crate::vault::store::contract::files_with;
 use crate::vault::{Batch, Expect, MasterKey, Query, RecordKey, RecordKind, Tags, VaultHandle};
 
@@ -83,6 +84,32 @@ async fn export(vault: &VaultHandle, path: &Path) -> Exported {
     vault.export(file).await.expect("exported")
 }
 
+/// What the audit trail tells of, after it was verified.
+async fn recorded(vault: &VaultHandle) -> Vec<AuditKind> {
+    let audit = Audit::new(vault.clone());
+    assert_eq!(audit.verify().await.expect("a verification").finding, None);
+    let page = audit.entries(AuditQuery::all()).await.expect("a page");
+    page.entries.iter().map(|entry| entry.kind).collect()
+}
+
+#[tokio::test]
+async fn an_export_that_can_not_be_recorded_leaves_no_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (vault, disk) = VaultFaults::over(at(&directory.path().join("vault"), 1));
+    let (root, vault) = start(vault, Sources::system()).await;
+    fill(&vault).await;
+    disk.set(VaultFault::NoRoom);
+    let path = directory.path().join("all.export");
+    let file = ExportFile::create(&path, passphrase(), &Sources::system()).await.expect("a file");
+    let error = vault.export(file).await.expect_err("nothing can be recorded");
+    assert!(error.is_full(), "{error}");
+    assert!(!path.exists());
+    disk.heal();
+    assert_eq!(export(&vault, &path).await.records, 600);
+    assert_eq!(recorded(&vault).await, [AuditKind::VaultExported]);
+    stop(root).await;
+}
+
 #[tokio::test]
 async fn an_export_makes_the_same_vault_anew_under_another_master_key() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -92,6 +119,7 @@ async fn an_export_makes_the_same_vault_anew_under_another_master_key() {
     let file = folder.join("all.export");
     let exported = export(&vault, &file).await;
     assert_eq!((exported.records, exported.left_out), (600, 0));
+    assert_eq!(recorded(&vault).await, [AuditKind::VaultExported]);
     stop(root).await;
     for canary in ["canary-name", "canary-token", "user-1", "openai"] {
         assert_eq!(files_with(&folder, canary.as_bytes()), 0, "{canary}");
@@ -102,6 +130,7 @@ async fn an_export_makes_the_same_vault_anew_under_another_master_key() {
     assert_eq!(imported, exported);
     let (root, vault) = start(other.clone(), Sources::system()).await;
     assert_filled(&vault, created).await;
+    assert_eq!(recorded(&vault).await, [AuditKind::VaultImported], "the former trail is elsewhere");
     stop(root).await;
     let again = other.import(&file, passphrase()).await;
     assert!(again.is_err_and(|error| error.is_occupied()), "nothing is overwritten");

@@ -36,6 +36,16 @@ impl Engine {
         }
     }
 
+    /// The engine of that name, if this build has it.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let engines = [
+            Self::Sled,
+            #[cfg(feature = "redb")]
+            Self::Redb,
+        ];
+        engines.into_iter().find(|engine| engine.as_str() == name)
+    }
+
     /// What this engine's data is called in the vault's directory. Each rewriting takes the next
     /// number.
     pub(super) fn data_name(self, number: u64) -> String {
