@@ -208,7 +208,7 @@ async fn a_poll_of_openai_is_pending_by_its_status_and_ends_in_a_code() {
     assert_eq!(class(poll(openai(), Reply::json(200, GRANTED)).await), FailureClass::Protocol);
     // At others a 403 without a word is no answer to the question.
     assert_eq!(class(poll(google(), Reply::json(403, "<html>")).await), TRANSIENT);
-    assert_eq!(class(poll(github(), Reply::json(404, "{}")).await), FailureClass::Protocol);
+    assert_eq!(class(poll(github(), Reply::json(404, "{}")).await), FailureClass::Unlisted);
 }
 
 /// C-DEV-2: a poll without an answer is tried again, later; nothing is spent that the next would

@@ -11,7 +11,7 @@ use tokenward::{Method, Secret, catalog};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use FailureClass::{Misconfigured, Protocol, ReauthorizationRequired as SignIn};
+use FailureClass::{Misconfigured, ReauthorizationRequired as SignIn, Unlisted};
 
 const TRANSIENT: FailureClass = FailureClass::Transient { retry_after: None };
 const LIMITED: FailureClass = FailureClass::RateLimited { retry_after: None };
@@ -114,6 +114,7 @@ async fn openai() {
             ("in capitals", "400 Bad", r#"{"error":{"code":"REFRESH_TOKEN_EXPIRED"}}"#, SignIn),
             ("any 401", "401 No", r#"{"error":{"code":"surprise"}}"#, SignIn),
             ("any 401 without a code", "401 No", "{}", SignIn),
+            ("any 401 without a word", "401 No", "", SignIn),
             ("any 401, of the client as well", "401 No", r#"{"error":"invalid_client"}"#, SignIn),
             ("invalid_grant", "400 Bad", r#"{"error":"invalid_grant"}"#, SignIn),
             ("anything else", "400 Bad", r#"{"error":{"code":"surprise"}}"#, TRANSIENT),
@@ -153,7 +154,7 @@ async fn anthropic() {
                 "a 401 of another kind",
                 "401 No",
                 r#"{"type":"error","error":{"type":"authentication_error"}}"#,
-                Protocol,
+                Unlisted,
             ),
         ],
     )
@@ -174,7 +175,7 @@ async fn google() {
             ("invalid_grant, Bad Request", "400 Bad", r#"{"error":"invalid_grant","error_description":"Bad Request"}"#, SignIn),
             ("a rule of the workspace", "400 Bad", r#"{"error":"invalid_grant","error_description":"reauth related error (invalid_rapt)"}"#, SignIn),
             ("in capitals and under another code", "400 Bad", r#"{"error":"access_denied","error_description":"ReAuth required"}"#, SignIn),
-            ("another description", "400 Bad", r#"{"error":"access_denied","error_description":"no"}"#, Protocol),
+            ("another description", "400 Bad", r#"{"error":"access_denied","error_description":"no"}"#, Unlisted),
             ("invalid_client", "401 No", r#"{"error":"invalid_client"}"#, Misconfigured),
         ],
     )
@@ -222,7 +223,7 @@ async fn github_copilot() {
                 "what belongs to a pending sign-in",
                 "200 OK",
                 r#"{"error":"authorization_pending"}"#,
-                Protocol,
+                Unlisted,
             ),
         ],
     )
@@ -242,9 +243,9 @@ async fn any_other_provider_by_its_statuses() {
             ("at 200", "200 OK", over, SignIn),
             ("at 400", "400 Bad", over, SignIn),
             ("at 401", "401 No", over, SignIn),
-            ("at 403", "403 No", over, Protocol),
-            ("at 404", "404 No", over, Protocol),
-            ("at 422", "422 No", over, Protocol),
+            ("at 403", "403 No", over, Unlisted),
+            ("at 404", "404 No", over, Unlisted),
+            ("at 422", "422 No", over, Unlisted),
             ("invalid_client", "401 No", client, Misconfigured),
         ],
     )

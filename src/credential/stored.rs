@@ -83,6 +83,7 @@ enum StoredClass {
     RateLimited,
     ReauthorizationRequired,
     Misconfigured,
+    Unlisted,
     Protocol,
     Uncertain,
 }
@@ -171,6 +172,7 @@ pub(crate) fn write_trouble(generation: Generation, trouble: &Trouble) -> Zeroiz
             FailureClass::RateLimited { .. } => StoredClass::RateLimited,
             FailureClass::ReauthorizationRequired => StoredClass::ReauthorizationRequired,
             FailureClass::Misconfigured => StoredClass::Misconfigured,
+            FailureClass::Unlisted => StoredClass::Unlisted,
             FailureClass::Protocol => StoredClass::Protocol,
             FailureClass::Uncertain => StoredClass::Uncertain,
         },
@@ -196,6 +198,7 @@ pub(crate) fn read_trouble(
         StoredClass::RateLimited => FailureClass::RateLimited { retry_after: left },
         StoredClass::ReauthorizationRequired => FailureClass::ReauthorizationRequired,
         StoredClass::Misconfigured => FailureClass::Misconfigured,
+        StoredClass::Unlisted => FailureClass::Unlisted,
         StoredClass::Protocol => FailureClass::Protocol,
         StoredClass::Uncertain => FailureClass::Uncertain,
     };

@@ -179,7 +179,9 @@ pub(super) fn not_exchanged(failure: &Failure) -> Error {
         FailureClass::Misconfigured => {
             (ErrorKind::Configuration, "check the client id, its secret and the endpoints")
         }
-        FailureClass::Protocol => (ErrorKind::Protocol, "check the token endpoint"),
+        FailureClass::Unlisted | FailureClass::Protocol => {
+            (ErrorKind::Protocol, "check the token endpoint")
+        }
         FailureClass::Uncertain => (ErrorKind::Uncertain, "start the sign-in again"),
     };
     let text = format!("the code could not be exchanged: {failure}, {advice}");
@@ -214,7 +216,9 @@ pub(super) fn not_polled(failure: &Failure) -> Error {
         FailureClass::Misconfigured => {
             (ErrorKind::Configuration, "check the client id, its secret and the endpoints")
         }
-        FailureClass::Protocol => (ErrorKind::Protocol, "check the token endpoint"),
+        FailureClass::Unlisted | FailureClass::Protocol => {
+            (ErrorKind::Protocol, "check the token endpoint")
+        }
         _ => (ErrorKind::Transient, "start the sign-in again"),
     };
     Error::new(kind, format!("the provider does not go on with the sign-in: {failure}, {advice}"))

@@ -46,7 +46,7 @@ pub(crate) use post::read_token_answer;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use profile::Client;
 pub(crate) use refresh::refresh;
-pub(crate) use response::Refusal;
+pub(crate) use response::{Refusal, RefusalBody};
 pub(crate) use revoke::revoke;
 pub(crate) use tls::Tls;
 pub(crate) use transport::OUR_USER_AGENT;

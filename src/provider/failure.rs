@@ -37,8 +37,11 @@ pub enum FailureClass {
     ReauthorizationRequired,
     /// The operator has to act: a wrong client, scope or endpoint. The credential is kept.
     Misconfigured,
+    /// The endpoint refused in words of its own that its table does not know. Nothing was spent: the
+    /// credential is kept, and tried again with a long back-off.
+    Unlisted,
     /// The answer makes no sense: HTML, torn JSON, a missing token. The credential is kept and
-    /// tried again with a long back-off.
+    /// tried again with a long back-off. A single-use refresh token may be spent.
     Protocol,
     /// The request may have reached the provider, and no usable answer came back: a single-use
     /// refresh token may be spent.
@@ -92,7 +95,7 @@ impl From<Failure> for Error {
             FailureClass::RateLimited { .. } => ErrorKind::RateLimited,
             FailureClass::ReauthorizationRequired => ErrorKind::ReauthorizationRequired,
             FailureClass::Misconfigured => ErrorKind::Configuration,
-            FailureClass::Protocol => ErrorKind::Protocol,
+            FailureClass::Unlisted | FailureClass::Protocol => ErrorKind::Protocol,
             FailureClass::Uncertain => ErrorKind::Uncertain,
         };
         match failure.retry_after() {

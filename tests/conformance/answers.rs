@@ -85,20 +85,18 @@ async fn an_outage_is_transient_whatever_its_body_says() {
 #[tokio::test]
 async fn anything_else_is_a_protocol_error() {
     let transport = transport();
-    for (status, body) in [
-        (400, error("surprise").as_str()),
-        (400, ""),
-        (400, "<html>"),
-        (401, "{}"),
-        (404, "{}"),
-        (200, "{}"),
-        (204, ""),
+    let (unlisted, protocol) = (FailureClass::Unlisted, FailureClass::Protocol);
+    for (status, body, expected) in [
+        (400, error("surprise").as_str(), unlisted),
+        (401, "{}", unlisted),
+        (404, "{}", unlisted),
+        (400, "", protocol),
+        (401, "", protocol),
+        (400, "<html>", protocol),
+        (200, "{}", protocol),
+        (204, "", protocol),
     ] {
-        assert_eq!(
-            class(&transport, status, body).await,
-            FailureClass::Protocol,
-            "{status} {body}"
-        );
+        assert_eq!(class(&transport, status, body).await, expected, "{status} {body}");
     }
 }
 

@@ -99,7 +99,7 @@ impl Lifecycle {
         let kind = match failure.class {
             FailureClass::RateLimited { .. } => ErrorKind::RateLimited,
             FailureClass::Misconfigured => ErrorKind::Configuration,
-            FailureClass::Protocol => ErrorKind::Protocol,
+            FailureClass::Unlisted | FailureClass::Protocol => ErrorKind::Protocol,
             FailureClass::Uncertain => ErrorKind::Uncertain,
             _ => ErrorKind::Transient,
         };

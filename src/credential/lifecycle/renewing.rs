@@ -127,7 +127,9 @@ impl Lifecycle {
         let attempts = attempts.saturating_add(1);
         let backoff = match failure.class {
             FailureClass::ReauthorizationRequired => None,
-            FailureClass::Misconfigured | FailureClass::Protocol => Some(Backoff::SLOW),
+            FailureClass::Misconfigured | FailureClass::Unlisted | FailureClass::Protocol => {
+                Some(Backoff::SLOW)
+            }
             _ => Some(Backoff::TRANSIENT),
         };
         let wait =

@@ -13,7 +13,7 @@ pub(super) use device::{DeviceCodeIssued, DeviceIssued, asked_interval};
 pub use fields::TokenFields;
 pub(super) use grant::{Granted, LONGEST_LIFETIME, TokenBody};
 use refusal::ErrorMembers;
-pub(crate) use refusal::Refusal;
+pub(crate) use refusal::{Refusal, RefusalBody};
 
 /// What an answer of a token endpoint turned out to be.
 pub(super) enum Verdict<'a> {
@@ -34,7 +34,10 @@ pub(super) fn examine(status: StatusCode, body: &[u8]) -> Result<Verdict<'_>, Pr
         }
         return Ok(Verdict::Success(body));
     }
-    Ok(Verdict::Refusal(members.map_or_else(|_| Refusal::opaque(status), |it| it.refusal(status))))
+    Ok(Verdict::Refusal(match members {
+        Ok(members) => members.refusal(status),
+        Err(_) => Refusal::opaque(status, body),
+    }))
 }
 
 /// Why an answer can not be used. The texts are ours, so that no error can quote the answer.

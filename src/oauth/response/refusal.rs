@@ -16,8 +16,8 @@ use super::scalar::Scalar;
 pub(crate) struct Refusal {
     /// The HTTP status.
     pub(crate) status: StatusCode,
-    /// Whether the body was a JSON object, so that the endpoint itself is likely to have written it.
-    pub(crate) json: bool,
+    /// What it came with.
+    pub(crate) body: RefusalBody,
     /// `error.code`, or `error` when it is text, or `code`, or `error.type`, as it came.
     pub(crate) code: Option<String>,
     /// The description, in lower case. It is compared, never shown.
@@ -26,10 +26,28 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<Duration>,
 }
 
+/// Who is likely to have written a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalBody {
+    /// A JSON object: the endpoint itself.
+    Json,
+    /// Nothing, or white space: not a page for people, so not what stands in between.
+    Empty,
+    /// Anything else, such as the page of a proxy.
+    Other,
+}
+
 impl Refusal {
     /// A refusal whose body says nothing that can be read.
-    pub(super) fn opaque(status: StatusCode) -> Self {
-        Self { status, json: false, code: None, description: None, retry_after: None }
+    pub(super) fn opaque(status: StatusCode, body: &[u8]) -> Self {
+        let empty = body.trim_ascii().is_empty();
+        let body = if empty { RefusalBody::Empty } else { RefusalBody::Other };
+        Self { status, body, code: None, description: None, retry_after: None }
+    }
+
+    /// Whether it is a JSON object.
+    pub(crate) fn is_json(&self) -> bool {
+        self.body == RefusalBody::Json
     }
 
     /// The code when it can not be anything but a code: a token that a server echoes has digits or
@@ -44,7 +62,7 @@ impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refusal")
             .field("status", &self.status)
-            .field("json", &self.json)
+            .field("body", &self.body)
             .field("code", &self.printable_code())
             .field("retry_after", &self.retry_after)
             .finish_non_exhaustive()
@@ -163,7 +181,7 @@ impl ErrorMembers {
         let code = [code, self.code, kind].into_iter().find_map(Scalar::into_text);
         Refusal {
             status,
-            json: true,
+            body: RefusalBody::Json,
             code,
             description: description.into_text().map(|text| text.to_ascii_lowercase()),
             retry_after: None,

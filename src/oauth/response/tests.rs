@@ -215,11 +215,13 @@ fn the_code_is_found_in_every_shape() {
         ("{}", None),
     ] {
         let refusal = refusal(400, body);
-        assert!(refusal.json);
+        assert!(refusal.is_json());
         assert_eq!(refusal.code.as_deref(), code, "{body}");
     }
-    assert!(!refusal(403, "<html>blocked</html>").json);
-    assert!(!refusal(502, "").json);
+    assert_eq!(refusal(403, "<html>blocked</html>").body, RefusalBody::Other);
+    for empty in ["", " \r\n", "\u{feff}"] {
+        assert_eq!(refusal(502, empty).body, RefusalBody::Empty);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, FailureClass};
-use crate::oauth::{ExchangeError, Refusal};
+use crate::oauth::{ExchangeError, Refusal, RefusalBody};
 
 pub use sign::RefusalSign;
 
@@ -27,7 +27,7 @@ pub struct ErrorTable {
     pub reauthorization_statuses: Vec<u16>,
     /// Codes that no other server would write: the grant is over whatever the status.
     pub reauthorization_at_any_status: Vec<String>,
-    /// And it is over at any 401 that the endpoint wrote itself, whatever its code.
+    /// And it is over at any 401 that the endpoint wrote itself: JSON with whatever code, or nothing.
     pub unauthorized_is_final: bool,
     /// The client, the scope or the request is wrong: the operator has to act.
     pub misconfiguration: Vec<String>,
@@ -46,7 +46,7 @@ pub struct ErrorTable {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Otherwise {
-    /// It makes no sense: kept, and tried again with a long back-off.
+    /// Nobody knows what it means: kept, and tried again with a long back-off.
     #[default]
     Protocol,
     /// It passes: kept, and tried again.
@@ -126,10 +126,15 @@ impl ErrorTable {
                 return FailureClass::Misconfigured;
             }
             // Whatever wrote it, it is not the endpoint that was asked.
-            _ if status.is_redirection() => return self.unlisted(transient),
+            _ if status.is_redirection() => {
+                return self.otherwise(FailureClass::Protocol, transient);
+            }
+            _ if self.ends_the_grant_without_a_word(refusal) => {
+                return FailureClass::ReauthorizationRequired;
+            }
             // A firewall's page, most likely: it passes, or it is not about this credential.
-            StatusCode::FORBIDDEN if !refusal.json => return transient,
-            _ if !refusal.json => return self.unlisted(transient),
+            StatusCode::FORBIDDEN if !refusal.is_json() => return transient,
+            _ if !refusal.is_json() => return self.otherwise(FailureClass::Protocol, transient),
             _ => {}
         }
         if self.ends_the_grant(refusal) {
@@ -141,8 +146,16 @@ impl ErrorTable {
         } else if on(&self.transient) {
             transient
         } else {
-            self.unlisted(transient)
+            // It could read the request and answer it, so it has not acted upon it.
+            self.otherwise(FailureClass::Unlisted, transient)
         }
+    }
+
+    /// Whether it says so by its status alone. A page of whatever stands in between has a body.
+    fn ends_the_grant_without_a_word(&self, refusal: &Refusal) -> bool {
+        self.unauthorized_is_final
+            && refusal.status == StatusCode::UNAUTHORIZED
+            && refusal.body == RefusalBody::Empty
     }
 
     /// Whether an answer that the endpoint wrote says that the grant is over.
@@ -158,12 +171,12 @@ impl ErrorTable {
 
     /// Whether its code would end the grant at another status.
     fn would_end_the_grant(&self, refusal: &Refusal) -> bool {
-        refusal.json && stands_on(&self.reauthorization, refusal)
+        refusal.is_json() && stands_on(&self.reauthorization, refusal)
     }
 
-    fn unlisted(&self, transient: FailureClass) -> FailureClass {
+    fn otherwise(&self, unknown: FailureClass, transient: FailureClass) -> FailureClass {
         match self.otherwise {
-            Otherwise::Protocol => FailureClass::Protocol,
+            Otherwise::Protocol => unknown,
             Otherwise::Transient => transient,
         }
     }
@@ -205,8 +218,11 @@ fn explanation(table: &ErrorTable, class: FailureClass, refusal: &Refusal) -> St
     let status = refusal.status.as_u16();
     let seen = match refusal.printable_code() {
         Some(code) => format!("{status} {code}"),
-        None if refusal.json => format!("{status}"),
-        None => format!("{status}, not json"),
+        None => match refusal.body {
+            RefusalBody::Json => format!("{status}"),
+            RefusalBody::Empty => format!("{status}, empty"),
+            RefusalBody::Other => format!("{status}, not json"),
+        },
     };
     if refusal.status.is_redirection() {
         return format!("the endpoint redirects ({seen}), which is not followed, check its url");
@@ -224,10 +240,13 @@ fn explanation(table: &ErrorTable, class: FailureClass, refusal: &Refusal) -> St
         ),
         FailureClass::RateLimited { .. } => format!("the provider asks for patience ({seen})"),
         FailureClass::Transient { .. } => format!("the provider fails for now ({seen})"),
-        FailureClass::Protocol if table.would_end_the_grant(refusal) => format!(
+        FailureClass::Unlisted if table.would_end_the_grant(refusal) => format!(
             "the provider answers {seen}, which does not end a grant at this status, add {status} \
              to errors.reauthorization_statuses if this provider means it"
         ),
+        FailureClass::Unlisted => {
+            format!("the provider refuses for a reason that is on no list ({seen})")
+        }
         FailureClass::Protocol | FailureClass::Uncertain => {
             format!("the provider's answer makes no sense ({seen})")
         }

@@ -6,21 +6,26 @@ use crate::provider::catalog;
 const TRANSIENT: FailureClass = FailureClass::Transient { retry_after: None };
 const LIMITED: FailureClass = FailureClass::RateLimited { retry_after: None };
 const PROTOCOL: FailureClass = FailureClass::Protocol;
+const UNLISTED: FailureClass = FailureClass::Unlisted;
 const MISCONFIGURED: FailureClass = FailureClass::Misconfigured;
 const REAUTHORIZE: FailureClass = FailureClass::ReauthorizationRequired;
 
 fn refusal(status: u16, code: &str) -> Refusal {
     Refusal {
         status: StatusCode::from_u16(status).expect("a status"),
-        json: true,
+        body: RefusalBody::Json,
         code: Some(code.to_owned()).filter(|code| !code.is_empty()),
         description: None,
         retry_after: None,
     }
 }
 
+fn empty(status: u16) -> Refusal {
+    Refusal { body: RefusalBody::Empty, ..refusal(status, "") }
+}
+
 fn html(status: u16) -> Refusal {
-    Refusal { json: false, ..refusal(status, "") }
+    Refusal { body: RefusalBody::Other, ..refusal(status, "") }
 }
 
 #[test]
@@ -31,8 +36,8 @@ fn the_standard_table() {
         (400, "Invalid_GRANT", REAUTHORIZE),
         (401, "invalid_grant", REAUTHORIZE),
         (200, "invalid_grant", REAUTHORIZE),
-        (403, "invalid_grant", PROTOCOL),
-        (404, "invalid_grant", PROTOCOL),
+        (403, "invalid_grant", UNLISTED),
+        (404, "invalid_grant", UNLISTED),
         (401, "invalid_client", MISCONFIGURED),
         (400, "unauthorized_client", MISCONFIGURED),
         (400, "unsupported_grant_type", MISCONFIGURED),
@@ -48,9 +53,9 @@ fn the_standard_table() {
         (429, "invalid_grant", LIMITED),
         (429, "", LIMITED),
         (400, "slow_down", LIMITED),
-        (400, "surprise", PROTOCOL),
-        (401, "", PROTOCOL),
-        (404, "", PROTOCOL),
+        (400, "surprise", UNLISTED),
+        (401, "", UNLISTED),
+        (404, "", UNLISTED),
         (302, "", PROTOCOL),
         (307, "invalid_grant", PROTOCOL),
     ] {
@@ -84,7 +89,14 @@ fn openai_signs_out_by_its_codes_and_at_any_401() {
     assert_eq!(table.classify(&refusal(400, "invalid_client")), MISCONFIGURED);
     assert_eq!(table.classify(&refusal(403, "invalid_grant")), TRANSIENT);
     assert_eq!(table.classify(&refusal(400, "surprise")), TRANSIENT, "anything else passes");
-    assert_eq!(table.classify(&html(401)), TRANSIENT);
+    assert_eq!(table.classify(&html(401)), TRANSIENT, "the page of a proxy");
+    assert_eq!(table.classify(&empty(401)), REAUTHORIZE, "no page, and any means any");
+    assert_eq!(table.classify(&empty(400)), TRANSIENT);
+    assert_eq!(
+        ErrorTable::default().classify(&empty(401)),
+        PROTOCOL,
+        "only where the table says so"
+    );
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn anthropic_limits_the_endpoint_and_not_the_user() {
     assert_eq!(table.classify(&refusal(400, "invalid_grant")), REAUTHORIZE);
     assert_eq!(table.classify(&refusal(429, "rate_limit_error")), LIMITED);
     assert_eq!(table.classify(&refusal(400, "rate_limit_error")), LIMITED);
-    assert_eq!(table.classify(&refusal(401, "authentication_error")), PROTOCOL);
+    assert_eq!(table.classify(&refusal(401, "authentication_error")), UNLISTED);
 }
 
 #[test]
@@ -106,7 +118,7 @@ fn github_names_its_errors_in_its_own_words_and_with_200() {
     // These belong to a pending sign-in, which knows them before the table is asked; a credential
     // never hears them, and they sign nobody out.
     for code in ["authorization_pending", "access_denied", "expired_token"] {
-        assert_eq!(table.classify(&refusal(200, code)), PROTOCOL, "{code}");
+        assert_eq!(table.classify(&refusal(200, code)), UNLISTED, "{code}");
     }
 }
 
@@ -119,7 +131,7 @@ fn google_asks_for_a_new_sign_in_by_its_description_too() {
     };
     let rule = "reauth related error (invalid_rapt)";
     assert_eq!(table.classify(&described(400, rule)), REAUTHORIZE);
-    assert_eq!(table.classify(&described(400, "something else")), PROTOCOL);
+    assert_eq!(table.classify(&described(400, "something else")), UNLISTED);
     assert_eq!(table.classify(&described(503, rule)), TRANSIENT);
 }
 
@@ -133,6 +145,17 @@ fn an_unknown_outcome_is_uncertain_only_where_something_was_spent() {
     assert_eq!(failure(&table, &unreached, Spends::SingleUse).class, TRANSIENT);
     let refused = ExchangeError::NotSent("plain text".to_owned());
     assert_eq!(failure(&table, &refused, Spends::SingleUse).class, MISCONFIGURED);
+}
+
+#[test]
+fn a_refusal_that_can_be_read_has_spent_nothing() {
+    for status in [200, 400, 401, 403, 404] {
+        for table in catalog::names().filter_map(catalog::find).map(|spec| spec.errors) {
+            let class = table.classify(&refusal(status, "surprise"));
+            assert!(!class.may_have_spent(), "{status} {class:?}");
+        }
+    }
+    assert!(ErrorTable::default().classify(&html(400)).may_have_spent(), "nobody knows who it was");
 }
 
 #[test]
@@ -157,7 +180,7 @@ fn reasons_say_what_to_do_and_quote_nothing_that_may_be_secret() {
         "the endpoint redirects (307), which is not followed, check its url"
     );
     let echoed = reason(400, "rt-4f3a9c");
-    assert_eq!(echoed, "the provider's answer makes no sense (400)");
+    assert_eq!(echoed, "the provider refuses for a reason that is on no list (400)");
 }
 
 /// C-ERR-1: whatever a table says, some answers are never the user's.
