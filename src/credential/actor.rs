@@ -1,26 +1,26 @@
 //! The shell around [`Lifecycle`]: it turns messages into events, carries out the effects as tasks
 //! that post back, publishes the snapshot, answers the callers. It decides nothing.
 
+mod errands;
+mod publishing;
+
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::HeaderMap;
 use ractor::{Actor as _, ActorProcessingErr, ActorRef};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::cell::{Cell, Landed};
-use super::flight::Rotating;
 use super::journal::{Contents, JournalError};
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
-use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
+use super::messages::{Answer, Inner, ProviderMessage, SignedOut};
 use super::records::{Records, Stored, overtaken};
-use super::schedule::Usable;
 use super::snapshot::Snapshot;
 use crate::clock::Sources;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::identity::{CredentialId, Generation, Method};
 use crate::oauth::Transport;
 use crate::provider::Provider;
@@ -220,16 +220,6 @@ impl State {
         }
     }
 
-    fn answer_inspections(&mut self) {
-        let snapshot = self.cell.peek();
-        if self.inspecting.is_empty() || self.core.is_loading() {
-            return;
-        }
-        for reply in std::mem::take(&mut self.inspecting) {
-            let _ = reply.send(Arc::clone(&snapshot));
-        }
-    }
-
     fn carry_out(&mut self, effect: Effect, caller: &mut Option<Reply<Answer>>) {
         match effect {
             Effect::Load => self.load(),
@@ -260,15 +250,6 @@ impl State {
             }
             Effect::Emit(kind) => self.context.shared.events.emit(kind),
         }
-    }
-
-    fn load(&self) {
-        let (records, handle) = (self.records(), self.handle.clone());
-        // Not tracked: a shutdown does not wait for a read.
-        tokio::spawn(async move {
-            let contents = records.load().await;
-            handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
-        });
     }
 
     fn loaded(&mut self, contents: Result<Contents, JournalError>) {
@@ -338,128 +319,6 @@ impl State {
             );
             self.step(Event::Renewed { base: flight.base, outcome }, None);
         }
-    }
-
-    fn renew(&self, material: Arc<Material>, in_doubt: bool) {
-        let flight = self.cell.desk().take_off(material.generation, in_doubt);
-        let (records, handle) = (self.records(), self.handle.clone());
-        Rotating { records, handle, material, flight }.start();
-    }
-
-    fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
-        let (secret, is_key) = match &with {
-            SignInWith::ApiKey(key) => (key, true),
-            SignInWith::Grant(grant) => (&grant.access_token, false),
-        };
-        if is_key != (self.context.id.method == Method::ApiKey) {
-            let text = format!("{} does not take what was given", self.context.id.method);
-            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
-            return;
-        }
-        // What can not stand in a header is refused before it is stored.
-        if let Err(error) = self.context.provider.headers(self.context.id.method, secret) {
-            let _ = reply.send(Err(error));
-            return;
-        }
-        let (records, handle) = (self.records(), self.handle.clone());
-        let (begun, seen) = (self.cell.desk().era(), self.core.generation());
-        self.context.shared.tasks.spawn(async move {
-            let outcome = records.sign_in(with, begun, seen).await;
-            handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
-        });
-    }
-
-    fn allow_fallback(&self, allowed: bool, reply: Reply<Result<(), Error>>) {
-        if self.context.id.method != Method::ApiKey {
-            let text = format!("{} is no api key to fall back to, name one", self.context.id);
-            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
-            return;
-        }
-        let (records, handle) = (self.records(), self.handle.clone());
-        let begun = self.cell.desk().era();
-        self.context.shared.tasks.spawn(async move {
-            let done = |outcome| {
-                let permitted = Inner::Permitted { allowed, begun, outcome, reply };
-                handle.post(ProviderMessage::inner(permitted));
-            };
-            records.allow_fallback(allowed, begun, done).await;
-        });
-    }
-
-    fn save(&self, material: Arc<Material>) {
-        let (records, handle) = (self.records(), self.handle.clone());
-        self.context.shared.tasks.spawn(async move {
-            let result = records.save(&material).await.map_err(|error| error.to_string());
-            let generation = material.generation;
-            handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
-        });
-    }
-
-    fn erase(&mut self, generation: Generation, material: Option<Arc<Material>>) {
-        let (records, handle) = (self.records(), self.handle.clone());
-        let reply = self.signing_out.take();
-        self.context.shared.tasks.spawn(async move {
-            let (result, revoked) = records.sign_out(material).await;
-            handle.post(ProviderMessage::inner(Inner::Erased {
-                generation,
-                result,
-                revoked,
-                reply,
-            }));
-        });
-    }
-
-    /// Publishes a new snapshot, unless nothing changed that anyone could see.
-    fn publish(&mut self, evidence: Evidence) {
-        let now = evidence.now;
-        if self.core.is_loading() {
-            // What an earlier incarnation published stands until the vault has been heard.
-            return;
-        }
-        let old = self.cell.peek();
-        let material = self.core.material();
-        let (headers, refused) = match material.map(|material| self.headers(&old, material)) {
-            None => (Arc::default(), None),
-            Some(Ok(headers)) => (headers, None),
-            Some(Err(error)) => {
-                error!(credential = %self.context.id, %error, "a token can not stand in a header");
-                (Arc::default(), Some(error.to_string()))
-            }
-        };
-        let usable = if refused.is_some() { Usable::No } else { self.core.usable(now) };
-        let new = Snapshot {
-            id: self.context.id.clone(),
-            state: self.core.state(now),
-            generation: self.core.generation(),
-            usable,
-            expires_at: material.and_then(|material| material.expires_at()),
-            retry_at: self.core.retry_at(),
-            reason: refused.or_else(|| self.core.reason()),
-            durable: !self.core.is_unsaved(),
-            scopes: material.and_then(|material| material.scopes.clone()),
-            account: material.and_then(|material| material.account.clone()),
-            advice: material.and_then(|material| {
-                let by = self.context.provider.registration();
-                material.issued_to.advice(material.scopes.as_deref(), &by)
-            }),
-            stands_in: self.core.stands_in(),
-            headers,
-        };
-        if !new.looks_like(&old) {
-            self.cell.publish(Arc::new(new));
-            self.cell.end_fallback(now, &self.context.shared.events);
-        }
-        self.published = material.cloned();
-    }
-
-    /// The headers, built once for each material. By its address rather than its generation: a
-    /// renewal and a sign-in that cross may be given the same one.
-    fn headers(&self, old: &Snapshot, material: &Arc<Material>) -> Result<Arc<HeaderMap>, Error> {
-        let same = self.published.as_ref().is_some_and(|it| Arc::ptr_eq(it, material));
-        if same && !old.headers.is_empty() {
-            return Ok(old.headers.clone());
-        }
-        self.context.provider.headers(self.context.id.method, &material.access).map(Arc::new)
     }
 
     fn records(&self) -> Records {

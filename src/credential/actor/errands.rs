@@ -1,0 +1,92 @@
+//! The slow work of a credential's actor, as tasks that post back: the vault and the provider are
+//! waited for here, and never in a handler.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::credential::flight::Rotating;
+use crate::credential::material::Material;
+use crate::credential::messages::{Inner, ProviderMessage, SignInWith};
+use crate::error::{Error, ErrorKind};
+use crate::identity::{Generation, Method};
+use crate::supervision::Reply;
+
+impl State {
+    pub(super) fn load(&self) {
+        let (records, handle) = (self.records(), self.handle.clone());
+        // Not tracked: a shutdown does not wait for a read.
+        tokio::spawn(async move {
+            let contents = records.load().await;
+            handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
+        });
+    }
+
+    pub(super) fn renew(&self, material: Arc<Material>, in_doubt: bool) {
+        let flight = self.cell.desk().take_off(material.generation, in_doubt);
+        let (records, handle) = (self.records(), self.handle.clone());
+        Rotating { records, handle, material, flight }.start();
+    }
+
+    pub(super) fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
+        let (secret, is_key) = match &with {
+            SignInWith::ApiKey(key) => (key, true),
+            SignInWith::Grant(grant) => (&grant.access_token, false),
+        };
+        if is_key != (self.context.id.method == Method::ApiKey) {
+            let text = format!("{} does not take what was given", self.context.id.method);
+            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
+            return;
+        }
+        // What can not stand in a header is refused before it is stored.
+        if let Err(error) = self.context.provider.headers(self.context.id.method, secret) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let (records, handle) = (self.records(), self.handle.clone());
+        let (begun, seen) = (self.cell.desk().era(), self.core.generation());
+        self.context.shared.tasks.spawn(async move {
+            let outcome = records.sign_in(with, begun, seen).await;
+            handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
+        });
+    }
+
+    pub(super) fn allow_fallback(&self, allowed: bool, reply: Reply<Result<(), Error>>) {
+        if self.context.id.method != Method::ApiKey {
+            let text = format!("{} is no api key to fall back to, name one", self.context.id);
+            let _ = reply.send(Err(Error::new(ErrorKind::InvalidInput, text)));
+            return;
+        }
+        let (records, handle) = (self.records(), self.handle.clone());
+        let begun = self.cell.desk().era();
+        self.context.shared.tasks.spawn(async move {
+            let done = |outcome| {
+                let permitted = Inner::Permitted { allowed, begun, outcome, reply };
+                handle.post(ProviderMessage::inner(permitted));
+            };
+            records.allow_fallback(allowed, begun, done).await;
+        });
+    }
+
+    pub(super) fn save(&self, material: Arc<Material>) {
+        let (records, handle) = (self.records(), self.handle.clone());
+        self.context.shared.tasks.spawn(async move {
+            let result = records.save(&material).await.map_err(|error| error.to_string());
+            let generation = material.generation;
+            handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
+        });
+    }
+
+    pub(super) fn erase(&mut self, generation: Generation, material: Option<Arc<Material>>) {
+        let (records, handle) = (self.records(), self.handle.clone());
+        let reply = self.signing_out.take();
+        self.context.shared.tasks.spawn(async move {
+            let (result, revoked) = records.sign_out(material).await;
+            handle.post(ProviderMessage::inner(Inner::Erased {
+                generation,
+                result,
+                revoked,
+                reply,
+            }));
+        });
+    }
+}
