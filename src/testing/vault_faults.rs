@@ -233,7 +233,7 @@ impl VaultStore for FaultyStore {
     fn compact(&mut self) -> Result<(), StoreError> {
         match self.faults.call(Call::Commit) {
             None => self.kept.compact(),
-            Some(VaultFault::NoRoom | VaultFault::Full) => Err(StoreError::Full),
+            Some(VaultFault::NoRoom | VaultFault::Full) => Err(StoreError::NoRoom),
             Some(fault) => Err(failure(fault)),
         }
     }

@@ -15,8 +15,12 @@ use super::names::BlindName;
 use super::opened::{OpenVault, encode, join};
 use super::plan::{Effect, Intent, Refusal, Standing, decide};
 use super::record::{Entry, RecordKey, RecordKind, RecordVersion, Tags};
-use super::store::{StoreBatch, StoreError};
+use super::store::{StoreBatch, StoreError, Stored};
 use crate::identity::UserId;
+
+/// What stands in the store from the deletion of a user until the store was rewritten, so that a
+/// crash in between is found.
+const REWRITE_KEY: &[u8] = b"e";
 
 /// What became of a group of batches.
 pub(crate) struct GroupOutcome {
@@ -118,11 +122,18 @@ impl OpenVault {
         if !self.quarantine.contains_key(name) {
             return Err(VaultError::conflict("this record is not quarantined any more").into());
         }
-        self.write_all(
-            BTreeMap::from([(*name, Staged::Delete)]),
-            &[],
-            RecordVersion(self.last.0 + 1),
-        )
+        let mut entry = AuditEntry::new(AuditKind::RecordDiscarded);
+        if let Some(Slot { entry: known, .. }) = self.index.get(name) {
+            entry = entry.user(&known.key.user).because(known.key.kind.as_str());
+            if let Some(provider) = &known.tags.provider {
+                entry = entry.provider(provider);
+            }
+        }
+        let version = RecordVersion(self.last.0 + 1);
+        let recording = Named { entries: vec![entry], ..Named::default() };
+        let (mut staged, recorded) = self.stage(vec![(version, recording)])?;
+        staged.insert(*name, Staged::Delete);
+        self.write_all(StoreBatch::default(), staged, &recorded, version)
     }
 
     /// Seals and stores what the accepted batches leave behind, and only then takes it over.
@@ -132,12 +143,29 @@ impl OpenVault {
         last: RecordVersion,
     ) -> Result<(), Failure> {
         let (staged, recorded) = self.stage(batches)?;
-        self.write_all(staged, &recorded, last)
+        self.write_all(StoreBatch::default(), staged, &recorded, last)
     }
 
     /// Deletes every record of `user`, those that do not open too, in one batch, and rewrites the
     /// store. Gives the number of records there were.
-    pub(crate) fn erase_user(&mut self, user: &UserId) -> Result<usize, VaultError> {
+    pub(crate) fn erase_user(&mut self, user: &UserId) -> Result<usize, Failure> {
+        let records = self.delete_user(user)?;
+        self.finish_erasure()?;
+        tracing::info!(records, "a user was erased from the vault and its files were rewritten");
+        Ok(records)
+    }
+
+    /// Rewrites the store, if a user was deleted since that was last done.
+    pub(crate) fn finish_erasure(&mut self) -> Result<(), Failure> {
+        let Some(owed) = self.store.version(REWRITE_KEY)? else { return Ok(()) };
+        self.store.compact()?;
+        let mut batch = StoreBatch::default();
+        batch.write(REWRITE_KEY.to_vec(), Some(owed), None);
+        Ok(self.store.commit(&batch)?)
+    }
+
+    /// Deletes every record of `user`, and leaves a mark that the store is to be rewritten.
+    pub(super) fn delete_user(&mut self, user: &UserId) -> Result<usize, Failure> {
         let mut staged = BTreeMap::new();
         for prefix in BlindName::stored_prefixes(&self.keys.name_key, user) {
             self.store.scan(&prefix, &mut |key, _| {
@@ -151,11 +179,11 @@ impl OpenVault {
         let last = RecordVersion(self.last.0 + 1);
         // Its names are sealed under an identity that is kept nowhere.
         let entry = AuditEntry::new(AuditKind::UserErased).user(user);
-        let identity = Identity::generate(&*self.sources.entropy)?;
-        self.write_all(staged, &[(entry, Some(identity))], last)
-            .map_err(|failure| failure.error)?;
-        self.store.compact()?;
-        tracing::info!(records, "a user was erased from the vault and its files were rewritten");
+        let identity = Identity::generate(&*self.sources.entropy).map_err(VaultError::from)?;
+        let mut batch = StoreBatch::default();
+        let owed = Stored { version: last.0, value: Vec::new() };
+        batch.write(REWRITE_KEY.to_vec(), self.store.version(REWRITE_KEY)?, Some(owed));
+        self.write_all(batch, staged, &[(entry, Some(identity))], last)?;
         Ok(records)
     }
 
@@ -175,18 +203,20 @@ impl OpenVault {
                 return Err(VaultError::damaged("the export holds one record twice"));
             }
         }
-        self.write_all(staged, &[], version).map_err(|failure| failure.error)
+        let batch = StoreBatch::default();
+        self.write_all(batch, staged, &[], version).map_err(|failure| failure.error)
     }
 
-    /// Writes what is to stand under each name with one commit of the store, and takes it over.
+    /// Writes `batch` and what is to stand under each name with one commit of the store, and takes
+    /// it over.
     fn write_all(
         &mut self,
+        mut batch: StoreBatch,
         staged: BTreeMap<BlindName, Staged>,
         recorded: &[Recorded],
         last: RecordVersion,
     ) -> Result<(), Failure> {
-        let mut batch = StoreBatch::default();
-        let mut digest = if self.accounts_for_all(&staged) { self.live() } else { self.digest };
+        let mut digest = self.digest;
         for (name, to) in &staged {
             self.write(&mut batch, &mut digest, name, to)?;
         }
@@ -289,7 +319,7 @@ impl OpenVault {
         let leaving = |key: &RecordKey| {
             matches!(staged.get(&BlindName::new(&name_key, key)), Some(Staged::Delete))
         };
-        let there = self.audit_identity(user, leaving).map_err(Failure::of_reading)?;
+        let there = self.audit_identity(user, leaving)?;
         let identity = if let Some(identity) = there {
             identity
         } else {
@@ -305,14 +335,6 @@ impl OpenVault {
         };
         known.insert(user.clone(), identity.clone());
         Ok(Some(identity))
-    }
-
-    /// Whether there are records of which nothing is known, and `staged` replaces the last of them.
-    /// The head still counts them at versions that nobody knows, so it has to be made anew then.
-    fn accounts_for_all(&self, staged: &BTreeMap<BlindName, Staged>) -> bool {
-        let mut unknown =
-            self.quarantine.keys().filter(|name| self.index.get(name).is_none()).peekable();
-        unknown.peek().is_some() && unknown.all(|name| staged.contains_key(name))
     }
 
     /// Adds to `batch` what brings the store from what stands under `name` to `to`.
@@ -332,7 +354,8 @@ impl OpenVault {
         } else {
             (known.map(|version| version.0), known.map(|version| version.0))
         };
-        if let Some(version) = known {
+        // The head counts a record of which nothing is known at the version that it is stored with.
+        if let Some(version) = known.or_else(|| record.or(entry).map(RecordVersion)) {
             digest.toggle(&self.keys.name_key, name, version);
         }
         match to {
@@ -371,11 +394,6 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A record could not be read: the store is not to be trusted any more.
-    fn of_reading(error: VaultError) -> Self {
-        Self { error, closes: true }
-    }
-
     pub(super) fn of_store(error: StoreError) -> Self {
         // Refused for its size or for want of room: the store is as it was. After anything else it
         // may not be.
@@ -391,8 +409,9 @@ impl From<StoreError> for Failure {
 }
 
 impl From<VaultError> for Failure {
+    /// What could not be read closes the store as well: it is not to be trusted any more.
     fn from(error: VaultError) -> Self {
-        Self { error, closes: false }
+        Self { closes: error.is_unavailable() && !error.is_full(), error }
     }
 }
 

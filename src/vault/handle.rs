@@ -136,7 +136,7 @@ impl VaultHandle {
         self.0.ask_again(|reply| VaultMessage::Quarantined { reply }).await?
     }
 
-    /// Removes a record that does not open, for good.
+    /// Removes a record that does not open, for good, and records that in the audit trail.
     ///
     /// # Errors
     ///
@@ -243,7 +243,8 @@ impl VaultHandle {
     ///
     /// [`VaultError::is_unavailable`], and among it [`VaultError::is_full`] when there is no room
     /// to rewrite: the records may be deleted by then, and their bytes still stand in the files, so
-    /// call again. A user without records is erased, too.
+    /// call again; a crash in between is made good by the next start. A user without records is
+    /// erased, too.
     pub async fn erase_user(&self, user: &UserId) -> Result<usize, VaultError> {
         // What was noted about the user is written before, and what has to wait loses its name: it
         // would give the user a new one in the trail.

@@ -27,10 +27,14 @@ pub struct Inspection {
     pub quarantined: usize,
     /// The version of the last batch.
     pub version: RecordVersion,
-    /// Bytes on disk; none when it is kept in memory.
+    /// Bytes on disk, the reserve not included; none when it is kept in memory.
     pub bytes_on_disk: Option<u64>,
+    /// Bytes that are held in reserve, 0 while they are given up; none when it is kept in memory.
+    pub reserve: Option<u64>,
     /// Whether the disk was full and writes are refused until there is room again.
     pub refuses_writes: bool,
+    /// Whether the store failed: nothing is read or acknowledged until it was opened again.
+    pub poisoned: bool,
     /// Why the vault is closed and being opened again; none while it works. The rest is then as it
     /// was when it was last open.
     pub degraded: Option<String>,
@@ -84,7 +88,9 @@ impl OpenVault {
             quarantined: self.quarantine.len(),
             version: self.last,
             bytes_on_disk: health.bytes_on_disk,
+            reserve: health.reserve,
             refuses_writes: health.refuses_writes,
+            poisoned: false,
             degraded: None,
             warnings,
         })

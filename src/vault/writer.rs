@@ -136,6 +136,7 @@ impl Writer {
             sources,
             report,
             known: None,
+            looked_back: false,
         };
         std::thread::Builder::new()
             .name("tokenward-vault".to_owned())
@@ -255,6 +256,9 @@ struct Keeper {
     report: Report,
     /// The vault that was opened first: no other may take its place.
     known: Option<VaultId>,
+    /// Whether an erasure that a crash interrupted was looked for. Once is enough: what keeps it from
+    /// being finished must not keep the vault from being opened.
+    looked_back: bool,
 }
 
 /// Batches that are committed together, and who waits for each.
@@ -362,7 +366,7 @@ impl Keeper {
                 reply(answer, self.with(|vault| vault.verify_audit(from, marked)));
             }
             Request::ApplyAuditRetention { policy, answer } => {
-                reply(answer, self.with(|vault| vault.apply_audit_retention(policy)));
+                reply(answer, self.change(|vault| vault.apply_audit_retention(policy)));
             }
             Request::Export { to, answer } => {
                 let mut exported = Exported::default();
@@ -376,7 +380,7 @@ impl Keeper {
                 reply(answer, self.beside(|vault| vault.back_up(&to)));
             }
             Request::EraseUser { user, answer } => {
-                reply(answer, self.with(|vault| vault.erase_user(&user)));
+                reply(answer, self.change(|vault| vault.erase_user(&user)));
             }
             Request::Inspect { answer } => reply(answer, self.inspect()),
             Request::Quarantined { answer } => {
@@ -453,7 +457,8 @@ impl Keeper {
                 Ok(inspection)
             }
             (Err(error), Some(seen)) if self.vault.is_none() => {
-                Ok(Inspection { degraded: Some(error.to_string()), ..seen.clone() })
+                let degraded = Some(error.to_string());
+                Ok(Inspection { poisoned: true, degraded, ..seen.clone() })
             }
             (Err(error), _) => Err(error),
         }
@@ -461,15 +466,17 @@ impl Keeper {
 
     /// Runs `work`, which changes the opened vault outside of a group. A failure of the store
     /// closes it.
-    fn change(
+    fn change<T>(
         &mut self,
-        work: impl FnOnce(&mut OpenVault) -> Result<(), Failure>,
-    ) -> Result<(), VaultError> {
+        work: impl FnOnce(&mut OpenVault) -> Result<T, Failure>,
+    ) -> Result<T, VaultError> {
         match self.with(|vault| Ok(work(vault)))? {
-            Ok(()) => Ok(()),
+            Ok(done) => Ok(done),
             Err(Failure { error, closes }) => {
                 if closes {
                     self.close(error.clone());
+                } else if error.is_full() {
+                    self.status.send_replace(Status::Refusing(error.clone()));
                 }
                 Err(error)
             }
@@ -499,15 +506,27 @@ impl Keeper {
     }
 
     fn open(&mut self) -> Result<bool, VaultError> {
-        if self.vault.is_none() {
-            self.open_store().inspect_err(|error| {
-                self.status.send_replace(Status::Closed(error.clone()));
-            })?;
+        self.open_closed()?;
+        if !std::mem::replace(&mut self.looked_back, true)
+            && let Err(error) = self.change(OpenVault::finish_erasure)
+        {
+            tracing::error!(%error, "an erasure was interrupted, its bytes are still in the files");
+            self.open_closed()?;
         }
         let takes_writes = self.with(OpenVault::look_after)?;
         let status = if takes_writes { Status::Open } else { Status::Refusing(no_room()) };
         self.status.send_replace(status);
         Ok(takes_writes)
+    }
+
+    /// Opens the store, if it is closed.
+    fn open_closed(&mut self) -> Result<(), VaultError> {
+        if self.vault.is_some() {
+            return Ok(());
+        }
+        self.open_store().inspect_err(|error| {
+            self.status.send_replace(Status::Closed(error.clone()));
+        })
     }
 
     fn open_store(&mut self) -> Result<(), VaultError> {

@@ -60,6 +60,8 @@ pub enum AuditKind {
     ApplicationRemoved,
     /// Something was asked for by somebody who may not have it.
     AccessDenied,
+    /// A record that did not open was removed, by the decision of a person.
+    RecordDiscarded,
     /// Everything about a user was erased.
     UserErased,
     /// The vault was exported.
@@ -110,6 +112,7 @@ impl AuditKind {
             Self::ApplicationChanged => "application-changed",
             Self::ApplicationRemoved => "application-removed",
             Self::AccessDenied => "access-denied",
+            Self::RecordDiscarded => "record-discarded",
             Self::UserErased => "user-erased",
             Self::VaultExported => "vault-exported",
             Self::VaultImported => "vault-imported",
@@ -299,6 +302,7 @@ mod tests {
             AuditKind::ApplicationChanged,
             AuditKind::ApplicationRemoved,
             AuditKind::AccessDenied,
+            AuditKind::RecordDiscarded,
             AuditKind::UserErased,
             AuditKind::VaultExported,
             AuditKind::VaultImported,

@@ -275,7 +275,7 @@ impl OpenVault {
     pub(crate) fn apply_audit_retention(
         &mut self,
         policy: AuditRetention,
-    ) -> Result<RetentionProgress, VaultError> {
+    ) -> Result<RetentionProgress, Failure> {
         let nothing = RetentionProgress { removed: 0, blocked: None };
         let mut trail = self.trail;
         let first = *trail.numbers().start();
@@ -306,8 +306,7 @@ impl OpenVault {
         let entry = AuditEntry::new(AuditKind::RetentionApplied).times(removed);
         self.append_audit(&mut batch, &mut trail, &entry, None)?;
         let version = RecordVersion(self.last.0.saturating_add(1));
-        self.commit_with_head(batch, version, self.digest, trail)
-            .map_err(|failure| failure.error)?;
+        self.commit_with_head(batch, version, self.digest, trail)?;
         tracing::info!(removed, "old entries of the audit trail removed");
         Ok(RetentionProgress { removed, ..nothing })
     }

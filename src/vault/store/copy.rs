@@ -14,9 +14,13 @@ pub(crate) fn copy(from: &dyn VaultStore, to: &mut dyn VaultStore) -> Result<(),
     let mut bytes = 0;
     let mut outcome = Ok(());
     from.scan(b"", &mut |key, stored| {
+        // The rest would only fill memory.
+        if outcome.is_err() {
+            return;
+        }
         bytes += key.len() + stored.value.len();
         batch.write(key.to_vec(), None, Some(stored));
-        if outcome.is_ok() && (batch.writes.len() >= MOST_ITEMS || bytes >= MOST_BYTES) {
+        if batch.writes.len() >= MOST_ITEMS || bytes >= MOST_BYTES {
             outcome = to.commit(&batch);
             (batch, bytes) = (StoreBatch::default(), 0);
         }

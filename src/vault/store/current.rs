@@ -38,7 +38,7 @@ impl Current {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(StoreError::Damaged("the file `current` is not text".to_owned()))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(found(directory)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => found(directory),
             Err(error) => Err(error.into()),
         }
     }
@@ -86,12 +86,24 @@ pub(super) fn remove_data(path: &Path) -> io::Result<()> {
     files_of(path).iter().try_for_each(|file| remove(file))
 }
 
-/// A vault that was created, and not yet written down as such.
-fn found(directory: &Path) -> Option<Current> {
-    ["store", "store.redb"]
-        .into_iter()
-        .find(|name| directory.join(name).exists())
-        .map(|name| Current::new(name.to_owned()))
+/// A vault that was created, and not yet written down as such. Data that was rewritten never is
+/// that: whoever removed the file that names it must not be given a new vault instead.
+fn found(directory: &Path) -> Result<Option<Current>, StoreError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut first = None;
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        match parse_data_name(&name) {
+            Some((1, _)) => first = Some(Current::new(name)),
+            Some(_) => return Err(StoreError::Damaged("the file `current` is gone".to_owned())),
+            None => {}
+        }
+    }
+    Ok(first)
 }
 
 fn parse(text: &str) -> Option<Current> {

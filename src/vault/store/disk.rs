@@ -82,10 +82,12 @@ impl DiskStore {
         let at = next.path(path);
         // What an attempt that was cut off left behind.
         remove_data(&at)?;
-        let fresh = self.prepare(engine, &at).inspect_err(|_| {
+        let fresh = self.prepare(engine, &at).map_err(|error| {
             if let Err(error) = remove_data(&at) {
                 tracing::warn!(%error, "a rewriting of the vault was not removed");
             }
+            // The data in force were only read: there is no reason to close them.
+            if error == StoreError::Full { StoreError::NoRoom } else { error }
         })?;
         // If this fails, either may be in force; the caller opens the store again to find out.
         next.write(path)?;
@@ -147,6 +149,7 @@ impl VaultStore for DiskStore {
     fn health(&mut self) -> Result<StoreHealth, StoreError> {
         let mut health = self.data.health()?;
         health.refuses_writes = !self.reserve.hold();
+        health.reserve = Some(self.reserve.held());
         if health.refuses_writes {
             health.warnings.push(StoreError::NoRoom.to_string());
         }
@@ -232,6 +235,25 @@ mod tests {
             super::super::directory::remove(&data).expect("removed");
             let opened = DiskStore::open(directory.path(), options(*engine));
             assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_whose_mark_is_gone_after_a_rewriting_is_damaged_and_not_new() {
+        for engine in ENGINES {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut store = open(directory.path(), *engine);
+            put(&mut store, b"k", None, stored(1, b"v")).expect("a commit");
+            store.compact().expect("rewritten");
+            drop(store);
+            let mark = directory.path().join("current");
+            let kept = fs::read(&mark).expect("a mark");
+            fs::remove_file(&mark).expect("removed");
+            let opened = DiskStore::open(directory.path(), options(*engine));
+            assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
+            fs::write(&mark, kept).expect("put back");
+            let store = open(directory.path(), *engine);
+            assert_eq!(store.read(b"k").expect("a read"), Some(stored(1, b"v")));
         }
     }
 

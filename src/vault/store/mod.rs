@@ -108,6 +108,8 @@ impl StoreBatch {
 pub(crate) struct StoreHealth {
     /// Bytes on disk; none when it is kept in memory.
     pub(crate) bytes_on_disk: Option<u64>,
+    /// Bytes that are held in reserve beside them; none when it is kept in memory.
+    pub(crate) reserve: Option<u64>,
     /// What is wrong although it works.
     pub(crate) warnings: Vec<String>,
     /// Whether it refuses writes until there is room again.

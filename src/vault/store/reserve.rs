@@ -33,6 +33,11 @@ impl Reserve {
         self.held
     }
 
+    /// The bytes that are held now.
+    pub(super) fn held(&self) -> u64 {
+        if self.held { self.bytes } else { 0 }
+    }
+
     /// Gives the room up. Answers whether there was any.
     pub(super) fn give_up(&mut self) -> bool {
         self.held = false;
@@ -114,7 +119,9 @@ mod tests {
             assert!(reserve.hold());
             let file = directory.path().join("reserve");
             assert_eq!(fs::metadata(&file).expect("a file").len(), 100_000);
+            assert_eq!(reserve.held(), 100_000);
             assert!(reserve.give_up());
+            assert_eq!(reserve.held(), 0);
             assert!(!file.exists());
         }
         assert!(!reserve.give_up(), "there is nothing left");

@@ -71,6 +71,46 @@ fn nothing_of_an_erased_user_is_left_in_any_file() {
     }
 }
 
+#[tokio::test]
+async fn an_erasure_that_a_crash_interrupts_is_finished_by_the_next_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("agent.vault");
+    let settings = on_disk(directory.path());
+    let mut vault = open(&settings);
+    for who in ["ada", "bob"] {
+        commit(&mut vault, put(&key(who, "one"), &[1; 600], Expect::Absent));
+    }
+    let name =
+        |who| BlindName::new(&vault.keys.name_key, &key(who, "one")).as_bytes()[..16].to_vec();
+    let (ada, bob) = (name("ada"), name("bob"));
+    vault.delete_user(&user("ada")).expect("deleted");
+    drop(vault);
+    assert!(files_with(&path, &ada) > 0, "a log-structured store remembers");
+    let running = Running::start(settings).await.expect("a vault");
+    assert_eq!(files_with(&path, &ada), 0);
+    assert!(files_with(&path, &bob) > 0);
+    assert_eq!(payload(&running.vault, &key("bob", "one")).await, Some(vec![1; 600]));
+    running.stop().await;
+    assert!(path.join("store-2").exists());
+    Running::start(on_disk(directory.path())).await.expect("a vault").stop().await;
+    assert!(path.join("store-2").exists(), "nothing is rewritten a second time");
+}
+
+#[tokio::test]
+async fn an_erasure_that_can_not_be_finished_keeps_no_vault_from_being_opened() {
+    let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
+    let mut vault = open(&settings);
+    commit(&mut vault, put(&key("bob", "one"), b"1", Expect::Absent));
+    vault.delete_user(&user("ada")).expect("deleted");
+    drop(vault);
+    faults.set(crate::testing::VaultFault::ReadOnly);
+    assert!(Running::start(settings.clone()).await.is_err(), "such a store does not open at all");
+    faults.set(crate::testing::VaultFault::NoRoom);
+    let running = Running::start(settings).await.expect("a vault");
+    assert_eq!(payload(&running.vault, &key("bob", "one")).await, Some(b"1".to_vec()));
+    running.stop().await;
+}
+
 #[test]
 fn records_that_do_not_open_are_erased_too() {
     let settings = Vault::in_memory();

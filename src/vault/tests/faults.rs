@@ -101,6 +101,23 @@ async fn on_a_full_disk_reads_go_on_and_the_inspection_says_so() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_finds_no_room_leaves_the_vault_open() {
+    let mut stage = Stage::set().await;
+    stage.put("one", b"1").await.expect("durable");
+    stage.faults.set(VaultFault::NoRoom);
+    // No engine opens on a full disk, so a vault that was closed now might stay closed.
+    let refused = stage.running.vault.erase_user(&user("ada")).await.expect_err("no room");
+    assert!(refused.is_full());
+    assert_eq!(payload(&stage.running.vault, &key("ada", "one")).await, Some(b"1".to_vec()));
+    stage.degraded().await;
+    assert!(stage.running.vault.inspect().await.expect("an inspection").refuses_writes);
+    stage.faults.heal();
+    assert_eq!(stage.running.vault.erase_user(&user("ada")).await.expect("erased"), 1);
+    stage.recovered().await;
+    stage.running.stop().await;
+}
+
+#[tokio::test]
 async fn a_vault_that_has_no_room_from_the_start_can_be_read() {
     let (vault, faults) = VaultFaults::over(Vault::in_memory());
     let clock = ManualClock::new(SystemTime::UNIX_EPOCH);

@@ -1,5 +1,5 @@
-//! The opened vault against a map: random groups of batches, reopenings, rotations of both keys, and
-//! crashes in the middle of any of them.
+//! The opened vault against a map: random groups of batches, reopenings, erasures, rotations of both
+//! keys, and crashes in the middle of any of them.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,8 @@ enum Action {
     Reopen,
     RotateDataKey,
     RotateMasterKey,
+    /// Erases one of the two users.
+    Erase(u8),
     /// So many steps of what the keys need.
     Upkeep(usize),
     /// After so many commits the store fails, until it is opened again.
@@ -55,14 +57,19 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => Just(Action::Reopen),
         1 => Just(Action::RotateDataKey),
         1 => Just(Action::RotateMasterKey),
+        1 => (0..2_u8).prop_map(Action::Erase),
         2 => (1..4_usize).prop_map(Action::Upkeep),
         2 => (0..3_usize).prop_map(Action::CrashAfter),
     ];
     prop::collection::vec(action, 0..20)
 }
 
+fn owner(number: u8) -> String {
+    format!("user {}", number % 2)
+}
+
 fn name(number: u8) -> RecordKey {
-    key(&format!("user {}", number % 2), &number.to_string())
+    key(&owner(number), &number.to_string())
 }
 
 /// The records and the versions that the vault should hold.
@@ -149,6 +156,19 @@ proptest! {
                     // Who is told that it did not happen goes on with the old key.
                     master += u8::from(outcome.is_ok());
                     outcome.is_err()
+                }
+                Action::Erase(number) => {
+                    let before = model.clone();
+                    model.retain(|key, _| owner(*key) != owner(number));
+                    let outcome = vault.erase_user(&user(&owner(number)));
+                    if outcome.is_err() {
+                        // Nobody was told that they are gone: all of them are, or none.
+                        vault = open(&store, master);
+                        if !holds(&mut vault, &model) {
+                            model = before;
+                        }
+                    }
+                    false
                 }
                 Action::Upkeep(steps) => (0..steps).any(|_| vault.upkeep().is_err()),
                 Action::Commit(group) => {

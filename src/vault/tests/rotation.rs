@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::vault::audit::{AuditKind, AuditQuery, AuditUser};
 use crate::vault::keys::{HEADER_KEY, NewMaster};
 use crate::vault::names::BlindName;
 use crate::vault::opened::OpenVault;
@@ -400,11 +401,16 @@ fn a_record_that_the_sweep_can_not_open_is_quarantined_and_its_key_is_kept() {
     assert_eq!(quarantined[0].key, Some(key("ada", "1")));
     assert_eq!(store.read(&name.record_key()).expect("a read"), Some(stored), "left as it is");
     vault.discard(&name).expect("discarded");
+    let told = vault.read_audit(&AuditQuery::all().of_kind(AuditKind::RecordDiscarded));
+    let told = told.expect("a page").entries;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].user, AuditUser::Named(user("ada")));
+    assert_eq!(told[0].reason.as_deref(), Some("credential"));
     assert!(vault.discard(&name).is_err_and(|failure| failure.error.is_conflict()));
     keep_up(&mut vault);
     assert_eq!(vault.inspect().expect("an inspection").data_keys.len(), 1);
     assert_eq!(vault.read(&key("ada", "1")).expect("a read"), None);
-    assert_eq!(store.open(1).expect("it opens").inspect().expect("an inspection").records, 2);
+    assert_eq!(store.open(1).expect("it opens").list(&Query::all(RecordKind::Credential)).len(), 2);
 }
 
 proptest! {

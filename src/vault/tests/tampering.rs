@@ -253,6 +253,25 @@ fn a_record_of_which_nothing_opens_is_quarantined_at_every_opening_until_it_is_r
 }
 
 #[test]
+fn of_several_records_of_which_nothing_opens_each_can_be_discarded_by_itself() {
+    let bench = Bench::new();
+    let names = ["one", "two"].map(|name| bench.name(name));
+    for name in &names {
+        bench.flip(&name.record_key(), 60);
+        bench.flip(&name.entry_key(), 60);
+    }
+    let mut vault = bench.open().expect("a vault");
+    vault.discard(&names[0]).expect("discarded");
+    let mut vault = bench.open().expect("it opens without the one that was discarded");
+    assert_eq!(read(&mut vault, "one"), None);
+    assert!(vault.read(&key("ada", "two")).is_err_and(|error| error.is_quarantined()));
+    vault.discard(&names[1]).expect("discarded");
+    let mut vault = bench.open().expect("a vault");
+    assert_eq!(vault.inspect().expect("an inspection").quarantined, 0);
+    assert_eq!(vault.list(&Query::all(RecordKind::Credential)), []);
+}
+
+#[test]
 fn a_quarantined_record_can_be_removed_on_purpose() {
     let bench = Bench::new();
     let name = bench.name("one");

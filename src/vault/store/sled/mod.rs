@@ -215,7 +215,8 @@ impl VaultStore for SledStore {
             ));
         }
         let bytes_on_disk = guarded(|| self.db.size_on_disk().map_err(translate))?;
-        Ok(StoreHealth { bytes_on_disk: Some(bytes_on_disk), warnings, refuses_writes: false })
+        let bytes_on_disk = Some(bytes_on_disk);
+        Ok(StoreHealth { bytes_on_disk, warnings, ..StoreHealth::default() })
     }
 }
 
