@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::error::VaultError;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
-use super::store::{DiskOptions, DiskStore, Engine, beside, copy, copy_all, remove, sync_entries};
+use super::store::{DiskOptions, DiskStore, Engine};
+use super::store::{beside, check_free, copy, copy_all, remove, sync_entries};
 use crate::clock::Sources;
 
 impl Vault {
@@ -47,8 +48,8 @@ impl Vault {
     /// # Errors
     ///
     /// [`VaultError::is_occupied`] when there is something where the vault is to be,
-    /// [`VaultError::is_absent`] when there is no vault in `from`, and whatever keeps the copy from
-    /// being opened.
+    /// [`VaultError::is_absent`] when there is no vault in `from`, [`VaultError::is_in_use`] when
+    /// there is one that somebody has open, and whatever keeps the copy from being opened.
     pub async fn restore(&self, from: impl Into<PathBuf>) -> Result<(), VaultError> {
         let (vault, from) = (self.clone(), from.into());
         blocking(move || {
@@ -61,6 +62,8 @@ impl Vault {
             let Place::Directory(path) = &vault.place else {
                 return Err(VaultError::invalid("a backup is restored into a directory"));
             };
+            // Files that are being written make no copy that holds together.
+            check_free(&from)?;
             let aside = beside(path, ".new");
             in_place(path, &aside, || {
                 copy_all(&from, &aside)?;

@@ -188,6 +188,10 @@ async fn a_backup_is_made_while_the_vault_is_written_and_is_restored_as_it_was()
     backed_up.expect("backed up");
     written.expect("durable");
     assert!(vault.read(&key(3)).await.expect("a read").is_none());
+    let (live, copy) = (directory.path().join("vault"), directory.path().join("copy"));
+    let restored = at(&copy, 1).restore(&live).await;
+    assert!(restored.is_err_and(|error| error.is_in_use()), "a vault in use is no backup");
+    assert!(!copy.exists());
     let again = vault.back_up(&backup).await;
     assert!(again.is_err_and(|error| error.is_occupied()));
     stop(root).await;

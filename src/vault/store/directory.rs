@@ -47,6 +47,20 @@ impl LockedDirectory {
     }
 }
 
+/// Checks that nobody has the directory at `path` open, which is only to be read.
+pub(crate) fn check_free(path: &Path) -> Result<(), StoreError> {
+    let lock = match File::open(path.join("lock")) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 /// Creates a directory, and those above it, that only its owner can enter.
 fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();

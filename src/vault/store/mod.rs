@@ -19,7 +19,7 @@ mod sled;
 use std::fmt;
 
 pub(crate) use self::copy::copy;
-pub(crate) use self::directory::{beside, copy_all, remove, sync_entries};
+pub(crate) use self::directory::{beside, check_free, copy_all, remove, sync_entries};
 pub(crate) use self::disk::{DiskOptions, DiskStore};
 pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;
