@@ -133,6 +133,29 @@ pub enum EventKind {
         /// Whether the provider confirmed a revocation. Erasure does not depend on it.
         revoked: bool,
     },
+    /// A provider could not confirm the revocation of what a user signed out of: it is tried again,
+    /// and the token is kept, sealed, for nothing else.
+    RevocationPending {
+        /// Which.
+        credential: CredentialId,
+        /// What went wrong; never a secret, never a body.
+        reason: String,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// A revocation that had been pending was confirmed.
+    Revoked {
+        /// Which.
+        credential: CredentialId,
+    },
+    /// A revocation is not tried again, and its token forgotten: it lives on at the provider until it
+    /// expires or its user revokes it there.
+    RevocationGivenUp {
+        /// Which.
+        credential: CredentialId,
+        /// Why.
+        reason: String,
+    },
     /// A token was renewed, and is durable.
     Refreshed {
         /// Which.

@@ -29,6 +29,15 @@ fn describe(event: &Event, palette: Palette) -> String {
             format!("{credential} signed out and revoked")
         }
         EventKind::SignedOut { credential, revoked: false } => format!("{credential} signed out"),
+        EventKind::RevocationPending { credential, reason: why, retry_in } => {
+            let wait =
+                humantime::format_duration(std::time::Duration::from_secs(retry_in.as_secs()));
+            format!("{credential} is not revoked yet, again in {wait} {}", reason(why))
+        }
+        EventKind::Revoked { credential } => format!("{credential} is revoked"),
+        EventKind::RevocationGivenUp { credential, reason: why } => {
+            format!("{credential} can not be revoked {}", reason(why))
+        }
         EventKind::Refreshed { credential, generation, expires_at } => {
             let end = expires_at.map(|end| format!(", expires {}", from_now(end, event.at)));
             format!("{credential} renewed, generation {generation}{}", end.unwrap_or_default())

@@ -18,6 +18,7 @@ use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
 use super::messages::{Answer, Inner, ProviderMessage, SignedOut};
 use super::records::{Records, Stored, overtaken};
+use super::revocations::Revocations;
 use super::snapshot::Snapshot;
 use crate::clock::Sources;
 use crate::error::Error;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) vault: VaultHandle,
     pub(crate) transport: Transport,
     pub(crate) timekeeper: Timekeeper,
+    pub(crate) revocations: Revocations,
     /// Renewals, sign-ins and sign-outs under way; a shutdown waits for them.
     pub(crate) tasks: TaskTracker,
 }

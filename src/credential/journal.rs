@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::lifecycle::Trouble;
 use super::material::Material;
+use super::revocations::Owed;
 use super::stored::{self, Unknown};
 use crate::clock::Moment;
 use crate::identity::{CredentialId, Generation, Method};
@@ -303,9 +304,16 @@ impl Journal {
         self.commit_batch(self.recording(batch, came)).await
     }
 
-    /// Removes everything. It is recorded if `is_anything_there`.
-    pub(crate) async fn erase(&self, is_anything_there: bool) -> Result<(), JournalError> {
-        let mut batch = Batch::new();
+    /// Removes everything, and keeps what is `owed` for it. It is recorded if `is_anything_there`.
+    pub(crate) async fn erase(
+        &self,
+        is_anything_there: bool,
+        owed: &[Owed],
+        now: Moment,
+    ) -> Result<(), JournalError> {
+        let mut batch = owed
+            .iter()
+            .fold(Batch::new(), |batch, owed| owed.put_into(batch, Expect::Absent, now.wall));
         if is_anything_there {
             batch = batch.record(self.entry(AuditKind::SignedOut));
         }

@@ -12,8 +12,9 @@ use super::journal::{Contents, Journal, JournalError};
 use super::lifecycle::Trouble;
 use super::material::Material;
 use super::messages::SignInWith;
+use super::revocations::Owed;
 use crate::error::{Error, ErrorKind};
-use crate::identity::{CredentialId, Generation};
+use crate::identity::{CredentialId, Generation, Method};
 use crate::provider::{Revocation, RevocationOutcome, shortly};
 use crate::vault::audit::{AuditEntry, AuditKind};
 
@@ -116,36 +117,53 @@ impl Records {
     /// Erases what is stored, and revokes it and what was `held`. Whether the provider confirmed a
     /// revocation does not depend on the vault, nor the other way round.
     pub(crate) async fn sign_out(&self, held: Option<Arc<Material>>) -> (Result<(), Error>, bool) {
-        let (erased, stored) = self.erase().await;
+        let (erased, owed) = self.erase(held).await;
+        let Context { provider, shared, .. } = &*self.context;
         let mut revoked = false;
-        // What was read back differs from what is held by the fractions of its times.
-        let is_held = |it: &&Arc<Material>| held.as_ref().is_some_and(|held| held.same_tokens(it));
-        for material in held.iter().chain(stored.as_ref().filter(|it| !is_held(it))) {
-            revoked |= self.revoke(material).await;
+        for owed in owed {
+            revoked |= shared.revocations.settle(owed, &**provider).await;
         }
         (erased.map_err(|error| unwritable(&error)), revoked)
     }
 
-    /// Erases what is stored if the user is signed out still, and gives what it was.
-    async fn erase(&self) -> (Result<(), JournalError>, Option<Arc<Material>>) {
+    /// Erases what is stored if the user is signed out still, and gives the revocations that are
+    /// owed for that and for what was `held`. They are durable when the erasure is.
+    async fn erase(&self, held: Option<Arc<Material>>) -> (Result<(), JournalError>, Vec<Owed>) {
         let _writing = self.cell.writing.lock().await;
         let era = {
             let desk = self.cell.desk();
             // A sign-in that came after the sign-out has resolved the matter.
-            if !desk.signed_out {
-                return (Ok(()), None);
-            }
-            desk.era()
+            desk.signed_out.then(|| desk.era())
         };
-        let journal = self.journal();
-        let stored = journal.load(self.context.shared.sources.now()).await;
+        let Some(era) = era else { return (Ok(()), self.owed(held.as_ref(), None)) };
+        let (journal, now) = (self.journal(), self.context.shared.sources.now());
+        let stored = journal.load(now).await;
         // What can not be read is something, too.
         let is_there = stored.as_ref().map_or(true, |contents| contents.material.is_some());
-        let erased = journal.erase(is_there).await;
+        let stored = stored.ok().and_then(|contents| contents.material);
+        let owed = self.owed(held.as_ref(), stored.as_ref());
+        let kept = if self.may_keep(&owed).await { &owed[..] } else { &[] };
+        let erased = journal.erase(is_there, kept, now).await;
         if erased.is_ok() {
             self.cell.desk().erased(era);
         }
-        (erased, stored.ok().and_then(|contents| contents.material))
+        (erased, owed)
+    }
+
+    /// Whether what is owed is kept until the provider has answered. An API key is not: few
+    /// providers have a way to revoke one, and it never ends by itself.
+    async fn may_keep(&self, owed: &[Owed]) -> bool {
+        let Context { id, shared, .. } = &*self.context;
+        !owed.is_empty()
+            && id.method != Method::ApiKey
+            && shared.revocations.has_room(&id.user).await
+    }
+
+    fn owed(&self, held: Option<&Arc<Material>>, stored: Option<&Arc<Material>>) -> Vec<Owed> {
+        let Context { id, shared, .. } = &*self.context;
+        // What was read back differs from what is held by the fractions of its times.
+        let stored = stored.filter(|it| held.is_none_or(|held| !held.same_tokens(it)));
+        held.into_iter().chain(stored).map(|it| shared.revocations.owed(id, it)).collect()
     }
 
     /// Remembers why a renewal of `generation` failed, if that is what is in force still.
@@ -211,7 +229,7 @@ impl Records {
         if let Some(material) = unsaved {
             let _ = self.save(&material).await;
         }
-        let _ = self.erase().await;
+        let _ = self.erase(None).await;
     }
 
     /// Whether the vault has all there is.

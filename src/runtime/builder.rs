@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use tokio_util::task::TaskTracker;
 
 use super::audit::AuditCare;
@@ -10,7 +11,7 @@ use super::upstream::Upstreams;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
-use crate::credential::{Credentials, Providers, Shared};
+use crate::credential::{Credentials, Providers, Revocations, Shared, revocations};
 use crate::error::Error;
 use crate::health::{HealthPolicy, ProviderHealth, Surroundings};
 use crate::identity::ProviderId;
@@ -138,13 +139,26 @@ impl RuntimeBuilder {
         // In this order, since a shutdown goes the other way: the vault is the last to stop.
         let vault = VaultHandle::start(vault, &root, sources.clone(), events.clone()).await?;
         let timekeeper = Timekeeper::start(&root, sources.clone(), events.clone()).await?;
+        let tasks = TaskTracker::new();
+        let revocations = Revocations::new(revocations::Inside {
+            sources: sources.clone(),
+            events: events.clone(),
+            vault: vault.clone(),
+            transport: transport.clone(),
+            timekeeper: timekeeper.clone(),
+            tasks: tasks.clone(),
+            providers: Arc::clone(&providers),
+            next: DashMap::new(),
+        });
+        revocations.resume().await?;
         let shared = Shared {
             sources: sources.clone(),
             events: events.clone(),
             vault: vault.clone(),
             transport: transport.clone(),
             timekeeper: timekeeper.clone(),
-            tasks: TaskTracker::new(),
+            revocations,
+            tasks,
         };
         let sessions = Sessions::start(
             sessions,

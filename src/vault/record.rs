@@ -22,6 +22,8 @@ pub enum RecordKind {
     Backoff,
     /// That an API key may stand in for the user's other sign-ins at its provider.
     Fallback,
+    /// A token that was signed out of, and whose revocation the provider has not confirmed.
+    Revocation,
     /// A session.
     Session,
     /// A pending sign-in.
@@ -39,6 +41,7 @@ impl RecordKind {
             Self::Rotation => "rotation",
             Self::Backoff => "backoff",
             Self::Fallback => "fallback",
+            Self::Revocation => "revocation",
             Self::Session => "session",
             Self::Login => "login",
             Self::AuditIdentity => "audit-identity",

@@ -18,6 +18,7 @@ mod host;
 mod overdue;
 mod overtaken;
 mod registration;
+mod revocations;
 mod sessions;
 mod sign_in;
 mod sign_out;
