@@ -268,6 +268,8 @@ async fn an_upstream_that_fails_is_left_alone_and_used_again_within_one_probe() 
         assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(36)));
     }
     assert_eq!(upstream.requests().len(), 2, "nothing is sent while calls are held back");
+    let breaker = host.runtime.health().breaker("openai").expect("the provider");
+    assert!(matches!(breaker.state, State::Open { .. }), "the provider's health tells of it");
 
     host.clock.advance(Duration::from_secs(36));
     host.get().await.expect("the probe's answer");

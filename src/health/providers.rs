@@ -1,5 +1,6 @@
 //! The health of all providers as the rest of the crate sees it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::identity::ProviderId;
 use crate::oauth::Transport;
 use crate::provider::Provider;
+use crate::resilience::{Breaker, BreakerStatus};
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
 
 /// The health of all providers of a runtime. Cheap to clone; it outlives restarts of its actor.
@@ -22,6 +24,7 @@ use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
 pub struct ProviderHealth {
     actor: Handle<HealthMessage>,
     board: Arc<Board>,
+    breakers: Arc<BTreeMap<ProviderId, Breaker>>,
 }
 
 /// What the watch over the providers needs from the rest of the runtime.
@@ -29,6 +32,8 @@ pub(crate) struct Surroundings {
     pub(crate) providers: Vec<Arc<dyn Provider>>,
     /// The providers that somebody has used; the others are not looked at unless asked.
     pub(crate) in_use: Arc<DashSet<ProviderId>>,
+    /// What stands before calls to each of them.
+    pub(crate) breakers: BTreeMap<ProviderId, Breaker>,
     pub(crate) transport: Transport,
     pub(crate) timekeeper: Timekeeper,
     pub(crate) sources: Sources,
@@ -47,7 +52,7 @@ impl ProviderHealth {
         surroundings: Surroundings,
         under: &Supervisor,
     ) -> Result<Self, Error> {
-        let Surroundings { providers, in_use, transport, timekeeper, sources, events } =
+        let Surroundings { providers, in_use, breakers, transport, timekeeper, sources, events } =
             surroundings;
         let board = Arc::new(Board::of(providers.iter().map(|it| it.id().clone())));
         let arguments = Arguments {
@@ -64,12 +69,19 @@ impl ProviderHealth {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
             Box::pin(Watch::spawn_linked(None, Watch, arguments, supervisor))
         });
-        Ok(Self { actor: under.start_child(spec).await?, board })
+        let actor = under.start_child(spec).await?;
+        Ok(Self { actor, board, breakers: Arc::new(breakers) })
     }
 
     /// What is known of a provider, without a message; none when there is no such provider.
     pub fn of(&self, provider: &str) -> Option<Arc<Health>> {
         self.board.read(&ProviderId::new(provider).ok()?)
+    }
+
+    /// Whether calls to a provider go out at the moment, without a message; none when there is no
+    /// such provider. It follows from the calls themselves, where the rest follows from checks.
+    pub fn breaker(&self, provider: &str) -> Option<BreakerStatus> {
+        Some(self.breakers.get(&ProviderId::new(provider).ok()?)?.status())
     }
 
     /// What is known of all providers, by name, without a message.

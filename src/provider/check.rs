@@ -51,6 +51,13 @@ impl ProviderSpec {
         if self.refresh.assumed_lifetime.is_zero() {
             found.add("refresh.assumed_lifetime", "is zero, give it at least a minute");
         }
+        if self.errors.reauthorization_descriptions.iter().any(String::is_empty) {
+            found.add(
+                "errors.reauthorization_descriptions",
+                "has an empty text, which stands in every refusal and would sign everybody out, \
+                 leave it out",
+            );
+        }
         for (field, text) in self.calls.problems() {
             found.add(&format!("calls.{field}"), text);
         }
@@ -201,6 +208,14 @@ mod tests {
         ] {
             assert_eq!(spec.problems(), [], "{}", spec.id);
         }
+    }
+
+    #[test]
+    fn no_text_of_nothing_signs_everybody_out() {
+        let mut spec = catalog::google();
+        spec.errors.reauthorization_descriptions.push(String::new());
+        let settings: Vec<_> = spec.problems().into_iter().map(|it| it.setting).collect();
+        assert_eq!(settings, ["errors.reauthorization_descriptions"]);
     }
 
     #[test]

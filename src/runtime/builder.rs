@@ -176,6 +176,7 @@ impl RuntimeBuilder {
         let surroundings = Surroundings {
             providers: credentials.providers(),
             in_use: Arc::clone(credentials.in_use()),
+            breakers: upstreams.breakers(),
             transport: transport.clone(),
             timekeeper: timekeeper.clone(),
             sources: sources.clone(),

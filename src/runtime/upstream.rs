@@ -130,6 +130,14 @@ impl Upstreams {
         self.0.get(provider)
     }
 
+    /// What stands before calls to each provider.
+    pub(crate) fn breakers(&self) -> BTreeMap<ProviderId, Breaker> {
+        let breaker = |(id, upstream): (&ProviderId, &Upstream)| {
+            (id.clone(), upstream.breaker().clone())
+        };
+        self.0.iter().map(breaker).collect()
+    }
+
     /// Every upstream once, with the providers that share it.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Upstream> {
         let mut seen = BTreeSet::new();

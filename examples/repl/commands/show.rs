@@ -85,9 +85,12 @@ pub(super) async fn check_health(repl: &Repl, provider: &str) -> Answer {
 /// What is known of the providers' health.
 pub(super) fn health(repl: &Repl) -> String {
     let now = repl.host.sources.now().wall;
-    let mut rows = vec![headings(&["provider", "health", "latency", "worked", "failures"])];
+    let headings = headings(&["provider", "health", "latency", "worked", "failures", "breaker"]);
+    let mut rows = vec![headings];
     let mut reasons = Vec::new();
-    for (provider, health) in repl.host.runtime.health().all() {
+    let known = repl.host.runtime.health();
+    for (provider, health) in known.all() {
+        let breaker = known.breaker(provider.as_str()).map_or("-", |it| it.state.as_str());
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         rows.push(vec![
             cell(Tone::Plain, provider.as_str()),
@@ -95,6 +98,7 @@ pub(super) fn health(repl: &Repl) -> String {
             cell(Tone::Plain, or_none(health.latency.map(human))),
             cell(Tone::Plain, or_none(health.last_success.map(|at| from_now(at, now)))),
             cell(Tone::Plain, health.consecutive_failures.to_string()),
+            cell(Tone::Plain, breaker),
         ]);
         if let Some(failure) =
             health.last_failure.as_ref().filter(|_| health.consecutive_failures > 0)
