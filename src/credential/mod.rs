@@ -5,6 +5,9 @@ mod cell;
 mod credentials;
 mod fallback;
 mod flight;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod journal;
 mod lifecycle;

@@ -7,6 +7,9 @@ mod batch;
 mod commit;
 mod error;
 mod export;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod head;
 mod index;

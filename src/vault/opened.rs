@@ -208,7 +208,7 @@ pub(super) fn join(meta: &[u8], payload: &[u8]) -> Zeroizing<Vec<u8>> {
     plain
 }
 
-fn split(plain: &[u8]) -> OpenedRecord {
+pub(super) fn split(plain: &[u8]) -> OpenedRecord {
     let parts = plain.split_first_chunk().and_then(|(length, rest)| {
         rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
     });

@@ -7,7 +7,7 @@ mod tests;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, IntoInnerError, Seek as _};
+use std::io::{BufReader, BufWriter, IntoInnerError, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -163,7 +163,7 @@ impl Vault {
 }
 
 impl OpenVault {
-    fn import(&mut self, mut import: Import<'_>) -> Result<Exported, VaultError> {
+    fn import(&mut self, mut import: Import<impl Read>) -> Result<Exported, VaultError> {
         let mut exported = Exported::default();
         let (mut records, mut bytes) = (Vec::new(), 0);
         while let Some((meta, payload)) = import.next()? {
@@ -185,13 +185,15 @@ impl OpenVault {
 type Item = (Meta, Zeroizing<Vec<u8>>);
 
 /// The records in an export, one after the other.
-struct Import<'f>(OpeningReader<BufReader<&'f File>>);
+struct Import<R>(OpeningReader<R>);
 
-impl<'f> Import<'f> {
+impl<'f> Import<BufReader<&'f File>> {
     fn open(file: &'f File, passphrase: &str) -> Result<Self, VaultError> {
         Ok(Self(OpeningReader::new(BufReader::new(file), passphrase)?))
     }
+}
 
+impl<R: Read> Import<R> {
     fn next(&mut self) -> Result<Option<Item>, VaultError> {
         let Some(meta) = self.part(LONGEST_META)? else { return Ok(None) };
         let payload = self.part(MOST_BYTES)?.ok_or_else(senseless)?;
@@ -215,6 +217,23 @@ impl<'f> Import<'f> {
         }
         Ok(Some(part))
     }
+}
+
+/// Reads `bytes` as an export, and as what is sealed in one.
+#[cfg(fuzzing)]
+pub fn read_anything(bytes: &[u8]) {
+    let secret = Zeroizing::new([7; 32]);
+    let read = |file: &[u8]| -> Result<(), VaultError> {
+        let mut import = Import(OpeningReader::with(file, |_| Ok(secret.clone()))?);
+        while import.next()?.is_some() {}
+        Ok(())
+    };
+    let _ = read(bytes);
+    let entropy = crate::clock::SystemEntropy::new();
+    let derivation = super::passphrase::Derivation::fresh(&entropy).expect("a salt");
+    let mut writer = SealingWriter::with(Vec::new(), derivation, &secret).expect("a writer");
+    writer.write_all(bytes).expect("it is in memory");
+    let _ = read(&writer.finish().expect("it is in memory"));
 }
 
 fn senseless() -> VaultError {

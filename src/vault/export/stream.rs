@@ -58,7 +58,11 @@ impl<W: Write> SealingWriter<W> {
         Self::with(to, derivation, &secret)
     }
 
-    fn with(mut to: W, derivation: Derivation, secret: &KeyBytes) -> Result<Self, VaultError> {
+    pub(super) fn with(
+        mut to: W,
+        derivation: Derivation,
+        secret: &KeyBytes,
+    ) -> Result<Self, VaultError> {
         let header = Header { format: FORMAT, derivation, check: check(secret) };
         let header = serde_json::to_vec(&header)
             .map_err(|_| VaultError::unavailable("the header of an export can not be written"))?;
@@ -122,7 +126,7 @@ impl<R: Read> OpeningReader<R> {
         Self::with(from, |derivation| derivation.key(passphrase))
     }
 
-    fn with(
+    pub(super) fn with(
         mut from: R,
         derive: impl FnOnce(&Derivation) -> Result<KeyBytes, VaultError>,
     ) -> Result<Self, VaultError> {
