@@ -132,9 +132,8 @@ impl Upstreams {
 
     /// What stands before calls to each provider.
     pub(crate) fn breakers(&self) -> BTreeMap<ProviderId, Breaker> {
-        let breaker = |(id, upstream): (&ProviderId, &Upstream)| {
-            (id.clone(), upstream.breaker().clone())
-        };
+        let breaker =
+            |(id, upstream): (&ProviderId, &Upstream)| (id.clone(), upstream.breaker().clone());
         self.0.iter().map(breaker).collect()
     }
 

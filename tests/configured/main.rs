@@ -240,7 +240,7 @@ async fn a_secret_in_a_file_that_others_can_open_stops_the_start() {
 #[tokio::test]
 async fn c_err_1_a_server_that_ends_grants_with_403_is_understood_when_the_file_says_so() {
     for (statuses, state) in [
-        ("", CredentialState::Uncertain),
+        ("", CredentialState::Expired),
         (
             "[providers.acme.errors]\nreauthorization_statuses = [400, 401, 403]\n",
             CredentialState::ReauthorizationRequired,

@@ -48,7 +48,8 @@ pub(crate) fn check(
 }
 
 /// Whether an answer may end the user's sign-in: the endpoint itself refuses, in JSON, with a code
-/// or a description of the provider's table, and is neither failing nor busy nor redirecting.
+/// or a description of the provider's table, or without a word by a status that is final there; and
+/// it is neither failing nor busy nor redirecting.
 pub(crate) fn may_sign_out(provider: &ProviderSpec, status: StatusCode, body: &[u8]) -> bool {
     let number = status.as_u16();
     let refuses = (200..300).contains(&number)
@@ -67,7 +68,10 @@ pub(crate) fn may_sign_out(provider: &ProviderSpec, status: StatusCode, body: &[
     let Some(value) = object(body) else {
         let text = String::from_utf8_lossy(body).to_lowercase();
         let mut known = listed.0.iter().chain(listed.1).chain(any_status);
-        return text.contains('{') && (final_status || known.any(|known| text.contains(known)));
+        // A page of something in between has a body.
+        let says_nothing = text.trim_start_matches('\u{feff}').trim().is_empty();
+        return says_nothing && final_status
+            || text.contains('{') && (final_status || known.any(|known| text.contains(known)));
     };
     let texts = |paths: &[&[&str]]| -> Vec<String> {
         let found = paths.iter().filter_map(|path| at(&value, path)?.as_str());
