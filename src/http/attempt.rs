@@ -1,127 +1,133 @@
 //! One attempt of a call: authenticated, sent, and sent once more when its credential was refused
-//! and another one is to be had.
+//! and another one is to be had. Whose client sends it makes no difference here.
 
-use http::{HeaderMap, HeaderValue};
-use reqwest::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Body;
 use tracing::debug;
-use url::Url;
 
+use super::body::ResponseBody;
 use super::peek::peek;
 use crate::clock::Sources;
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
-use crate::oauth::root_cause;
 use crate::provider::Provider;
-use crate::resilience::{Failed, Permit};
+use crate::resilience::Permit;
 use crate::runtime::{Admitted, Session};
 
+/// A client that sends requests which have no headers yet.
+pub(super) trait Sender: Send {
+    /// A request without headers.
+    type Request: Send;
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Send> + Send + Unpin;
+    /// Why there is no answer.
+    type Error: Send;
+
+    /// The same request for another time; none when its body can be sent only once.
+    fn again(&self, request: &Self::Request) -> Option<Self::Request>;
+
+    /// Sends `request` with these headers.
+    fn send(
+        &mut self,
+        request: Self::Request,
+        headers: HeaderMap,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
+}
+
 /// What an attempt is made with.
-pub(super) struct Attempt<'a> {
+pub(super) struct Attempt<'a, S> {
     pub(super) session: &'a Session,
     pub(super) provider: &'a dyn Provider,
+    pub(super) sender: S,
     /// The caller's own headers.
     pub(super) headers: &'a HeaderMap,
     pub(super) permit: &'a mut Permit,
 }
 
 /// What came of an attempt.
-pub(super) enum Head {
+pub(super) enum Head<B: Body, E> {
     /// The head of an answer; its body is still to come.
-    Answer(Response),
+    Answer(Response<ResponseBody<B>>),
     /// No answer.
-    None(Failed, Error),
+    None(E),
     /// It can not be sent as it is.
     NotSent(Error),
 }
 
-impl Attempt<'_> {
+impl<S: Sender> Attempt<'_, S> {
     /// Sends `request` with the credential that was `admitted`.
-    pub(super) async fn make(self, request: Request, admitted: Admitted) -> Head {
-        match self.authenticated(request, admitted).await {
-            Ok(head) => head,
-            Err(error) => Head::NotSent(error),
-        }
-    }
-
-    async fn authenticated(self, mut request: Request, first: Admitted) -> Result<Head, Error> {
-        let Self { session, provider, headers, permit } = self;
-        let client = session.outbound().for_url(request.url())?;
-        *request.headers_mut() = merged(headers, &first.snapshot, session.sources())?;
-        let again = request.try_clone();
-        permit.leaves();
-        let (response, refused) = match sent(client, request, provider, &first).await {
-            Ok(answer) => answer,
-            Err(error) => return Ok(no_answer(&error)),
+    pub(super) async fn make(
+        mut self,
+        request: S::Request,
+        admitted: Admitted,
+    ) -> Head<S::Body, S::Error> {
+        let headers = match merged(self.headers, &admitted.snapshot, self.session.sources()) {
+            Ok(headers) => headers,
+            Err(error) => return Head::NotSent(error),
+        };
+        let again = self.sender.again(&request);
+        let (answer, refused) = match self.sent(request, headers, &admitted).await {
+            Ok(sent) => sent,
+            Err(error) => return Head::None(error),
         };
         if !refused {
-            return Ok(Head::Answer(response));
+            return Head::Answer(answer);
         }
-        let next = Box::pin(in_place_of(first, session)).await;
-        let (Some(again), Some(next)) = (again, next) else { return Ok(Head::Answer(response)) };
-        permit.leaves();
         // On the heap: the future of every call would be as large as that of the rare ones.
-        Ok(Box::pin(once_more(again, headers, response, provider, session, next)).await)
+        let next = Box::pin(self.session.in_place_of(admitted)).await;
+        let (Some(again), Some(next)) = (again, next) else { return Head::Answer(answer) };
+        Box::pin(self.once_more(again, answer, next)).await
     }
-}
 
-/// Sends a request whose credential was refused once more, with the `next` one.
-async fn once_more(
-    mut again: Request,
-    headers: &HeaderMap,
-    refused: Response,
-    provider: &dyn Provider,
-    session: &Session,
-    next: Admitted,
-) -> Head {
-    let client = session.outbound().for_url(again.url());
-    let merged = merged(headers, &next.snapshot, session.sources());
-    let (Ok(client), Ok(headers)) = (client, merged) else { return Head::Answer(refused) };
-    debug!(provider = %provider.id(), "the credential was refused, sending with another");
-    *again.headers_mut() = headers;
-    let (response, refused) = match sent(client, again, provider, &next).await {
-        Ok(answer) => answer,
-        Err(error) => return no_answer(&error),
-    };
-    if refused && next.fallback.is_some() {
-        // There is no third attempt, but everyone shall see that the key is refused.
-        let _ = next.credential.rejected(next.snapshot.generation()).await;
+    /// Sends a request whose credential was `refused` once more, with the `next` one.
+    async fn once_more(
+        mut self,
+        again: S::Request,
+        refused: Response<ResponseBody<S::Body>>,
+        next: Admitted,
+    ) -> Head<S::Body, S::Error> {
+        let merged = merged(self.headers, &next.snapshot, self.session.sources());
+        let Ok(headers) = merged else { return Head::Answer(refused) };
+        drop(refused);
+        let provider = self.provider.id();
+        debug!(%provider, "the credential was refused, sending with another");
+        let (answer, refused) = match self.sent(again, headers, &next).await {
+            Ok(sent) => sent,
+            Err(error) => return Head::None(error),
+        };
+        if refused && next.fallback.is_some() {
+            // There is no third attempt, but everyone shall see that the key is refused.
+            let _ = next.credential.rejected(next.snapshot.generation()).await;
+        }
+        Head::Answer(answer)
     }
-    Head::Answer(response)
-}
 
-/// Sends one request, and says whether the answer refuses its credential.
-async fn sent(
-    client: &reqwest::Client,
-    request: Request,
-    provider: &dyn Provider,
-    with: &Admitted,
-) -> Result<(Response, bool), reqwest::Error> {
-    let response = client.execute(request).await?;
-    let status = response.status();
-    let (mut response, body) = if provider.body_may_refuse(status) {
-        peek(response).await
-    } else {
-        (response, Vec::new())
-    };
-    if let Some(fallback) = &with.fallback {
-        response.extensions_mut().insert(fallback.clone());
-    }
-    let was_refused = with.snapshot.state() == CredentialState::ReauthorizationRequired;
-    if was_refused && status.is_success() {
-        with.credential.accepted(with.snapshot.generation());
-    }
-    Ok((response, provider.refuses_credential(status, &body)))
-}
-
-/// What to send once more with, after `refused` was: what it was renewed to, else the API key that
-/// may stand in for it.
-async fn in_place_of(refused: Admitted, session: &Session) -> Option<Admitted> {
-    let Admitted { credential, snapshot, fallback } = refused;
-    match credential.rejected(snapshot.generation()).await {
-        Ok(renewed) if renewed.generation() == snapshot.generation() => None,
-        Ok(renewed) => Some(Admitted { credential, snapshot: renewed, fallback }),
-        Err(_) => session.fall_back(&credential).await,
+    /// Sends one request, and says whether the answer refuses its credential.
+    async fn sent(
+        &mut self,
+        request: S::Request,
+        headers: HeaderMap,
+        with: &Admitted,
+    ) -> Result<(Response<ResponseBody<S::Body>>, bool), S::Error> {
+        self.permit.leaves();
+        let answer = self.sender.send(request, headers).await?;
+        let mut answer = answer.map(ResponseBody::new);
+        let status = answer.status();
+        let body = if self.provider.body_may_refuse(status) {
+            peek(answer.body_mut()).await
+        } else {
+            Vec::new()
+        };
+        if let Some(fallback) = &with.fallback {
+            answer.extensions_mut().insert(fallback.clone());
+        }
+        let was_refused = with.snapshot.state() == CredentialState::ReauthorizationRequired;
+        if was_refused && status.is_success() {
+            with.credential.accepted(with.snapshot.generation());
+        }
+        Ok((answer, self.provider.refuses_credential(status, &body)))
     }
 }
 
@@ -144,13 +150,4 @@ fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<He
         }
     }
     Ok(headers)
-}
-
-fn no_answer(error: &reqwest::Error) -> Head {
-    let cause = root_cause(error);
-    let host = error.url().and_then(Url::host_str).unwrap_or("the provider");
-    let text = format!("{host} gave no answer: {cause}");
-    // No address, no connection, no TLS: nothing of the request can have been read.
-    let failed = if error.is_connect() { Failed::BeforeSending } else { Failed::Unanswered };
-    Head::None(failed, Error::new(ErrorKind::Transient, text))
 }

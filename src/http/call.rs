@@ -10,9 +10,10 @@ use tokio::time::Timeout;
 use tracing::debug;
 
 use super::attempt::{Attempt, Head};
-use super::watched::{rebuilt, watch};
+use super::sending::{Pool, coming_from, unanswered};
+use super::verdict::{admitted, settled};
 use crate::error::{Error, ErrorKind};
-use crate::resilience::{Failed, GiveUp, HeldBack, Permit, Verdict, is_repeatable, retry_after};
+use crate::resilience::{Failed, GiveUp, Verdict, is_repeatable, retry_after};
 use crate::runtime::{Active, Admitted, Session, Upstream};
 
 /// The header that makes a request repeatable whose method does not.
@@ -112,9 +113,13 @@ impl Call {
 
     /// Makes one attempt, within the time that is left.
     async fn attempt(&self, mut request: Request, left: Duration) -> Ended {
-        let mut permit = match self.upstream.breaker().admit() {
+        let client = match self.session.outbound().for_url(request.url()) {
+            Ok(client) => client,
+            Err(error) => return Ended::NotMade(error.into()),
+        };
+        let mut permit = match admitted(&self.upstream) {
             Ok(permit) => permit,
-            Err(held_back) => return Ended::HeldBack(self.held_back(held_back)),
+            Err(error) => return Ended::HeldBack(error),
         };
         // From here on a permit that is dropped says nothing about the upstream.
         let Ok(admitted) = within(left, self.place_and_credential()).await else {
@@ -128,15 +133,21 @@ impl Call {
         let attempt = Attempt {
             session: &self.session,
             provider: self.active.provider.as_ref(),
+            sender: Pool(client),
             headers: &self.headers,
             permit: &mut permit,
         };
         *request.timeout_mut() = self.timeout.map(|_| left);
         let attempt_timeout = self.upstream.policy().attempt_timeout.min(left);
         match within(attempt_timeout, attempt.make(request, admitted)).await {
-            Ok(Head::Answer(response)) => Ended::Answered(self.settle(response, permit)),
-            Ok(Head::None(failed, error)) => {
+            Ok(Head::Answer(answer)) => {
+                let now = self.session.sources().now().wall;
+                let answer = settled(answer, permit, &self.upstream, now);
+                Ended::Answered(answer.map(Body::wrap).into())
+            }
+            Ok(Head::None(error)) => {
                 permit.failed(None);
+                let (failed, error) = unanswered(&error);
                 Ended::Unanswered(failed, error)
             }
             Ok(Head::NotSent(error)) => Ended::NotMade(error),
@@ -153,20 +164,6 @@ impl Call {
         let place = self.upstream.places().clone().acquire_owned().await.map_err(closed)?;
         let admitted = self.session.admit(self.active.credential.clone()).await?;
         Ok((place, admitted))
-    }
-
-    /// Tells the breaker what the head of an answer says.
-    fn settle(&self, response: Response, permit: Permit) -> Response {
-        let status = response.status();
-        let rate_limited =
-            status.as_u16() == 429 && self.upstream.policy().breaker.rate_limits_fail;
-        if status.is_server_error() || rate_limited {
-            // Only of a 503 it says how long the upstream will be down (RFC 9110 §15.6.4).
-            let is_down = status.as_u16() == 503;
-            permit.failed(is_down.then(|| self.retry_after(&response)).flatten());
-            return response;
-        }
-        watch(response, permit.succeeded())
     }
 
     /// What about an attempt is a failure that another one may mend.
@@ -191,23 +188,6 @@ impl Call {
         within.saturating_sub(self.session.sources().now().monotonic.saturating_sub(begun))
     }
 
-    fn held_back(&self, HeldBack { retry_in }: HeldBack) -> Error {
-        let origin = self.upstream.origin();
-        match retry_in {
-            Some(wait) => {
-                let shown = humantime::format_duration(Duration::from_millis(
-                    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                ));
-                let text = format!("calls to {origin} fail and are held back, retry in {shown}");
-                Error::retry_in(ErrorKind::CircuitOpen, text, wait)
-            }
-            None => Error::new(
-                ErrorKind::CircuitOpen,
-                format!("calls to {origin} are held back by hand, close its breaker to go on"),
-            ),
-        }
-    }
-
     fn too_late(&self) -> Error {
         let text = format!("{} gave no answer in time", self.upstream.origin());
         Error::new(ErrorKind::Transient, text)
@@ -224,8 +204,8 @@ fn within<T>(time: Duration, work: impl Future<Output = T>) -> Timeout<impl Futu
 fn released(ended: Ended) -> Ended {
     let Ended::Answered(response) = ended else { return ended };
     let url = response.url().clone();
-    let (parts, _body) = http::Response::from(response).into_parts();
-    Ended::Answered(rebuilt(parts, &url, Body::default()))
+    let head = http::Response::from(response).map(|_body| Body::default());
+    Ended::Answered(coming_from(&url, head).into())
 }
 
 /// The outcome of the last attempt, marked with how many were made and why there was no other.

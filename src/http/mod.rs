@@ -1,13 +1,19 @@
 //! For callers: a client whose requests carry the session's active credential, renewed when need
-//! be, and the same credential as plain headers.
+//! be; the same as a `tower` layer around a client of the host, and as plain headers.
 
 mod attempt;
+mod body;
 mod call;
 mod client;
+mod layer;
 mod peek;
 mod request;
-mod watched;
+mod sending;
+mod target;
+mod verdict;
 
+pub use body::ResponseBody;
 pub use call::Attempts;
 pub use client::Client;
+pub use layer::{Authenticate, AuthenticateLayer};
 pub use request::RequestBuilder;

@@ -7,11 +7,10 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{Body, Request, Response};
 use serde::Serialize;
-use url::Url;
 
 use super::call::Call;
+use super::target::target;
 use crate::error::{Error, ErrorKind};
-use crate::provider::Provider;
 use crate::runtime::Session;
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
@@ -113,38 +112,15 @@ impl RequestBuilder {
             return Err(mistake);
         }
         let active = self.session.active_credential().await?;
-        let url = self.url(active.provider.as_ref())?;
+        let mut url = target(active.provider.as_ref(), &self.path)?;
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
         let upstream = self.session.upstream(active.provider.id())?;
         let Self { session, method, headers, body, timeout, .. } = self;
         let mut request = Request::new(method, url);
         *request.body_mut() = body;
         Call { session, active, upstream, headers, timeout }.make(request).await
-    }
-
-    fn url(&self, provider: &dyn Provider) -> Result<Url, Error> {
-        let base = provider.base_url();
-        let invalid = |text: String| Error::new(ErrorKind::InvalidInput, text);
-        let mut url = if self.path.starts_with('/') {
-            let prefix = base.as_str().trim_end_matches('/');
-            Url::parse(&format!("{prefix}{}", self.path))
-        } else {
-            Url::parse(&self.path)
-        }
-        .map_err(|error| {
-            let path = &self.path;
-            invalid(format!("{path:?} is no address ({error}), begin a path with a slash"))
-        })?;
-        if url.origin() != base.origin() {
-            let origin = base.origin().ascii_serialization();
-            return Err(invalid(format!(
-                "the credential of {} goes to {origin} only, use a path",
-                provider.id()
-            )));
-        }
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
-        }
-        Ok(url)
     }
 
     fn mistake(&mut self, text: String) {

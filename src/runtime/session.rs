@@ -1,9 +1,10 @@
 //! One session of one user: which provider is active, and requests that go to it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use url::Url;
 
 use super::{Runtime, Upstream, User};
@@ -11,7 +12,7 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Fallback, Snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
-use crate::identity::{CredentialId, Label, Method, ProviderId, SessionId, UserId};
+use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, SessionId, UserId};
 use crate::oauth::Clients;
 use crate::provider::Provider;
 use crate::session::{ProviderContext, SessionHandle, SessionView};
@@ -40,22 +41,70 @@ pub(crate) struct Admitted {
 
 /// What authenticates one request of a host with an HTTP client of its own.
 ///
-/// Send it to `base_url` only. When the answer is 401, tell the credential by
-/// [`CredentialHandle::rejected`] with this generation, and send once more what it gives.
+/// Send it to `base_url` only, and follow no redirect to another origin with it. When the answer
+/// [is a refusal](Authentication::is_refusal), send the request once more with what
+/// [`Authentication::after_refusal`] gives, and take the answer to that as it is.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Authentication {
     /// Where the provider's requests go.
     pub base_url: Url,
-    /// The headers, in the order in which they are sent. They hold the secret.
+    /// The headers, in the order in which they are sent. They hold the secret, and the values that
+    /// do are marked sensitive.
     pub headers: HeaderMap,
     /// The credential, for what its answer says about it.
     pub credential: CredentialHandle,
     /// The generation of the token in the headers.
-    pub generation: crate::identity::Generation,
+    pub generation: Generation,
     /// Set when the credential is not the session's own but the user's API key, which
     /// [the user allowed](User::allow_fallback) to be spent.
     pub fallback: Option<Fallback>,
+    with: With,
+}
+
+/// What an [`Authentication`] was made of.
+#[derive(Clone)]
+struct With {
+    session: Session,
+    provider: Arc<dyn Provider>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Authentication {
+    fn new(
+        session: &Session,
+        provider: Arc<dyn Provider>,
+        admitted: Admitted,
+    ) -> Result<Self, Error> {
+        let Admitted { credential, snapshot, fallback } = admitted;
+        let headers = snapshot.usable_headers(session.sources().now())?.clone();
+        let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
+        let with = With { session: session.clone(), provider, snapshot };
+        Ok(Self { base_url, headers, credential, generation, fallback, with })
+    }
+
+    /// Whether an answer of this status says that the credential was refused. Some providers say so
+    /// in the body of another status than 401; where that was not read, give an empty one.
+    pub fn is_refusal(&self, status: StatusCode, body: &[u8]) -> bool {
+        self.with.provider.refuses_credential(status, body)
+    }
+
+    /// Reports that the provider refused this generation, which renews the token, once for all who
+    /// report it: what to send the request once more with, the API key that may stand in included.
+    /// None when there is nothing else, so that the refusal is the answer. Why, is in the
+    /// credential's [snapshot](CredentialHandle::snapshot).
+    pub async fn after_refusal(&self) -> Option<Self> {
+        let With { session, provider, snapshot } = self.with.clone();
+        let (credential, fallback) = (self.credential.clone(), self.fallback.clone());
+        let next = session.in_place_of(Admitted { credential, snapshot, fallback }).await?;
+        Self::new(&session, provider, next).ok()
+    }
+}
+
+impl fmt::Debug for With {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("With").field("session", &self.session.id()).finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -136,15 +185,30 @@ impl Session {
 
     /// What authenticates one request, for hosts with an HTTP client of their own.
     ///
+    /// ```
+    /// # async fn example(
+    /// #     session: tokenward::Session,
+    /// #     client: reqwest::Client,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let authentication = session.authentication().await?;
+    /// let url = authentication.base_url.join("/v1/models")?;
+    /// let mut reply = client.get(url.clone()).headers(authentication.headers.clone()).send().await?;
+    /// if authentication.is_refusal(reply.status(), b"")
+    ///     && let Some(renewed) = authentication.after_refusal().await
+    /// {
+    ///     reply = client.get(url).headers(renewed.headers).send().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Session::acquire`].
     pub async fn authentication(&self) -> Result<Authentication, Error> {
         let Active { provider, credential } = self.active_credential().await?;
-        let Admitted { credential, snapshot, fallback } = self.admit(credential).await?;
-        let headers = snapshot.usable_headers(self.sources().now())?.clone();
-        let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
-        Ok(Authentication { base_url, headers, credential, generation, fallback })
+        let admitted = self.admit(credential).await?;
+        Authentication::new(self, provider, admitted)
     }
 
     /// Counts as activity, without a request.
@@ -218,6 +282,17 @@ impl Session {
         let snapshot = key.inspect().await.ok()?;
         let fallback = own.fall_back(&snapshot, &self.runtime.0.events)?;
         Some(Admitted { credential: key, snapshot, fallback: Some(fallback) })
+    }
+
+    /// What to send once more with, after `refused` was: what it was renewed to, else the API key
+    /// that may stand in for it.
+    pub(crate) async fn in_place_of(&self, refused: Admitted) -> Option<Admitted> {
+        let Admitted { credential, snapshot, fallback } = refused;
+        match credential.rejected(snapshot.generation()).await {
+            Ok(renewed) if renewed.generation() == snapshot.generation() => None,
+            Ok(renewed) => Some(Admitted { credential, snapshot: renewed, fallback }),
+            Err(_) => self.fall_back(&credential).await,
+        }
     }
 
     /// The upstream of a provider.

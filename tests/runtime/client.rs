@@ -57,6 +57,7 @@ async fn switching_takes_effect_for_the_next_request_and_signs_nobody_out() {
     assert_eq!(ada.credentials().await.expect("a list").len(), 2);
 }
 
+/// H1: one renewal and one repeat.
 #[tokio::test]
 async fn a_401_is_answered_by_one_renewal_and_one_repeat() {
     let host = Host::start().await;
@@ -73,6 +74,7 @@ async fn a_401_is_answered_by_one_renewal_and_one_repeat() {
     assert_eq!(host.openai.refreshes(), 1);
 }
 
+/// H1: never twice.
 #[tokio::test]
 async fn a_resource_that_always_says_401_is_asked_twice_and_no_more() {
     let host = Host::start().await;
@@ -121,6 +123,7 @@ async fn an_api_key_that_is_refused_stays_and_the_answer_is_the_answer() {
     assert_eq!(ada.credentials().await.expect("a list").len(), 1);
 }
 
+/// H3: not to another origin.
 #[tokio::test]
 async fn the_credential_does_not_leave_its_provider() {
     let host = Host::start().await;
@@ -139,6 +142,7 @@ async fn the_credential_does_not_leave_its_provider() {
     assert_eq!(host.openai.counters().resource_requests, 0);
 }
 
+/// H3: not across a redirect.
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_not_followed() {
     let host = Host::start().await;
@@ -195,6 +199,7 @@ async fn without_an_active_provider_the_error_says_what_to_do() {
     assert!(error.needs_reauthorization(), "{error}");
 }
 
+/// H2 and H3: plain headers, marked sensitive.
 #[tokio::test]
 async fn the_headers_can_be_had_on_their_own() {
     let host = Host::start().await;
@@ -207,11 +212,46 @@ async fn the_headers_can_be_had_on_their_own() {
     let bearer = &authentication.headers["authorization"];
     assert!(bearer.is_sensitive());
     assert!(!format!("{authentication:?}").contains("sk-ant-oat"), "no secret in Debug");
-    let reply = reqwest_get(authentication).await;
+    let reply = status_of(authentication).await;
     assert_eq!(reply, StatusCode::OK);
 }
 
-async fn reqwest_get(authentication: tokenward::runtime::Authentication) -> StatusCode {
+/// H2: plain headers.
+#[tokio::test]
+async fn headers_that_are_refused_are_reported_and_renewed_once_for_all() {
+    let host = Host::start().await;
+    host.sign_in_openai("ada").await;
+    let session = host.runtime.user("ada").open_session().await.expect("a session");
+    session.use_provider("openai").await.expect("signed in");
+    let first = session.authentication().await.expect("usable");
+    let late = first.clone();
+    host.openai.expire_access_tokens();
+    assert!(first.is_refusal(status_of(first.clone()).await, b""));
+
+    let renewed = first.after_refusal().await.expect("a newer token");
+    let same = late.after_refusal().await.expect("the same newer token");
+
+    assert_eq!(host.openai.refreshes(), 1, "a late report renews nothing");
+    assert_eq!(renewed.generation, same.generation);
+    assert_ne!(renewed.generation, first.generation);
+    assert_eq!(status_of(renewed).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn headers_of_a_key_that_is_refused_have_nothing_in_their_place() {
+    let host = Host::start().await;
+    let ada = host.runtime.user("ada");
+    ada.sign_in("openai").with_api_key("sk-nobody-knows-this-key").await.expect("stored");
+    let session = ada.open_session().await.expect("a session");
+    session.use_provider("openai").await.expect("signed in");
+    let refused = session.authentication().await.expect("usable");
+
+    assert!(refused.after_refusal().await.is_none());
+    let state = refused.credential.snapshot().state();
+    assert_eq!(state, tokenward::CredentialState::ReauthorizationRequired);
+}
+
+async fn status_of(authentication: tokenward::runtime::Authentication) -> StatusCode {
     let url = authentication.base_url.join("/v1/models").expect("a url");
     let client = hyper_util_client();
     let mut request = http::Request::get(url.as_str())

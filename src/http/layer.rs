@@ -1,0 +1,245 @@
+//! The same as a `tower` layer, for hosts with an HTTP client of their own: whatever service it is
+//! put around sends requests that carry the session's active credential.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::attempt::{Attempt, Head, Sender};
+use super::body::ResponseBody;
+use super::target::target;
+use super::verdict::{admitted, settled};
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Session;
+
+/// What `tower` uses for the error of a service that can fail in ways of its own.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Another body like this one; none when it can be sent only once.
+type CopyBody<B> = fn(&B) -> Option<B>;
+
+/// A layer that authenticates requests with bodies of type `B`: [`Session::layer`].
+pub struct AuthenticateLayer<B> {
+    session: Session,
+    copy: CopyBody<B>,
+}
+
+/// A service whose requests carry the active credential of a session: what [`AuthenticateLayer`]
+/// makes of the service `S`.
+pub struct Authenticate<S, B> {
+    inner: S,
+    session: Session,
+    copy: CopyBody<B>,
+}
+
+impl Session {
+    /// A [`tower_layer::Layer`] that does around a client of the host what [`Session::client`]
+    /// does: each request goes to the provider that is active when it is sent.
+    ///
+    /// - The address is a path, which is put after the provider's base URL, or a whole URL of its
+    ///   origin. Anything else is refused, as is plain text to another machine.
+    /// - The provider's headers come first and in their order, then those of the request. Values
+    ///   that hold the secret are marked sensitive.
+    /// - A credential that the provider refuses is renewed, and the request is sent once more,
+    ///   which is what the copy of its body is for. The answer to that is the answer.
+    /// - The breaker of the upstream holds requests back and counts how they end, together with
+    ///   those of [`Session::client`]. An error of the inner service is a failure of the upstream,
+    ///   so layers that fail for reasons of their own, such as load shedding, belong outside.
+    ///
+    /// Retries, time-outs and a limit of requests under way are the host's, with the layers of its
+    /// choice. So are redirects: **the inner client must not follow them**, since what it sends to
+    /// another origin would take the credential along. hyper-util does not; reqwest has to be told
+    /// with `redirect::Policy::none()`.
+    ///
+    /// The error of the service is the inner one's, or an [`Error`] of ours, which
+    /// `error.downcast_ref::<tokenward::Error>()` finds: then nothing was sent. Calling it needs a
+    /// Tokio runtime with timers, as everything here does.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use hyper_util::client::legacy::Client;
+    /// use hyper_util::rt::TokioExecutor;
+    /// use tower::{Service, ServiceBuilder};
+    ///
+    /// # async fn example(
+    /// #     session: tokenward::Session,
+    /// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    /// let mut service = ServiceBuilder::new().layer(session.layer()).service(client);
+    /// let request = http::Request::get("/v1/models").body(Full::default())?;
+    /// let answer = service.call(request).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<B: Clone>(&self) -> AuthenticateLayer<B> {
+        self.layer_copying(|body: &B| Some(body.clone()))
+    }
+
+    /// As [`Session::layer`], for bodies that can not be cloned as they are: `copy` gives another
+    /// one like it, or nothing for one that can be sent only once. A request whose body it does not
+    /// copy is not sent again when its credential was refused; the credential is renewed all the
+    /// same, and the answer is the 401.
+    ///
+    /// ```
+    /// # fn example(session: tokenward::Session) {
+    /// use http_body_util::combinators::BoxBody;
+    ///
+    /// let each_once = session.layer_copying(|_: &BoxBody<bytes::Bytes, std::io::Error>| None);
+    /// # }
+    /// ```
+    pub fn layer_copying<B>(&self, copy: fn(&B) -> Option<B>) -> AuthenticateLayer<B> {
+        AuthenticateLayer { session: self.clone(), copy }
+    }
+}
+
+impl<S, B> Layer<S> for AuthenticateLayer<B> {
+    type Service = Authenticate<S, B>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticate { inner, session: self.session.clone(), copy: self.copy }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Authenticate<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    B: Send + 'static,
+    R: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that is ready goes with the request.
+        let clone = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, clone);
+        let inner = Inner { service, copy: self.copy, is_ready: true };
+        Box::pin(authenticated(self.session.clone(), inner, request))
+    }
+}
+
+/// Sends `request` as the session's active provider.
+async fn authenticated<S, B, R>(
+    session: Session,
+    inner: Inner<S, B>,
+    mut request: Request<B>,
+) -> Result<Response<ResponseBody<R>>, BoxError>
+where
+    S: Service<Request<B>, Response = Response<R>> + Send,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    B: Send,
+    R: Body<Data = Bytes, Error: Send> + Send + Unpin,
+{
+    let active = session.active_credential().await?;
+    let provider = active.provider.as_ref();
+    let url = target(provider, &request.uri().to_string())?;
+    *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|error| {
+        let text = format!("{url} can not be sent as an address: {error}");
+        Error::new(ErrorKind::InvalidInput, text)
+    })?;
+    let upstream = session.upstream(provider.id())?;
+    let mut permit = admitted(&upstream)?;
+    let credential = session.admit(active.credential).await?;
+    let headers = std::mem::take(request.headers_mut());
+    let attempt = Attempt {
+        session: &session,
+        provider,
+        sender: inner,
+        headers: &headers,
+        permit: &mut permit,
+    };
+    match attempt.make(request, credential).await {
+        Head::Answer(answer) => {
+            Ok(settled(answer, permit, &upstream, session.sources().now().wall))
+        }
+        Head::None(error) => {
+            permit.failed(None);
+            Err(error.into())
+        }
+        Head::NotSent(error) => Err(error.into()),
+    }
+}
+
+/// The client of the host as a sender.
+struct Inner<S, B> {
+    service: S,
+    copy: CopyBody<B>,
+    is_ready: bool,
+}
+
+impl<S, B, R> Sender for Inner<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Send,
+    S::Future: Send,
+    S::Error: Send,
+    B: Send,
+    R: Body<Data = Bytes, Error: Send> + Send + Unpin,
+{
+    type Request = Request<B>;
+    type Body = R;
+    type Error = S::Error;
+
+    fn again(&self, request: &Request<B>) -> Option<Request<B>> {
+        let mut again = Request::new((self.copy)(request.body())?);
+        again.method_mut().clone_from(request.method());
+        again.uri_mut().clone_from(request.uri());
+        *again.version_mut() = request.version();
+        again.extensions_mut().clone_from(request.extensions());
+        Some(again)
+    }
+
+    async fn send(
+        &mut self,
+        mut request: Request<B>,
+        headers: HeaderMap,
+    ) -> Result<Response<R>, S::Error> {
+        *request.headers_mut() = headers;
+        if !std::mem::take(&mut self.is_ready) {
+            poll_fn(|cx| self.service.poll_ready(cx)).await?;
+        }
+        self.service.call(request).await
+    }
+}
+
+impl<B> Clone for AuthenticateLayer<B> {
+    fn clone(&self) -> Self {
+        Self { session: self.session.clone(), copy: self.copy }
+    }
+}
+
+impl<S: Clone, B> Clone for Authenticate<S, B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), session: self.session.clone(), copy: self.copy }
+    }
+}
+
+impl<B> fmt::Debug for AuthenticateLayer<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticateLayer").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, B> fmt::Debug for Authenticate<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticate")
+            .field("inner", &self.inner)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

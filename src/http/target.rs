@@ -1,0 +1,85 @@
+//! Where a request goes: to the origin of its provider, and nowhere else.
+
+use url::Url;
+
+use crate::config::may_carry_secrets;
+use crate::error::{Error, ErrorKind};
+use crate::provider::Provider;
+
+/// The address of `path` at the provider. A path that begins with a slash is put after the base
+/// URL; a whole URL is taken when it is of the same origin.
+///
+/// # Errors
+///
+/// When it is no address, of another origin, plain text to another machine, or carries a user and a
+/// password of its own.
+pub(super) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> {
+    let base = provider.base_url();
+    let url = if path.starts_with('/') {
+        let prefix = base.as_str().trim_end_matches('/');
+        Url::parse(&format!("{prefix}{path}"))
+    } else {
+        Url::parse(path)
+    }
+    .map_err(|error| {
+        invalid(format!("{path:?} is no address ({error}), begin a path with a slash"))
+    })?;
+    if url.origin() != base.origin() {
+        let (id, origin) = (provider.id(), base.origin().ascii_serialization());
+        return Err(invalid(format!("the credential of {id} goes to {origin} only, use a path")));
+    }
+    if !may_carry_secrets(&url) {
+        return Err(invalid(format!(
+            "refused to send the credential of {} in plain text, use an https endpoint",
+            provider.id()
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("leave user and password out of the address, use a path".to_owned()));
+    }
+    Ok(url)
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::catalog;
+
+    fn at(base: &str, path: &str) -> Result<String, Error> {
+        let provider = catalog::openai().base_url(Url::parse(base).expect("a url"));
+        target(&provider, path).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn a_path_stands_after_the_base_url_and_a_url_of_the_same_origin_is_taken() {
+        for (base, path, url) in [
+            ("https://api.example", "/v1/models?a=b", "https://api.example/v1/models?a=b"),
+            ("https://api.example/prefix/", "/v1", "https://api.example/prefix/v1"),
+            ("https://api.example", "//other.example/v1", "https://api.example//other.example/v1"),
+            ("https://api.example/prefix", "https://api.example:443/v2", "https://api.example/v2"),
+            ("http://127.0.0.1:80", "/v1", "http://127.0.0.1/v1"),
+        ] {
+            assert_eq!(at(base, path).expect("an address"), url);
+        }
+    }
+
+    #[test]
+    fn a_credential_goes_to_no_other_origin_and_not_in_plain_text() {
+        for (base, path, says) in [
+            ("https://api.example", "http://api.example/v1", "https://api.example only"),
+            ("https://api.example", "https://api.example:8443/v1", "https://api.example only"),
+            ("https://api.example", "https://api.example.evil.example/", "only, use a path"),
+            ("https://api.example", "v1/models", "begin a path with a slash"),
+            ("https://api.example", "file:///etc/passwd", "only, use a path"),
+            ("https://api.example", "https://ada:secret@api.example/", "user and password"),
+            ("http://api.example", "/v1", "plain text"),
+        ] {
+            let error = at(base, path).expect_err(path);
+            assert!(error.is_invalid_input() && error.to_string().contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What an attempt tells the breaker of its upstream, and what a caller is told whose call the
+//! breaker holds back.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+
+use super::body::ResponseBody;
+use crate::error::{Error, ErrorKind};
+use crate::resilience::{HeldBack, Permit, retry_after};
+use crate::runtime::Upstream;
+
+/// Leave to make one call to `upstream`.
+///
+/// # Errors
+///
+/// When it is held back: nothing may be sent then, and no token asked for.
+pub(super) fn admitted(upstream: &Upstream) -> Result<Permit, Error> {
+    upstream.breaker().admit().map_err(|held_back| error(upstream.origin(), held_back))
+}
+
+/// Tells the breaker what the head of an answer says; what breaks off later it is told, too.
+pub(super) fn settled<B: Body<Data = Bytes> + Unpin>(
+    answer: Response<ResponseBody<B>>,
+    permit: Permit,
+    upstream: &Upstream,
+    now: SystemTime,
+) -> Response<ResponseBody<B>> {
+    let status = answer.status();
+    let rate_limited = status.as_u16() == 429 && upstream.policy().breaker.rate_limits_fail;
+    if status.is_server_error() || rate_limited {
+        // Only of a 503 it says how long the upstream will be down (RFC 9110 §15.6.4).
+        let is_down = status.as_u16() == 503;
+        permit.failed(is_down.then(|| retry_after(answer.headers(), now)).flatten());
+        return answer;
+    }
+    let answered = permit.succeeded();
+    answer.map(|body| body.watched_by(answered))
+}
+
+fn error(origin: &str, HeldBack { retry_in }: HeldBack) -> Error {
+    let Some(wait) = retry_in else {
+        return Error::new(
+            ErrorKind::CircuitOpen,
+            format!("calls to {origin} are held back by hand, close its breaker to go on"),
+        );
+    };
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let shown = humantime::format_duration(Duration::from_millis(millis));
+    let text = format!("calls to {origin} fail and are held back, retry in {shown}");
+    Error::retry_in(ErrorKind::CircuitOpen, text, wait)
+}
