@@ -199,6 +199,8 @@ impl RuntimeBuilder {
             sources,
             events,
             vault,
+            #[cfg(feature = "server")]
+            timekeeper,
             credentials,
             sessions,
             logins,

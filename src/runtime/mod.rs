@@ -26,6 +26,8 @@ use crate::oauth::Clients;
 use crate::provider::Provider;
 use crate::session::Sessions;
 use crate::settings::{OfferedKey, Settings};
+#[cfg(feature = "server")]
+use crate::supervision::Timekeeper;
 use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
@@ -51,6 +53,8 @@ pub(crate) struct Inside {
     pub(crate) sources: Sources,
     pub(crate) events: EventBus,
     pub(crate) vault: VaultHandle,
+    #[cfg(feature = "server")]
+    pub(crate) timekeeper: Timekeeper,
     pub(crate) credentials: Credentials,
     pub(crate) sessions: Sessions,
     pub(crate) logins: Logins,
@@ -199,6 +203,14 @@ impl Runtime {
             () = clock.wait(left) => unfinished.push("requests of sign-ins that are over".to_owned()),
         }
         unfinished
+    }
+}
+
+#[cfg(feature = "server")]
+impl Runtime {
+    /// The parts, for the server that is built on them.
+    pub(crate) fn inside(&self) -> &Inside {
+        &self.0
     }
 }
 

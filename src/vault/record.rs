@@ -30,6 +30,10 @@ pub enum RecordKind {
     Login,
     /// What gives the entries about a user in the audit trail their names.
     AuditIdentity,
+    /// The keys that sign the tokens of the authorization server.
+    SigningKeys,
+    /// An application that the authorization server issues tokens to.
+    Application,
 }
 
 impl RecordKind {
@@ -45,6 +49,8 @@ impl RecordKind {
             Self::Session => "session",
             Self::Login => "login",
             Self::AuditIdentity => "audit-identity",
+            Self::SigningKeys => "signing-keys",
+            Self::Application => "application",
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum AuditKind {
     DataKeyRotated,
     /// A data key is not needed any more, and is gone.
     DataKeyRetired,
+    /// The keys that sign tokens were changed: there is a fresh one, or one is gone.
+    SigningKeysRotated,
     /// An application was registered.
     ApplicationRegistered,
     /// An application was changed.
@@ -108,6 +110,7 @@ impl AuditKind {
             Self::MasterKeyRotated => "master-key-rotated",
             Self::DataKeyRotated => "data-key-rotated",
             Self::DataKeyRetired => "data-key-retired",
+            Self::SigningKeysRotated => "signing-keys-rotated",
             Self::ApplicationRegistered => "application-registered",
             Self::ApplicationChanged => "application-changed",
             Self::ApplicationRemoved => "application-removed",
@@ -298,6 +301,7 @@ mod tests {
             AuditKind::MasterKeyRotated,
             AuditKind::DataKeyRotated,
             AuditKind::DataKeyRetired,
+            AuditKind::SigningKeysRotated,
             AuditKind::ApplicationRegistered,
             AuditKind::ApplicationChanged,
             AuditKind::ApplicationRemoved,
