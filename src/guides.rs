@@ -26,3 +26,7 @@ struct SecurityModel;
 
 #[doc = include_str!("../docs/configuration.md")]
 struct Configuration;
+
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/server.md")]
+struct Server;

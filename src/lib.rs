@@ -68,6 +68,8 @@ pub mod provider;
 pub mod resilience;
 pub mod runtime;
 pub mod secret;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
 pub mod settings;
 pub mod supervision;

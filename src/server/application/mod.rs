@@ -1,0 +1,140 @@
+//! Applications: who gets tokens, for what, and by which secrets. Without a clock and without I/O.
+
+mod id;
+mod record;
+mod secret;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::scope::Scope;
+
+pub use id::ApplicationId;
+pub(crate) use secret::{SecretHasher, StoredSecret};
+pub use spec::{ApplicationChange, ApplicationSpec};
+
+/// The longest life of an access token. What verifies tokens elsewhere hears of no revocation, so
+/// none is good for longer.
+pub const LONGEST_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
+
+/// How an application gets a token (RFC 6749 §1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum GrantType {
+    /// By its own credentials (RFC 6749 §4.4).
+    ClientCredentials,
+}
+
+impl GrantType {
+    /// All that this server knows.
+    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+
+    /// The name, as a request writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
+    /// The grant of this name, in exactly this case.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.as_str() == name)
+    }
+}
+
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A registered application. Its secrets are known by their keyed hashes only.
+#[derive(Clone, PartialEq)]
+pub struct Application {
+    pub(crate) id: ApplicationId,
+    pub(crate) name: String,
+    pub(crate) permissions: Scope,
+    pub(crate) grants: BTreeSet<GrantType>,
+    pub(crate) access_token_lifetime: Duration,
+    pub(crate) enabled: bool,
+    pub(crate) created: SystemTime,
+    /// At most two, the newest last.
+    pub(crate) secrets: Vec<StoredSecret>,
+    /// The record as it was read, with all that this release does not know.
+    kept: Map<String, Value>,
+}
+
+impl Application {
+    /// Its id, which is its `client_id`.
+    pub fn id(&self) -> &ApplicationId {
+        &self.id
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything that its tokens may allow. What is taken from here is taken from the tokens that it
+    /// already has, too.
+    pub fn permissions(&self) -> &Scope {
+        &self.permissions
+    }
+
+    /// The grants that it may use.
+    pub fn grants(&self) -> impl Iterator<Item = GrantType> {
+        self.grants.iter().copied()
+    }
+
+    /// How long its access tokens live.
+    pub fn access_token_lifetime(&self) -> Duration {
+        self.access_token_lifetime
+    }
+
+    /// Whether it gets tokens, and whether those it has are good.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// When it was registered.
+    pub fn created(&self) -> SystemTime {
+        self.created
+    }
+
+    /// How many of its secrets are good at `now`.
+    pub fn live_secrets(&self, now: SystemTime) -> usize {
+        self.secrets.iter().filter(|secret| secret.is_live(now)).count()
+    }
+
+    /// Lets `fresh` be its secret. The newest of the former ones goes on for `overlap`, any other
+    /// ends at once.
+    pub(crate) fn replace_secret(
+        &mut self,
+        fresh: StoredSecret,
+        overlap: Duration,
+        now: SystemTime,
+    ) {
+        let newest = self.secrets.pop().filter(|secret| !overlap.is_zero() && secret.is_live(now));
+        self.secrets = newest.map(|secret| secret.ending(now + overlap)).into_iter().collect();
+        self.secrets.push(fresh);
+    }
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("permissions", &self.permissions)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! The secrets of applications: 256 random bits, shown once and kept as a keyed hash. A comparison
+//! takes the same work whoever asks, and whether or not there is anything to compare with.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use ring::hmac;
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::Application;
+use crate::clock::Entropy;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// How many secrets an application can have at a time.
+const SECRETS: usize = 2;
+
+/// A secret as it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StoredSecret {
+    pub(crate) hash: [u8; 32],
+    pub(crate) created: SystemTime,
+    /// When it ends; none: it does not by itself.
+    pub(crate) ends: Option<SystemTime>,
+}
+
+impl StoredSecret {
+    pub(crate) fn is_live(&self, now: SystemTime) -> bool {
+        self.ends.is_none_or(|end| now < end)
+    }
+
+    /// The same, over at `end` at the latest.
+    pub(crate) fn ending(mut self, end: SystemTime) -> Self {
+        self.ends = Some(self.ends.map_or(end, |ends| ends.min(end)));
+        self
+    }
+}
+
+impl fmt::Debug for StoredSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSecret").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+/// Hashes secrets with the key of one server.
+#[derive(Clone)]
+pub(crate) struct SecretHasher(hmac::Key);
+
+impl SecretHasher {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    pub(crate) fn hash(&self, secret: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(hmac::sign(&self.0, secret.as_bytes()).as_ref());
+        hash
+    }
+
+    /// A fresh secret, and how it is kept.
+    pub(crate) fn fresh(
+        &self,
+        entropy: &dyn Entropy,
+        now: SystemTime,
+    ) -> Result<(Secret, StoredSecret), Error> {
+        let secret = Secret::from(entropy.token()?);
+        let stored = StoredSecret { hash: self.hash(secret.expose()), created: now, ends: None };
+        Ok((secret, stored))
+    }
+
+    /// Whether `secret` is a live one of `application`. For none the answer is no, after the same
+    /// work (RFC 6749 §10.10).
+    pub(crate) fn verify(
+        &self,
+        application: Option<&Application>,
+        secret: &str,
+        now: SystemTime,
+    ) -> bool {
+        let hash = self.hash(secret);
+        let secrets = application.map_or(&[][..], |application| &application.secrets);
+        let mut good = Choice::from(0);
+        for number in 0..SECRETS {
+            let (kept, counts) = match secrets.get(number) {
+                Some(secret) => (&secret.hash, secret.is_live(now)),
+                None => (&[0; 32], false),
+            };
+            good |= hash.ct_eq(kept) & Choice::from(u8::from(counts));
+        }
+        good.into()
+    }
+}

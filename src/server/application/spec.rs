@@ -1,0 +1,185 @@
+//! What an application is to be, as it is registered or changed. Everything that is wrong with it is
+//! told before anything is stored.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Map;
+
+use super::{Application, ApplicationId, GrantType, LONGEST_TOKEN_LIFETIME, StoredSecret};
+use crate::error::{Error, ErrorKind};
+use crate::server::scope::Scope;
+
+/// The longest name, in bytes.
+const LONGEST_NAME: usize = 200;
+
+/// An application that is to be registered: enabled, with client credentials as its one grant,
+/// access tokens of five minutes, and no permission yet.
+#[derive(Debug, Clone)]
+pub struct ApplicationSpec {
+    id: Option<ApplicationId>,
+    as_changed: ApplicationChange,
+}
+
+/// What is to be changed about an application. What is not named stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ApplicationChange {
+    name: Option<String>,
+    permissions: Option<Scope>,
+    grants: Option<BTreeSet<GrantType>>,
+    access_token_lifetime: Option<Duration>,
+    enabled: Option<bool>,
+}
+
+impl ApplicationSpec {
+    /// An application that people call `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { id: None, as_changed: ApplicationChange::new().name(name) }
+    }
+
+    /// Under this id rather than a random one.
+    #[must_use]
+    pub fn id(mut self, id: ApplicationId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// What its tokens may allow. A request that names no scope gets all of it.
+    #[must_use]
+    pub fn permissions(mut self, permissions: Scope) -> Self {
+        self.as_changed = self.as_changed.permissions(permissions);
+        self
+    }
+
+    /// The grants that it may use.
+    #[must_use]
+    pub fn grants(mut self, grants: impl IntoIterator<Item = GrantType>) -> Self {
+        self.as_changed = self.as_changed.grants(grants);
+        self
+    }
+
+    /// How long its access tokens live: from a second to ten minutes, in whole seconds.
+    #[must_use]
+    pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.as_changed = self.as_changed.access_token_lifetime(lifetime);
+        self
+    }
+
+    /// Whether it gets tokens from the start.
+    #[must_use]
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.as_changed = self.as_changed.enabled(enabled);
+        self
+    }
+
+    /// The id that it asks for.
+    pub(crate) fn wanted_id(&self) -> Option<&ApplicationId> {
+        self.id.as_ref()
+    }
+
+    /// The application.
+    pub(crate) fn into_application(
+        self,
+        id: ApplicationId,
+        secret: StoredSecret,
+        now: SystemTime,
+    ) -> Result<Application, Error> {
+        let mut application = Application {
+            id,
+            name: String::new(),
+            permissions: Scope::none(),
+            grants: [GrantType::ClientCredentials].into(),
+            access_token_lifetime: Duration::from_mins(5),
+            enabled: true,
+            created: now,
+            secrets: vec![secret],
+            kept: Map::new(),
+        };
+        self.as_changed.apply_to(&mut application)?;
+        Ok(application)
+    }
+}
+
+impl ApplicationChange {
+    /// No change.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// People call it `name`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What its tokens may allow, those that it has already included.
+    #[must_use]
+    pub fn permissions(mut self, permissions: Scope) -> Self {
+        self.permissions = Some(permissions);
+        self
+    }
+
+    /// The grants that it may use from now on.
+    #[must_use]
+    pub fn grants(mut self, grants: impl IntoIterator<Item = GrantType>) -> Self {
+        self.grants = Some(grants.into_iter().collect());
+        self
+    }
+
+    /// How long its access tokens live from now on: from a second to ten minutes, in whole seconds.
+    #[must_use]
+    pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.access_token_lifetime = Some(lifetime);
+        self
+    }
+
+    /// Whether it gets tokens, and whether those it has are good.
+    #[must_use]
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = Some(enabled);
+        self
+    }
+
+    /// Changes `application`, or says why not.
+    pub(crate) fn apply_to(&self, application: &mut Application) -> Result<(), Error> {
+        self.check()?;
+        let change = self.clone();
+        if let Some(name) = change.name {
+            application.name = name;
+        }
+        if let Some(permissions) = change.permissions {
+            application.permissions = permissions;
+        }
+        if let Some(grants) = change.grants {
+            application.grants = grants;
+        }
+        if let Some(lifetime) = change.access_token_lifetime {
+            application.access_token_lifetime = lifetime;
+        }
+        if let Some(enabled) = change.enabled {
+            application.enabled = enabled;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let problem = if self.name.as_ref().is_some_and(|name| !is_name(name)) {
+            "the name of an application is 1 to 200 bytes without control characters"
+        } else if self.access_token_lifetime.is_some_and(|life| !is_lifetime(life)) {
+            "the lifetime of access tokens is 1 to 600 whole seconds"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidInput, problem))
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Whether an access token may live so long.
+pub(super) fn is_lifetime(life: Duration) -> bool {
+    life.subsec_nanos() == 0 && !life.is_zero() && life <= LONGEST_TOKEN_LIFETIME
+}

@@ -1,0 +1,147 @@
+//! Applications: what may be registered, their secrets, and their records.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::testing::SeededEntropy;
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn hasher() -> SecretHasher {
+    SecretHasher::new(&[1; 32])
+}
+
+fn stored(secret: &str) -> StoredSecret {
+    StoredSecret { hash: hasher().hash(secret), created: time(0), ends: None }
+}
+
+fn application() -> Application {
+    let spec = ApplicationSpec::new("a client").permissions("a b".parse().expect("a scope"));
+    let id = "app_one".parse().expect("an id");
+    spec.into_application(id, stored("first"), time(0)).expect("an application")
+}
+
+fn accepts(application: &Application, secret: &str, now: u64) -> bool {
+    hasher().verify(Some(application), secret, time(now))
+}
+
+#[test]
+fn s_jwt_2_an_id_is_told_from_a_user_by_its_beginning() {
+    let entropy = SeededEntropy::new(1);
+    let random = ApplicationId::random(&entropy).expect("randomness");
+    assert_eq!(random.as_str().parse::<ApplicationId>().expect("an id"), random);
+    let long = format!("app_{}", "a".repeat(101));
+    for bad in ["", "app_", "one", "App_one", "app_a b", "app_a/b", "app_\u{e9}", &long] {
+        assert!(bad.parse::<ApplicationId>().expect_err("bad").is_invalid_input(), "{bad}");
+    }
+}
+
+#[test]
+fn s_auth_10_a_secret_is_256_random_bits_and_kept_as_a_keyed_hash() {
+    let entropy = SeededEntropy::new(1);
+    let (one, kept) = hasher().fresh(&entropy, time(0)).expect("randomness");
+    let (two, _) = hasher().fresh(&entropy, time(0)).expect("randomness");
+    assert_eq!(one.expose().len(), 43, "32 bytes of base64url");
+    assert_ne!(one, two);
+    assert_eq!(kept.hash, hasher().hash(one.expose()));
+    assert_ne!(kept.hash, SecretHasher::new(&[2; 32]).hash(one.expose()), "another server's key");
+    let mut application = application();
+    application.replace_secret(kept.clone(), Duration::ZERO, time(1));
+    let record = application.to_record();
+    assert!(!String::from_utf8_lossy(&record).contains(one.expose()));
+    assert!(!format!("{application:?} {kept:?}").contains(one.expose()));
+}
+
+#[test]
+fn s_auth_11_two_secrets_are_good_during_an_exchange_and_one_after_it() {
+    let mut application = application();
+    application.replace_secret(stored("second"), Duration::from_secs(100), time(1_000));
+    assert!(accepts(&application, "first", 1_099) && accepts(&application, "second", 1_099));
+    assert!(!accepts(&application, "first", 1_100) && accepts(&application, "second", 1_100));
+
+    application.replace_secret(stored("third"), Duration::from_secs(100), time(1_050));
+    assert!(!accepts(&application, "first", 1_050), "never three");
+    assert!(accepts(&application, "second", 1_050) && accepts(&application, "third", 1_050));
+    application.replace_secret(stored("fourth"), Duration::ZERO, time(1_060));
+    assert!(!accepts(&application, "third", 1_060), "at once, when that was asked for");
+    assert_eq!(application.live_secrets(time(1_060)), 1);
+}
+
+#[test]
+fn s_auth_5_nobody_has_no_secret() {
+    for secret in ["", "first", "\0"] {
+        assert!(!hasher().verify(None, secret, time(0)));
+    }
+    assert!(!accepts(&application(), "firsT", 0) && !accepts(&application(), "", 0));
+    assert!(accepts(&application(), "first", 0));
+}
+
+#[test]
+fn s_jwt_5_no_access_token_lives_longer_than_ten_minutes() {
+    for (life, good) in [(0, false), (1, true), (600, true), (601, false)] {
+        let change = ApplicationChange::new().access_token_lifetime(Duration::from_secs(life));
+        assert_eq!(change.apply_to(&mut application()).is_ok(), good, "{life}");
+    }
+    let change = ApplicationChange::new().access_token_lifetime(Duration::from_millis(1_500));
+    assert!(change.apply_to(&mut application()).is_err(), "expires_in has no fractions");
+}
+
+#[test]
+fn a_change_that_is_refused_changes_nothing() {
+    let mut changed = application();
+    let change = ApplicationChange::new().enabled(false).name("a\nb");
+    assert!(change.apply_to(&mut changed).expect_err("a line break").is_invalid_input());
+    assert_eq!(changed, application());
+}
+
+#[test]
+fn an_application_reads_what_it_wrote_and_keeps_what_it_does_not_know() {
+    let mut original = application();
+    original.replace_secret(stored("second"), Duration::from_mins(1), time(10));
+    let read = Application::from_record(&original.to_record()).expect("an application");
+    assert_eq!((&read.id, &read.secrets), (&original.id, &original.secrets));
+
+    let mut value: Value = serde_json::from_slice(&original.to_record()).expect("json");
+    value["colour"] = json!("green");
+    value["grants"] = json!(["client_credentials", "telepathy"]);
+    let mut read = Application::from_record(value.to_string().as_bytes()).expect("readable");
+    assert_eq!(read.grants().collect::<Vec<_>>(), [GrantType::ClientCredentials]);
+    assert_eq!(serde_json::from_slice::<Value>(&read.to_record()).expect("json"), value);
+    ApplicationChange::new().grants([]).apply_to(&mut read).expect("changed");
+    value["grants"] = json!(["telepathy"]);
+    assert_eq!(serde_json::from_slice::<Value>(&read.to_record()).expect("json"), value);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Application::from_record(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_numbers_are_read_without_a_panic(life: u64, created: u64, ends: u64) {
+        let mut value: Value = serde_json::from_slice(&application().to_record()).expect("json");
+        value["access_token_lifetime"] = json!(life);
+        value["created"] = json!(created);
+        value["secrets"][0]["ends"] = json!(ends);
+        let _ = Application::from_record(value.to_string().as_bytes());
+    }
+
+    #[test]
+    fn s_auth_11_there_are_never_more_than_two_secrets(
+        exchanges in prop::collection::vec((0_u64..100, 0_u64..200), 1..20),
+    ) {
+        let mut application = application();
+        let mut now = 0;
+        for (number, (pause, overlap)) in exchanges.into_iter().enumerate() {
+            now += pause;
+            let name = number.to_string();
+            application.replace_secret(stored(&name), Duration::from_secs(overlap), time(now));
+            prop_assert!(application.secrets.len() <= 2);
+            prop_assert!(accepts(&application, &name, now));
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The token issuer: makes keys, ids and secrets, turns messages into events, and carries out what
+//! the state says. It waits for nothing; the vault is read and written by tasks that report back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, ActorRef};
+use zeroize::Zeroizing;
+
+use super::keeping::{Keeper, Loaded};
+use super::messages::{Internal, IssuerMessage, KeyRotation, News, Registered};
+use super::published::Board;
+use super::state::{Change, Effect, Event, Found, IssuerState, KeyChange, Written};
+use crate::clock::Sources;
+use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
+use crate::server::application::{
+    Application, ApplicationId, ApplicationSpec, SecretHasher, StoredSecret,
+};
+use crate::server::jws::SigningKey;
+use crate::server::keys::KeyPolicy;
+use crate::supervision::{Alarm, Errands, Reply, Timekeeper};
+
+/// How long after a failure the keys are looked after again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What every incarnation of the issuer is given.
+#[derive(Clone)]
+pub(super) struct IssuerArguments {
+    pub(super) policy: KeyPolicy,
+    pub(super) keeper: Keeper,
+    pub(super) board: Arc<Board>,
+    pub(super) timekeeper: Timekeeper,
+    pub(super) sources: Sources,
+}
+
+pub(super) struct IssuerActor;
+
+pub(super) struct Issuer {
+    is: IssuerArguments,
+    state: IssuerState<Waiter>,
+    errands: Errands<Outcome>,
+    upkeep: Alarm,
+    loading: Loading,
+    /// Who waits for the first key.
+    unready: Vec<Reply<Result<(), Error>>>,
+}
+
+/// Whether keys and applications are there.
+enum Loading {
+    /// They are not, and were not to be had.
+    NotYet,
+    /// They are being read; these requests wait for them.
+    UnderWay(Vec<IssuerMessage>),
+    Done,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Waiter {
+    Registration {
+        id: ApplicationId,
+        secret: Secret,
+        reply: Reply<Result<Registered, Error>>,
+    },
+    Secret {
+        secret: Secret,
+        reply: Reply<Result<Secret, Error>>,
+    },
+    Done(Reply<Result<(), Error>>),
+    /// The issuer itself.
+    Upkeep,
+}
+
+/// What a task of the issuer comes back with.
+enum Outcome {
+    Loaded(Result<Loaded, Error>),
+    Written(Written),
+    Reread(Result<Found, Error>),
+}
+
+#[ractor::actor(message = IssuerMessage, state = Issuer, arguments = IssuerArguments)]
+impl IssuerActor {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<IssuerMessage>,
+        arguments: IssuerArguments,
+    ) -> Result<Issuer, ActorProcessingErr> {
+        myself.send_message(News::Load.into())?;
+        let (nudged, rung) = (myself.clone(), myself);
+        // Either fails only when the issuer is gone.
+        let errands = Errands::new(move || drop(nudged.send_message(News::ErrandReturned.into())));
+        let upkeep =
+            arguments.timekeeper.alarm(move || drop(rung.send_message(News::UpkeepDue.into())));
+        Ok(Issuer {
+            state: IssuerState::new(arguments.policy),
+            errands,
+            upkeep,
+            loading: Loading::NotYet,
+            unready: Vec::new(),
+            is: arguments,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<IssuerMessage>,
+        message: IssuerMessage,
+        issuer: &mut Issuer,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            IssuerMessage::Internal(Internal(news)) => issuer.hear(news),
+            request => issuer.take(request),
+        }
+        Ok(())
+    }
+
+    /// The end: what is under way finishes.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<IssuerMessage>,
+        issuer: &mut Issuer,
+    ) -> Result<(), ActorProcessingErr> {
+        while let Some(outcome) = issuer.errands.next().await {
+            issuer.take_in(outcome);
+        }
+        if let Loading::UnderWay(parked) = std::mem::replace(&mut issuer.loading, Loading::NotYet) {
+            let stopping = Error::new(ErrorKind::ShuttingDown, "the runtime is stopping");
+            for request in parked {
+                request.refuse(stopping.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Issuer {
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Load => self.load(),
+            News::ErrandReturned => {
+                while let Some(outcome) = self.errands.returned() {
+                    self.take_in(outcome);
+                }
+            }
+            News::UpkeepDue => match self.loading {
+                Loading::Done => self.look_after_keys(),
+                Loading::NotYet => self.load(),
+                Loading::UnderWay(_) => {}
+            },
+        }
+    }
+
+    /// Takes a request, now or when everything is there.
+    fn take(&mut self, request: IssuerMessage) {
+        if let Loading::NotYet = self.loading {
+            self.load();
+        }
+        match &mut self.loading {
+            Loading::UnderWay(parked) => parked.push(request),
+            Loading::NotYet | Loading::Done => self.answer(request),
+        }
+    }
+
+    fn answer(&mut self, request: IssuerMessage) {
+        match request {
+            IssuerMessage::Register { spec, reply } => match self.registration(*spec) {
+                Ok((application, secret)) => {
+                    let by = Waiter::Registration { id: application.id.clone(), secret, reply };
+                    self.ask(Change::Register(Box::new(application)), by);
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            IssuerMessage::Change { id, change, reply } => {
+                self.ask(Change::Alter { id, change }, Waiter::Done(reply));
+            }
+            IssuerMessage::RotateSecret { id, overlap, reply } => match self.fresh_secret() {
+                Ok((secret, fresh)) => {
+                    let change = Change::ReplaceSecret { id, fresh, overlap };
+                    self.ask(change, Waiter::Secret { secret, reply });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            IssuerMessage::Remove { id, reply } => {
+                self.ask(Change::Remove { id }, Waiter::Done(reply));
+            }
+            IssuerMessage::RotateSigningKey { how, reply } => {
+                let how = match how {
+                    KeyRotation::Ordinary => KeyChange::Rotate,
+                    KeyRotation::Compromised => KeyChange::Replace,
+                };
+                self.change_keys(how, Waiter::Done(reply));
+            }
+            IssuerMessage::Ready { reply } if self.state.ring().is_some() => {
+                let _ = reply.send(Ok(()));
+            }
+            IssuerMessage::Ready { reply } => self.unready.push(reply),
+            IssuerMessage::Internal(_) => {}
+        }
+    }
+
+    fn registration(&self, spec: ApplicationSpec) -> Result<(Application, Secret), Error> {
+        let (secret, stored) = self.fresh_secret()?;
+        let id = match spec.wanted_id() {
+            Some(id) => id.clone(),
+            None => ApplicationId::random(&*self.is.sources.entropy)?,
+        };
+        Ok((spec.into_application(id, stored, self.is.sources.now().wall)?, secret))
+    }
+
+    fn fresh_secret(&self) -> Result<(Secret, StoredSecret), Error> {
+        let Some(ring) = self.state.ring() else {
+            let text = "the server has no keys yet, try again shortly";
+            return Err(Error::new(ErrorKind::Interrupted, text));
+        };
+        let Sources { entropy, .. } = &self.is.sources;
+        SecretHasher::new(&ring.hash_key).fresh(&**entropy, self.is.sources.now().wall)
+    }
+
+    fn look_after_keys(&mut self) {
+        self.change_keys(KeyChange::Upkeep, Waiter::Upkeep);
+    }
+
+    /// Asks for a change of the keys, with a fresh one in case that it is needed.
+    fn change_keys(&mut self, how: KeyChange, by: Waiter) {
+        let entropy = &*self.is.sources.entropy;
+        let mut hash_key = Zeroizing::new([0; 32]);
+        let fresh = entropy
+            .fill(hash_key.as_mut_slice())
+            .and_then(|()| SigningKey::generate(self.is.policy.algorithm, entropy));
+        match fresh {
+            Ok(fresh) => {
+                let (fresh, hash_key) = (Arc::new(fresh), Arc::new(hash_key));
+                self.ask(Change::Keys { how, fresh, hash_key }, by);
+            }
+            Err(error) => self.tell(by, Err(error.into())),
+        }
+    }
+
+    fn take_in(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Loaded(Ok(Loaded { ring, applications })) => {
+                tracing::debug!(applications = applications.len(), "applications loaded");
+                self.step(Event::Loaded { ring, applications });
+                let waiting = std::mem::replace(&mut self.loading, Loading::Done);
+                self.look_after_keys();
+                if let Loading::UnderWay(parked) = waiting {
+                    for request in parked {
+                        self.answer(request);
+                    }
+                }
+            }
+            Outcome::Loaded(Err(error)) => {
+                tracing::error!(%error, "signing keys and applications not loaded");
+                self.upkeep.set(self.is.sources.now().after(PATIENCE));
+                let waiting = std::mem::replace(&mut self.loading, Loading::NotYet);
+                if let Loading::UnderWay(parked) = waiting {
+                    for request in parked {
+                        request.refuse(error.clone());
+                    }
+                }
+            }
+            Outcome::Written(written) => self.step(Event::Written(written)),
+            Outcome::Reread(found) => self.step(Event::Reread(found)),
+        }
+    }
+
+    fn load(&mut self) {
+        self.loading = Loading::UnderWay(Vec::new());
+        let keeper = self.is.keeper.clone();
+        let work = async move { Outcome::Loaded(keeper.load().await) };
+        self.errands.send(work, || Outcome::Loaded(Err(died())));
+    }
+
+    fn ask(&mut self, change: Change, by: Waiter) {
+        self.step(Event::Asked { change, by });
+    }
+
+    fn step(&mut self, event: Event<Waiter>) {
+        for effect in self.state.step(event, self.is.sources.now().wall) {
+            let keeper = self.is.keeper.clone();
+            match effect {
+                Effect::Write { target, expect, audit } => {
+                    let work =
+                        async move { Outcome::Written(keeper.write(target, expect, audit).await) };
+                    self.errands.send(work, || Outcome::Written(Written::Failed(died())));
+                }
+                Effect::Reread(subject) => {
+                    let work = async move { Outcome::Reread(keeper.reread(&subject).await) };
+                    self.errands.send(work, || Outcome::Reread(Err(died())));
+                }
+                Effect::Publish => {
+                    if let Some(ring) = self.state.ring() {
+                        self.is.board.publish(ring, self.state.applications());
+                    }
+                }
+                Effect::Answer { by, result } => self.tell(by, result),
+            }
+        }
+    }
+
+    fn tell(&mut self, by: Waiter, result: Result<(), Error>) {
+        // Sending fails only when nobody waits any more.
+        match by {
+            Waiter::Done(reply) => drop(reply.send(result)),
+            Waiter::Secret { secret, reply } => drop(reply.send(result.map(|()| secret))),
+            Waiter::Registration { id, secret, reply } => {
+                let registered = result.and_then(|()| {
+                    let found = self.state.applications().find(|found| *found.id() == id);
+                    let gone = || Error::new(ErrorKind::NotFound, "the application is gone again");
+                    let application = found.cloned().ok_or_else(gone)?;
+                    Ok(Registered { application, secret })
+                });
+                let _ = reply.send(registered);
+            }
+            Waiter::Upkeep => self.kept_up(&result),
+        }
+    }
+
+    /// Sets the next look at the keys, and tells who waited for the first one.
+    fn kept_up(&mut self, result: &Result<(), Error>) {
+        let now = self.is.sources.now();
+        if let Err(error) = result {
+            tracing::error!(%error, "signing keys not looked after");
+        }
+        let next = match (result, self.state.ring()) {
+            (Ok(()), Some(ring)) => ring
+                .due(&self.is.policy, now.wall)
+                .next
+                .duration_since(now.wall)
+                .unwrap_or_default(),
+            _ => PATIENCE,
+        };
+        self.upkeep.set(now.after(next));
+        for reply in self.unready.drain(..) {
+            let _ = reply.send(result.clone());
+        }
+    }
+}
+
+/// The outcome of a task that died.
+fn died() -> Error {
+    Error::new(ErrorKind::Interrupted, "a task of the token issuer died, ask again")
+}

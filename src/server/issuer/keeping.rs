@@ -1,0 +1,126 @@
+//! How keys and applications get into the vault and out of it. These run as tasks of the issuer, so
+//! that no handler waits for the disk.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::state::{Found, Stored, Subject, Target, Written};
+use crate::error::{Error, ErrorKind};
+use crate::identity::UserId;
+use crate::server::application::{Application, ApplicationId};
+use crate::server::keys::KeyRing;
+use crate::vault::audit::{AuditEntry, AuditKind};
+use crate::vault::{
+    Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultHandle,
+};
+
+/// How many records are read at a time.
+const READS: usize = 32;
+
+/// Whose record the key ring is. It is no user, and there is nothing else of it.
+const OWNER: &str = "token-issuer";
+
+/// The vault, as the keeper of keys and applications.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper(pub(super) VaultHandle);
+
+/// Everything that there is.
+pub(super) struct Loaded {
+    pub(super) ring: Option<Stored<KeyRing>>,
+    pub(super) applications: Vec<Stored<Application>>,
+}
+
+impl Keeper {
+    /// Everything. An application that can not be read is reported and left out; keys that can not
+    /// be read are an error, since others would void every token.
+    pub(super) async fn load(&self) -> Result<Loaded, Error> {
+        let ring = self.ring().await?;
+        let entries = self.0.list(Query::all(RecordKind::Application)).await?;
+        let read = |entry: Entry| async move {
+            match self.application(&entry.key).await {
+                Err(error) if !error.is_transient() => {
+                    tracing::warn!(application = %entry.key.name, %error, "application left out");
+                    Ok(None)
+                }
+                read => read,
+            }
+        };
+        let read: Vec<_> = stream::iter(entries).map(read).buffered(READS).try_collect().await?;
+        Ok(Loaded { ring, applications: read.into_iter().flatten().collect() })
+    }
+
+    /// What the vault has of one record.
+    pub(super) async fn reread(&self, subject: &Subject) -> Result<Found, Error> {
+        match subject {
+            Subject::Ring => self.ring().await.map(Found::Ring),
+            Subject::Application(id) => {
+                self.application(&application_key(id)?).await.map(Found::Application)
+            }
+        }
+    }
+
+    /// Makes `target` durable, and reads what stands there then.
+    pub(super) async fn write(
+        &self,
+        target: Target,
+        expect: Option<RecordVersion>,
+        audit: AuditKind,
+    ) -> Written {
+        let subject = target.subject();
+        match batch(target, expect, audit) {
+            Ok(batch) => match self.0.commit(batch).await {
+                Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
+                Err(error) if error.is_conflict() => Written::Conflict,
+                Err(error) => Written::Failed(error.into()),
+            },
+            Err(error) => Written::Failed(error),
+        }
+    }
+
+    async fn ring(&self) -> Result<Option<Stored<KeyRing>>, Error> {
+        let Some(record) = self.0.read(&ring_key()?).await? else { return Ok(None) };
+        let value = KeyRing::from_record(&record.payload);
+        let value = value.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
+        Ok(Some(Stored { value, version: record.version }))
+    }
+
+    async fn application(&self, key: &RecordKey) -> Result<Option<Stored<Application>>, Error> {
+        let Some(record) = self.0.read(key).await? else { return Ok(None) };
+        let named = |it: &Application| it.id.as_str() == key.name;
+        let malformed = |text: String| Error::new(ErrorKind::Protocol, text);
+        match Application::from_record(&record.payload) {
+            Ok(value) if named(&value) => Ok(Some(Stored { value, version: record.version })),
+            Ok(_) => Err(malformed("the record names another application".to_owned())),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+}
+
+/// What makes a target durable, and records it.
+fn batch(target: Target, expect: Option<RecordVersion>, audit: AuditKind) -> Result<Batch, Error> {
+    let expect = expect.map_or(Expect::Absent, Expect::Version);
+    let entry = AuditEntry::new(audit).origin("token-issuer");
+    Ok(match target {
+        Target::Ring(ring) => {
+            Batch::new().put(ring_key()?, ring.to_record(), expect, Tags::default()).record(entry)
+        }
+        Target::Application(application) => {
+            let key = application_key(&application.id)?;
+            let entry = entry.user(&key.user);
+            Batch::new().put(key, application.to_record(), expect, Tags::default()).record(entry)
+        }
+        Target::Gone(id) => {
+            let key = application_key(&id)?;
+            let entry = entry.user(&key.user);
+            Batch::new().delete(key, expect).record(entry)
+        }
+    })
+}
+
+fn ring_key() -> Result<RecordKey, Error> {
+    Ok(RecordKey::new(RecordKind::SigningKeys, UserId::new(OWNER)?, "ring"))
+}
+
+/// The record of an application is its own, and so are the entries about it in the audit trail.
+fn application_key(id: &ApplicationId) -> Result<RecordKey, Error> {
+    Ok(RecordKey::new(RecordKind::Application, UserId::new(id.as_str())?, id.as_str()))
+}

@@ -1,0 +1,117 @@
+//! What the token issuer can be asked. [`TokenIssuer`](super::TokenIssuer) has a method for each.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::server::application::{Application, ApplicationChange, ApplicationId, ApplicationSpec};
+use crate::supervision::Reply;
+
+/// A request to the token issuer. What changes something is answered once it is durable and in
+/// force: also for tokens that were issued before.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IssuerMessage {
+    /// Registers an application.
+    Register {
+        /// What it is to be.
+        spec: Box<ApplicationSpec>,
+        /// Gets the application, and its secret, which is shown this once.
+        reply: Reply<Result<Registered, Error>>,
+    },
+    /// Changes an application.
+    Change {
+        /// Which.
+        id: ApplicationId,
+        /// What about it.
+        change: Box<ApplicationChange>,
+        /// Gets the outcome.
+        reply: Reply<Result<(), Error>>,
+    },
+    /// Gives an application another secret.
+    RotateSecret {
+        /// Which.
+        id: ApplicationId,
+        /// How long the newest of its former secrets is good beside it: at most 30 days.
+        overlap: Duration,
+        /// Gets the secret, which is shown this once.
+        reply: Reply<Result<Secret, Error>>,
+    },
+    /// Removes an application. Its tokens are not good any more.
+    Remove {
+        /// Which.
+        id: ApplicationId,
+        /// Gets the outcome.
+        reply: Reply<Result<(), Error>>,
+    },
+    /// Gives the server another signing key.
+    RotateSigningKey {
+        /// How.
+        how: KeyRotation,
+        /// Gets the outcome.
+        reply: Reply<Result<(), Error>>,
+    },
+    /// Waits until there are keys to sign with.
+    Ready {
+        /// Gets the outcome.
+        reply: Reply<Result<(), Error>>,
+    },
+    /// What the issuer tells itself.
+    Internal(Internal),
+}
+
+/// An application that was registered just now.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The application.
+    pub application: Application,
+    /// Its secret. It is not kept and can not be shown again.
+    pub secret: Secret,
+}
+
+/// How another signing key takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRotation {
+    /// It is published first and signs later, and the former key is kept for as long as its tokens
+    /// live: nobody notices. Nothing changes when one is on its way already.
+    Ordinary,
+    /// It signs at once, and every other key is gone, and with it every token: for keys that somebody
+    /// else may have.
+    Compromised,
+}
+
+/// What the issuer tells itself; nobody else can make one.
+#[derive(Debug)]
+pub struct Internal(pub(super) News);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum News {
+    /// Load everything.
+    Load,
+    /// A task has an outcome.
+    ErrandReturned,
+    /// It is time to look after the keys.
+    UpkeepDue,
+}
+
+impl From<News> for IssuerMessage {
+    fn from(news: News) -> Self {
+        Self::Internal(Internal(news))
+    }
+}
+
+impl IssuerMessage {
+    /// Answers the request with `error`.
+    pub(super) fn refuse(self, error: Error) {
+        // Sending fails only when nobody waits any more.
+        match self {
+            Self::Register { reply, .. } => drop(reply.send(Err(error))),
+            Self::RotateSecret { reply, .. } => drop(reply.send(Err(error))),
+            Self::Change { reply, .. }
+            | Self::Remove { reply, .. }
+            | Self::RotateSigningKey { reply, .. }
+            | Self::Ready { reply } => drop(reply.send(Err(error))),
+            Self::Internal(_) => {}
+        }
+    }
+}

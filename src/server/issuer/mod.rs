@@ -1,0 +1,157 @@
+//! The token issuer: the supervised actor that owns signing keys and applications. Who issues and
+//! verifies tokens reads what it publishes, without a message.
+
+mod actor;
+mod keeping;
+mod messages;
+mod published;
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::Actor as _;
+
+use super::application::{Application, ApplicationChange, ApplicationId, ApplicationSpec};
+use super::jws::VerificationKey;
+use super::keys::KeyPolicy;
+use crate::clock::Sources;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::supervision::{ChildSpec, Handle, Supervisor, Timekeeper};
+use crate::vault::VaultHandle;
+
+use actor::{IssuerActor, IssuerArguments};
+use keeping::Keeper;
+pub use messages::{Internal, IssuerMessage, KeyRotation, Registered};
+use published::Board;
+pub(crate) use published::Published;
+
+/// The token issuer of a server. Cheap to clone; it outlives restarts of its actor.
+///
+/// Every asynchronous method sends the [`IssuerMessage`] of the same name.
+#[derive(Clone)]
+pub struct TokenIssuer {
+    actor: Handle<IssuerMessage>,
+    board: Arc<Board>,
+}
+
+impl TokenIssuer {
+    /// Starts the actor as a permanent child of `under`, and waits until there are keys.
+    pub(crate) async fn start(
+        policy: KeyPolicy,
+        trusted: Vec<VerificationKey>,
+        vault: VaultHandle,
+        timekeeper: Timekeeper,
+        under: &Supervisor,
+        sources: Sources,
+    ) -> Result<Self, Error> {
+        let board = Arc::new(Board::new(trusted));
+        let arguments = IssuerArguments {
+            policy,
+            keeper: Keeper(vault),
+            board: Arc::clone(&board),
+            timekeeper,
+            sources,
+        };
+        let spec = ChildSpec::new("token-issuer", move |spawning| {
+            let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
+            Box::pin(IssuerActor::spawn_linked(None, IssuerActor, arguments, supervisor))
+        });
+        let issuer = Self { actor: under.start_child(spec).await?, board };
+        issuer.actor.ask_again(|reply| IssuerMessage::Ready { reply }).await??;
+        Ok(issuer)
+    }
+
+    /// Registers an application. Its secret is shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_input`] when it can not be as it is to be, or its id is taken.
+    pub async fn register(&self, spec: ApplicationSpec) -> Result<Registered, Error> {
+        let spec = Box::new(spec);
+        self.actor.ask(|reply| IssuerMessage::Register { spec, reply }).await?
+    }
+
+    /// Changes an application. It is in force when this returns, also for tokens that were issued
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] when there is no such application, [`Error::is_invalid_input`] when
+    /// it can not be as it is to be.
+    pub async fn change(&self, id: &ApplicationId, change: ApplicationChange) -> Result<(), Error> {
+        let ask = |reply| IssuerMessage::Change {
+            id: id.clone(),
+            change: Box::new(change.clone()),
+            reply,
+        };
+        self.actor.ask_again(ask).await?
+    }
+
+    /// Gives an application another secret, which is shown this once. The newest of its former ones
+    /// is good for `overlap` longer, at most 30 days; zero ends it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenIssuer::change`].
+    pub async fn rotate_secret(
+        &self,
+        id: &ApplicationId,
+        overlap: Duration,
+    ) -> Result<Secret, Error> {
+        let id = id.clone();
+        self.actor.ask(|reply| IssuerMessage::RotateSecret { id, overlap, reply }).await?
+    }
+
+    /// Removes an application. Its tokens are not good any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] when there is no such application.
+    pub async fn remove(&self, id: &ApplicationId) -> Result<(), Error> {
+        let id = id.clone();
+        self.actor.ask(|reply| IssuerMessage::Remove { id, reply }).await?
+    }
+
+    /// Gives the server another signing key.
+    ///
+    /// # Errors
+    ///
+    /// When the vault can not be written for now.
+    pub async fn rotate_signing_key(&self, how: KeyRotation) -> Result<(), Error> {
+        self.actor.ask(|reply| IssuerMessage::RotateSigningKey { how, reply }).await?
+    }
+
+    /// The application, as it is now: a look-up in memory.
+    pub fn application(&self, id: &ApplicationId) -> Option<Application> {
+        let published = self.board.read().ok()?;
+        published.application(id.as_str()).map(|found| Application::clone(found))
+    }
+
+    /// All applications, in the order of their ids.
+    pub fn applications(&self) -> Vec<Application> {
+        let Ok(published) = self.board.read() else { return Vec::new() };
+        let mut all: Vec<_> =
+            published.applications().map(|found| Application::clone(found)).collect();
+        all.sort_by(|one, two| one.id().cmp(two.id()));
+        all
+    }
+
+    /// The same issuer as messages.
+    pub fn messages(&self) -> &Handle<IssuerMessage> {
+        &self.actor
+    }
+
+    /// The keys and the applications as they are now.
+    pub(crate) fn published(&self) -> Result<Arc<Published>, Error> {
+        self.board.read()
+    }
+}
+
+impl fmt::Debug for TokenIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokenIssuer").field(&self.actor).finish()
+    }
+}

@@ -1,0 +1,88 @@
+//! What everybody reads without a message: the keys and the applications as they are. Shared by the
+//! incarnations of the issuer, so that tokens are issued and verified while it is restarted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+
+use crate::error::{Error, ErrorKind};
+use crate::server::application::{Application, ApplicationId, SecretHasher};
+use crate::server::jws::{KeySet, SigningKey, VerificationKey};
+use crate::server::keys::{self, KeyRing, RingKey};
+
+/// The keys and the applications at one time.
+pub(crate) struct Published {
+    keys: Vec<RingKey>,
+    /// What tokens are verified with: our keys, and those that are trusted beside them.
+    pub(crate) verifying: KeySet,
+    /// Our own keys, as they are given to everybody.
+    pub(crate) jwks: String,
+    pub(crate) hasher: SecretHasher,
+    applications: HashMap<ApplicationId, Arc<Application>>,
+}
+
+impl Published {
+    pub(super) fn new<'a>(
+        ring: &KeyRing,
+        trusted: &[VerificationKey],
+        applications: impl Iterator<Item = &'a Application>,
+    ) -> Self {
+        let ours = || ring.keys().iter().map(|key| key.key.verification_key().clone());
+        let application = |it: &Application| (it.id().clone(), Arc::new(it.clone()));
+        Self {
+            keys: ring.keys().to_vec(),
+            // Ours win, should a trusted one have the same id.
+            verifying: trusted.iter().cloned().chain(ours()).collect(),
+            jwks: ours().collect::<KeySet>().to_jwks().to_string(),
+            hasher: SecretHasher::new(&ring.hash_key),
+            applications: applications.map(application).collect(),
+        }
+    }
+
+    /// The key that signs now.
+    pub(crate) fn signing(&self, now: SystemTime) -> Option<&Arc<SigningKey>> {
+        keys::signing(&self.keys, now)
+    }
+
+    pub(crate) fn application(&self, id: &str) -> Option<&Arc<Application>> {
+        self.applications.get(id)
+    }
+
+    pub(crate) fn applications(&self) -> impl Iterator<Item = &Arc<Application>> {
+        self.applications.values()
+    }
+}
+
+/// Where the current state stands.
+pub(crate) struct Board {
+    published: ArcSwapOption<Published>,
+    trusted: Vec<VerificationKey>,
+}
+
+impl Board {
+    pub(super) fn new(trusted: Vec<VerificationKey>) -> Self {
+        Self { published: ArcSwapOption::empty(), trusted }
+    }
+
+    /// What is published.
+    ///
+    /// # Errors
+    ///
+    /// Before the keys are there, which is before the server has started.
+    pub(crate) fn read(&self) -> Result<Arc<Published>, Error> {
+        self.published.load_full().ok_or_else(|| {
+            Error::new(ErrorKind::Interrupted, "the signing keys are not there yet, ask again")
+        })
+    }
+
+    pub(super) fn publish<'a>(
+        &self,
+        ring: &KeyRing,
+        applications: impl Iterator<Item = &'a Application>,
+    ) {
+        let published = Published::new(ring, &self.trusted, applications);
+        self.published.store(Some(Arc::new(published)));
+    }
+}

@@ -1,0 +1,334 @@
+//! The token issuer as a plain function of events: which changes are made, in which order, and what
+//! is visible when. One change is written at a time; it is visible once it is durable.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, ErrorKind};
+use crate::server::application::{Application, ApplicationChange, ApplicationId, StoredSecret};
+use crate::server::jws::SigningKey;
+use crate::server::keys::{KeyPolicy, KeyRing};
+use crate::vault::RecordVersion;
+use crate::vault::audit::AuditKind;
+
+/// The longest time that two secrets of an application are good together.
+const LONGEST_OVERLAP: Duration = Duration::from_hours(30 * 24);
+
+/// How often a change is tried that finds another record than it is based on.
+const TRIES: u32 = 3;
+
+/// A record and the version that the vault has of it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored<T> {
+    pub(super) value: T,
+    pub(super) version: RecordVersion,
+}
+
+/// What is to be changed. Whatever takes randomness was made before.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Register(Box<Application>),
+    Alter { id: ApplicationId, change: Box<ApplicationChange> },
+    ReplaceSecret { id: ApplicationId, fresh: StoredSecret, overlap: Duration },
+    Remove { id: ApplicationId },
+    Keys { how: KeyChange, fresh: Arc<SigningKey>, hash_key: Arc<zeroize::Zeroizing<[u8; 32]>> },
+}
+
+/// What is to be done about the signing keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyChange {
+    /// What is due, the first key included.
+    Upkeep,
+    /// Another key signs, before its time.
+    Rotate,
+    /// Another key signs at once, and what the others signed is void.
+    Replace,
+}
+
+/// What is heard.
+#[derive(Debug)]
+pub(super) enum Event<W> {
+    /// Everything that the vault has.
+    Loaded { ring: Option<Stored<KeyRing>>, applications: Vec<Stored<Application>> },
+    /// Somebody wants a change.
+    Asked { change: Change, by: W },
+    /// The write that was asked for has an outcome.
+    Written(Written),
+    /// What the vault has of the record that was to be read again.
+    Reread(Result<Found, Error>),
+}
+
+/// How a write came out.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// It is durable, and this is what stands there now.
+    Done(Found),
+    /// The vault has another version than the change is based on.
+    Conflict,
+    /// It may or may not be there.
+    Failed(Error),
+}
+
+/// A record as it was read.
+#[derive(Debug)]
+pub(super) enum Found {
+    Ring(Option<Stored<KeyRing>>),
+    Application(Option<Stored<Application>>),
+}
+
+/// Names a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    Ring,
+    Application(ApplicationId),
+}
+
+/// A record as it is to be.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Ring(KeyRing),
+    Application(Box<Application>),
+    Gone(ApplicationId),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Effect<W> {
+    /// Makes `target` durable, if the vault has the version that is expected.
+    Write { target: Target, expect: Option<RecordVersion>, audit: AuditKind },
+    /// Reads a record again.
+    Reread(Subject),
+    /// Lets everybody see the keys and the applications as they are.
+    Publish,
+    /// Tells who asked.
+    Answer { by: W, result: Result<(), Error> },
+}
+
+/// Everything that the issuer knows.
+#[derive(Debug)]
+pub(super) struct IssuerState<W> {
+    policy: KeyPolicy,
+    ring: Option<Stored<KeyRing>>,
+    applications: BTreeMap<ApplicationId, Stored<Application>>,
+    under_way: Option<UnderWay<W>>,
+    waiting: VecDeque<(Change, W)>,
+}
+
+/// The one change that is being made.
+#[derive(Debug)]
+struct UnderWay<W> {
+    change: Change,
+    by: W,
+    subject: Subject,
+    tries: u32,
+    /// What the write failed of, while its record is being read again.
+    failure: Option<Error>,
+}
+
+impl<W> IssuerState<W> {
+    pub(super) fn new(policy: KeyPolicy) -> Self {
+        let (applications, waiting) = (BTreeMap::new(), VecDeque::new());
+        Self { policy, ring: None, applications, under_way: None, waiting }
+    }
+
+    pub(super) fn ring(&self) -> Option<&KeyRing> {
+        self.ring.as_ref().map(|stored| &stored.value)
+    }
+
+    pub(super) fn applications(&self) -> impl Iterator<Item = &Application> {
+        self.applications.values().map(|stored| &stored.value)
+    }
+
+    pub(super) fn step(&mut self, event: Event<W>, now: SystemTime) -> Vec<Effect<W>> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Loaded { ring, applications } => {
+                self.ring = ring;
+                let named = |stored: Stored<Application>| (stored.value.id.clone(), stored);
+                self.applications = applications.into_iter().map(named).collect();
+                effects.push(Effect::Publish);
+            }
+            Event::Asked { change, by } => self.waiting.push_back((change, by)),
+            Event::Written(outcome) => self.written(outcome, &mut effects),
+            Event::Reread(found) => self.reread(found, now, &mut effects),
+        }
+        self.go_on(now, &mut effects);
+        effects
+    }
+
+    /// Begins what waits, as long as nothing is under way.
+    fn go_on(&mut self, now: SystemTime, effects: &mut Vec<Effect<W>>) {
+        while self.under_way.is_none()
+            && let Some((change, by)) = self.waiting.pop_front()
+        {
+            self.begin(change, by, TRIES, now, effects);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        change: Change,
+        by: W,
+        tries: u32,
+        now: SystemTime,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        match self.planned(&change, now) {
+            Ok(Some((target, expect, audit))) => {
+                let subject = target.subject();
+                effects.push(Effect::Write { target, expect, audit });
+                self.under_way = Some(UnderWay { change, by, subject, tries, failure: None });
+            }
+            Ok(None) => effects.push(Effect::Answer { by, result: Ok(()) }),
+            Err(error) => effects.push(Effect::Answer { by, result: Err(error) }),
+        }
+    }
+
+    /// What a change comes to, as things are; none where nothing is to be changed.
+    #[allow(clippy::type_complexity, reason = "the three parts of an effect, named there")]
+    fn planned(
+        &self,
+        change: &Change,
+        now: SystemTime,
+    ) -> Result<Option<(Target, Option<RecordVersion>, AuditKind)>, Error> {
+        let (altered, version) = match change {
+            Change::Register(application) => {
+                if self.applications.contains_key(&application.id) {
+                    let text = format!("there is an application {} already", application.id);
+                    return Err(Error::new(ErrorKind::InvalidInput, text));
+                }
+                let target = Target::Application(application.clone());
+                return Ok(Some((target, None, AuditKind::ApplicationRegistered)));
+            }
+            Change::Keys { how, fresh, hash_key } => {
+                return Ok(self.keys(*how, fresh, hash_key, now));
+            }
+            Change::Remove { id } => {
+                let version = Some(self.stored(id)?.version);
+                let target = Target::Gone(id.clone());
+                return Ok(Some((target, version, AuditKind::ApplicationRemoved)));
+            }
+            Change::Alter { id, change } => {
+                let stored = self.stored(id)?;
+                let mut altered = stored.value.clone();
+                change.apply_to(&mut altered)?;
+                if altered == stored.value {
+                    return Ok(None);
+                }
+                (altered, stored.version)
+            }
+            Change::ReplaceSecret { id, fresh, overlap } => {
+                if *overlap > LONGEST_OVERLAP {
+                    let text = "two secrets are good together for 30 days at most";
+                    return Err(Error::new(ErrorKind::InvalidInput, text));
+                }
+                let stored = self.stored(id)?;
+                let mut altered = stored.value.clone();
+                altered.replace_secret(fresh.clone(), *overlap, now);
+                (altered, stored.version)
+            }
+        };
+        let target = Target::Application(Box::new(altered));
+        Ok(Some((target, Some(version), AuditKind::ApplicationChanged)))
+    }
+
+    fn keys(
+        &self,
+        how: KeyChange,
+        fresh: &Arc<SigningKey>,
+        hash_key: &Arc<zeroize::Zeroizing<[u8; 32]>>,
+        now: SystemTime,
+    ) -> Option<(Target, Option<RecordVersion>, AuditKind)> {
+        let version = self.ring.as_ref().map(|stored| stored.version);
+        let ring = match (&self.ring, how) {
+            (None, _) => KeyRing::new(Arc::clone(hash_key), Arc::clone(fresh), now),
+            (Some(stored), KeyChange::Upkeep) => {
+                let due = stored.value.due(&self.policy, now);
+                if !due.fresh && due.gone == 0 {
+                    return None;
+                }
+                stored.value.kept_up(&self.policy, now, fresh)
+            }
+            (Some(stored), KeyChange::Rotate) => stored.value.rotated(&self.policy, now, fresh)?,
+            (Some(stored), KeyChange::Replace) => stored.value.replaced(now, fresh),
+        };
+        Some((Target::Ring(ring), version, AuditKind::SigningKeysRotated))
+    }
+
+    fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no application {id}"));
+        self.applications.get(id).ok_or_else(missing)
+    }
+
+    fn written(&mut self, outcome: Written, effects: &mut Vec<Effect<W>>) {
+        let Some(mut done) = self.under_way.take() else { return };
+        match outcome {
+            Written::Done(found) => {
+                self.take_over(done.subject, found);
+                effects.push(Effect::Publish);
+                effects.push(Effect::Answer { by: done.by, result: Ok(()) });
+                return;
+            }
+            Written::Conflict => {}
+            Written::Failed(error) => done.failure = Some(error),
+        }
+        effects.push(Effect::Reread(done.subject.clone()));
+        self.under_way = Some(done);
+    }
+
+    /// After a write that did not go as planned: the vault is right about what there is.
+    fn reread(
+        &mut self,
+        found: Result<Found, Error>,
+        now: SystemTime,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let Some(UnderWay { change, by, subject, tries, failure }) = self.under_way.take() else {
+            return;
+        };
+        let error = match found {
+            Ok(found) => {
+                self.take_over(subject, found);
+                effects.push(Effect::Publish);
+                match failure {
+                    None if tries > 1 => return self.begin(change, by, tries - 1, now, effects),
+                    None => Error::new(
+                        ErrorKind::Interrupted,
+                        "somebody else changed the same thing at the same time, try again",
+                    ),
+                    Some(error) => error,
+                }
+            }
+            // What there is is not known, so the next change finds a conflict, and looks again.
+            Err(error) => failure.unwrap_or(error),
+        };
+        effects.push(Effect::Answer { by, result: Err(error) });
+    }
+
+    fn take_over(&mut self, subject: Subject, found: Found) {
+        match (subject, found) {
+            (Subject::Ring, Found::Ring(ring)) => self.ring = ring,
+            (Subject::Application(id), Found::Application(Some(stored))) => {
+                self.applications.insert(id, stored);
+            }
+            (Subject::Application(id), Found::Application(None)) => {
+                self.applications.remove(&id);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn subject(&self) -> Subject {
+        match self {
+            Self::Ring(_) => Subject::Ring,
+            Self::Application(application) => Subject::Application(application.id.clone()),
+            Self::Gone(id) => Subject::Application(id.clone()),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The token issuer against a vault that conflicts, fails and forgets what it answered: nothing is
+//! visible before it is durable, everybody is answered once, and one write is under way at a time.
+
+use proptest::prelude::*;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::server::application::{ApplicationSpec, SecretHasher};
+use crate::server::jws::SigningAlgorithm;
+use crate::testing::SeededEntropy;
+
+const POLICY: KeyPolicy = KeyPolicy {
+    algorithm: SigningAlgorithm::EdDsa,
+    lifetime: Duration::from_hours(24),
+    publish_ahead: Duration::from_mins(11),
+    keep_after: Duration::from_mins(11),
+};
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn id(number: u8) -> ApplicationId {
+    format!("app_{number}").parse().expect("an id")
+}
+
+fn application(number: u8) -> Box<Application> {
+    let secret = SecretHasher::new(&[1; 32]).fresh(&SeededEntropy::new(number.into()), time(0));
+    let (_, secret) = secret.expect("randomness");
+    let spec = ApplicationSpec::new("a client").permissions("a".parse().expect("a scope"));
+    Box::new(spec.into_application(id(number), secret, time(0)).expect("an application"))
+}
+
+fn keys(how: KeyChange, seed: u64) -> Change {
+    let fresh = SigningKey::generate(SigningAlgorithm::EdDsa, &SeededEntropy::new(seed));
+    let hash_key = Arc::new(Zeroizing::new([seed.to_le_bytes()[0]; 32]));
+    Change::Keys { how, fresh: Arc::new(fresh.expect("randomness")), hash_key }
+}
+
+fn enabled(number: u8, enabled: bool) -> Change {
+    let change = Box::new(ApplicationChange::new().enabled(enabled));
+    Change::Alter { id: id(number), change }
+}
+
+/// A vault of two kinds of records, and who was answered what.
+struct Bench {
+    state: IssuerState<usize>,
+    ring: Option<Stored<KeyRing>>,
+    applications: BTreeMap<ApplicationId, Stored<Application>>,
+    version: u64,
+    now: SystemTime,
+    asked: usize,
+    answers: BTreeMap<usize, Result<(), Error>>,
+    /// What the next writes come to; beyond it all is well.
+    faults: VecDeque<Fault>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Nothing is wrong.
+    None,
+    /// Somebody else was faster.
+    Overtaken,
+    /// It failed, and is not there.
+    Lost,
+    /// It failed, and is there all the same.
+    Unnoticed,
+    /// It failed, and can not be read either.
+    Blind,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self {
+            state: IssuerState::new(POLICY),
+            ring: None,
+            applications: BTreeMap::new(),
+            version: 0,
+            now: time(0),
+            asked: 0,
+            answers: BTreeMap::new(),
+            faults: VecDeque::new(),
+        };
+        bench.play(Event::Loaded { ring: None, applications: Vec::new() });
+        bench.ask(keys(KeyChange::Upkeep, 1));
+        bench
+    }
+
+    fn ask(&mut self, change: Change) -> usize {
+        self.asked += 1;
+        self.play(Event::Asked { change, by: self.asked });
+        self.asked
+    }
+
+    fn answer(&self, asked: usize) -> &Result<(), Error> {
+        self.answers.get(&asked).expect("answered")
+    }
+
+    /// Hears an event and everything that follows from it.
+    fn play(&mut self, event: Event<usize>) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut writes = 0;
+            for effect in self.state.step(event, self.now) {
+                match effect {
+                    Effect::Write { target, expect, .. } => {
+                        writes += 1;
+                        assert_eq!(writes, 1, "one write at a time");
+                        events.extend(self.write(target, expect));
+                    }
+                    Effect::Reread(subject) => {
+                        let found = self.read(&subject);
+                        events.push_back(Event::Reread(found));
+                    }
+                    Effect::Publish => self.assert_durable(),
+                    Effect::Answer { by, result } => {
+                        assert!(self.answers.insert(by, result).is_none(), "answered once");
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, target: Target, expect: Option<RecordVersion>) -> Vec<Event<usize>> {
+        let fault = self.faults.pop_front().unwrap_or(Fault::None);
+        let subject = target.subject();
+        let failed = || Written::Failed(Error::new(ErrorKind::VaultUnavailable, "the disk failed"));
+        if let Fault::Overtaken = fault {
+            self.touch(&subject);
+        }
+        if self.version_of(&subject) != expect {
+            return vec![Event::Written(Written::Conflict)];
+        }
+        match fault {
+            Fault::Lost => return vec![Event::Written(failed())],
+            Fault::Blind => {
+                let blind = Error::new(ErrorKind::VaultUnavailable, "the disk is gone");
+                return vec![Event::Written(failed()), Event::Reread(Err(blind))];
+            }
+            _ => self.put(target),
+        }
+        match fault {
+            Fault::Unnoticed => vec![Event::Written(failed())],
+            _ => vec![Event::Written(Written::Done(self.read(&subject).expect("readable")))],
+        }
+    }
+
+    fn put(&mut self, target: Target) {
+        self.version += 1;
+        let version = RecordVersion(self.version);
+        match target {
+            Target::Ring(value) => self.ring = Some(Stored { value, version }),
+            Target::Application(value) => {
+                self.applications.insert(value.id.clone(), Stored { value: *value, version });
+            }
+            Target::Gone(id) => drop(self.applications.remove(&id)),
+        }
+    }
+
+    /// Writes the record as it is once more, as another host would.
+    fn touch(&mut self, subject: &Subject) {
+        self.version += 1;
+        let version = RecordVersion(self.version);
+        match subject {
+            Subject::Ring => self.ring.iter_mut().for_each(|stored| stored.version = version),
+            Subject::Application(id) => {
+                self.applications.get_mut(id).into_iter().for_each(|it| it.version = version);
+            }
+        }
+    }
+
+    fn version_of(&self, subject: &Subject) -> Option<RecordVersion> {
+        match subject {
+            Subject::Ring => self.ring.as_ref().map(|stored| stored.version),
+            Subject::Application(id) => self.applications.get(id).map(|stored| stored.version),
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "what an event has")]
+    fn read(&self, subject: &Subject) -> Result<Found, Error> {
+        Ok(match subject {
+            Subject::Ring => Found::Ring(self.ring.clone()),
+            Subject::Application(id) => Found::Application(self.applications.get(id).cloned()),
+        })
+    }
+
+    /// What is published is what the vault has.
+    fn assert_durable(&self) {
+        for shown in self.state.applications() {
+            assert_eq!(self.applications.get(shown.id()).map(|it| &it.value), Some(shown));
+        }
+        let ids = |ring: Option<&KeyRing>| -> Vec<String> {
+            let keys = ring.into_iter().flat_map(KeyRing::keys);
+            keys.map(|key| key.key.id().to_owned()).collect()
+        };
+        assert_eq!(ids(self.state.ring()), ids(self.ring.as_ref().map(|stored| &stored.value)));
+    }
+}
+
+#[test]
+fn the_first_upkeep_makes_the_first_key_and_the_next_ones_change_nothing_before_it_is_due() {
+    let mut bench = Bench::new();
+    let first = bench.ring.as_ref().expect("a ring").version;
+    let upkeep = bench.ask(keys(KeyChange::Upkeep, 2));
+    assert!(bench.answer(upkeep).is_ok());
+    assert_eq!(bench.ring.as_ref().expect("a ring").version, first, "nothing was written");
+    bench.now += POLICY.lifetime;
+    bench.ask(keys(KeyChange::Upkeep, 3));
+    assert_eq!(bench.ring.as_ref().expect("a ring").value.keys().len(), 2);
+}
+
+#[test]
+fn the_hash_key_survives_every_change_of_the_signing_keys() {
+    let mut bench = Bench::new();
+    for (seed, how) in [(2, KeyChange::Rotate), (3, KeyChange::Replace), (4, KeyChange::Upkeep)] {
+        bench.now += POLICY.lifetime;
+        bench.ask(keys(how, seed));
+        assert_eq!(bench.state.ring().expect("a ring").hash_key.as_slice(), &[1; 32]);
+    }
+}
+
+#[test]
+fn an_application_is_registered_once_changed_and_removed() {
+    let mut bench = Bench::new();
+    let registered = bench.ask(Change::Register(application(1)));
+    assert!(bench.answer(registered).is_ok());
+    let again = bench.ask(Change::Register(application(1)));
+    assert!(bench.answer(again).as_ref().expect_err("taken").is_invalid_input());
+    let changed = bench.ask(enabled(1, false));
+    assert!(bench.answer(changed).is_ok());
+    assert!(!bench.applications[&id(1)].value.is_enabled());
+    let removed = bench.ask(Change::Remove { id: id(1) });
+    assert!(bench.answer(removed).is_ok());
+    let missing = bench.ask(enabled(1, true));
+    assert!(bench.answer(missing).as_ref().expect_err("gone").is_not_found());
+}
+
+#[test]
+fn a_change_that_was_overtaken_is_made_again_on_what_there_is_now() {
+    let mut bench = Bench::new();
+    bench.ask(Change::Register(application(1)));
+    bench.faults.extend([Fault::Overtaken, Fault::Overtaken]);
+    let changed = bench.ask(enabled(1, false));
+    assert!(bench.answer(changed).is_ok());
+    bench.faults.extend([Fault::Overtaken; 3]);
+    let unlucky = bench.ask(enabled(1, true));
+    assert!(bench.answer(unlucky).as_ref().expect_err("three times").is_transient());
+    assert!(!bench.applications[&id(1)].value.is_enabled());
+}
+
+#[test]
+fn a_write_that_failed_shows_what_the_vault_has_afterwards() {
+    for (fault, there) in [(Fault::Lost, false), (Fault::Unnoticed, true)] {
+        let mut bench = Bench::new();
+        bench.faults.push_back(fault);
+        let asked = bench.ask(Change::Register(application(1)));
+        assert!(bench.answer(asked).as_ref().expect_err("failed").is_transient());
+        assert_eq!(bench.state.applications().count() == 1, there, "{fault:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_vault_does_everybody_is_answered_and_nothing_shows_that_is_not_durable(
+        changes in prop::collection::vec((0_u8..7, 0_u8..3), 1..30),
+        faults in prop::collection::vec(0_u8..8, 0..30),
+    ) {
+        let mut bench = Bench::new();
+        bench.faults = faults
+            .into_iter()
+            .map(|fault| match fault {
+                0 => Fault::Overtaken,
+                1 => Fault::Lost,
+                2 => Fault::Unnoticed,
+                3 => Fault::Blind,
+                _ => Fault::None,
+            })
+            .collect();
+        for (number, (what, which)) in changes.into_iter().enumerate() {
+            bench.now += Duration::from_hours(7);
+            let seed = number as u64 + 2;
+            bench.ask(match what {
+                0 => Change::Register(application(which)),
+                1 => enabled(which, false),
+                2 => enabled(which, true),
+                3 => Change::Remove { id: id(which) },
+                4 => keys(KeyChange::Upkeep, seed),
+                5 => keys(KeyChange::Rotate, seed),
+                _ => keys(KeyChange::Replace, seed),
+            });
+            prop_assert_eq!(bench.answers.len(), bench.asked, "everybody is answered");
+        }
+        // Once all is well again, so is everything that is shown.
+        bench.faults.clear();
+        for number in 0..3 {
+            bench.ask(enabled(number, true));
+            bench.ask(enabled(number, false));
+        }
+        bench.assert_durable();
+    }
+}

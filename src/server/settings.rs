@@ -1,0 +1,219 @@
+//! What a server is configured with, and everything that is wrong with it, told before it starts.
+
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::application::LONGEST_TOKEN_LIFETIME;
+use super::claims::Expectation;
+use super::jws::{SigningAlgorithm, VerificationKey};
+use super::keys::KeyPolicy;
+use crate::error::{Error, ErrorKind};
+
+/// How far the clocks of those who verify tokens may differ from ours, at most.
+const MOST_LEEWAY: Duration = Duration::from_mins(1);
+
+/// What a server is to be.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    pub(crate) issuer: String,
+    audience: String,
+    algorithm: SigningAlgorithm,
+    key_lifetime: Duration,
+    pub(crate) key_set_max_age: Duration,
+    leeway: Duration,
+    pub(crate) trusted: Vec<VerificationKey>,
+}
+
+impl ServerSettings {
+    /// A server at the URL `issuer`, which is what its tokens name as theirs (RFC 8414 §2), and whose
+    /// tokens are for `audience`: the name that the guarded routes go by.
+    ///
+    /// The issuer is an `https` URL without query and fragment; `http` is taken on loopback. A path in
+    /// it stands before the paths of the router.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            algorithm: SigningAlgorithm::default(),
+            key_lifetime: Duration::from_hours(30 * 24),
+            key_set_max_age: Duration::from_mins(10),
+            leeway: Duration::from_secs(30),
+            trusted: Vec::new(),
+        }
+    }
+
+    /// What tokens are signed with: Ed25519, unless set otherwise.
+    #[must_use]
+    pub fn signing_algorithm(mut self, algorithm: SigningAlgorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// How long a signing key signs until the next one takes over: 30 days, unless set otherwise; a
+    /// day at least.
+    #[must_use]
+    pub fn signing_key_lifetime(mut self, lifetime: Duration) -> Self {
+        self.key_lifetime = lifetime;
+        self
+    }
+
+    /// How long others may keep the published keys: ten minutes, unless set otherwise; from a minute
+    /// to a day. A key is published for longer than that before it signs.
+    #[must_use]
+    pub fn key_set_max_age(mut self, max_age: Duration) -> Self {
+        self.key_set_max_age = max_age;
+        self
+    }
+
+    /// How far clocks may differ when a token's times are judged: 30 seconds, unless set otherwise; a
+    /// minute at most.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// Also takes tokens that were signed with this key, as those of a server that this one replaces.
+    /// They have to name the same issuer and audience, and an application that is registered here.
+    /// This is how RS256 is taken: it is verified and never signed with.
+    #[must_use]
+    pub fn trusted_key(mut self, key: VerificationKey) -> Self {
+        self.trusted.push(key);
+        self
+    }
+
+    /// The path of the issuer, without a slash at its end; empty where it has none.
+    pub(crate) fn base_path(&self) -> String {
+        Url::parse(&self.issuer)
+            .map(|url| url.path().trim_end_matches('/').to_owned())
+            .unwrap_or_default()
+    }
+
+    /// The URL of one of our endpoints.
+    pub(crate) fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer.trim_end_matches('/'))
+    }
+
+    pub(crate) fn expectation(&self) -> Expectation {
+        Expectation {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            leeway: self.leeway,
+        }
+    }
+
+    pub(crate) fn key_policy(&self) -> KeyPolicy {
+        KeyPolicy {
+            algorithm: self.algorithm,
+            lifetime: self.key_lifetime,
+            publish_ahead: self.key_set_max_age + MOST_LEEWAY,
+            keep_after: LONGEST_TOKEN_LIFETIME + MOST_LEEWAY,
+        }
+    }
+
+    /// Everything that is wrong, in one error.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut problems = Vec::new();
+        if !is_issuer(&self.issuer) {
+            problems.push(
+                "the issuer is not an https url without query and fragment (http on loopback only)",
+            );
+        }
+        if self.audience.is_empty() {
+            problems.push("the audience is empty, name what the tokens are for");
+        }
+        if self.leeway > MOST_LEEWAY {
+            problems.push("the leeway is more than a minute");
+        }
+        let day = Duration::from_hours(24);
+        if self.key_lifetime < day || self.key_lifetime > 3_650 * day {
+            problems.push("a signing key signs for less than a day, or more than ten years");
+        }
+        if self.key_set_max_age < Duration::from_mins(1) || self.key_set_max_age > day {
+            problems
+                .push("the published keys may be kept for less than a minute or more than a day");
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Configuration, problems.join("; ")))
+        }
+    }
+}
+
+fn is_issuer(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let on_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && on_loopback);
+    let bare = url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    // It is compared letter by letter and quoted in headers, so it has to be written as a URL is.
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\{}*".contains(&byte));
+    scheme && bare && nobody && plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(settings: &ServerSettings) -> Result<(), String> {
+        settings.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn s_meta_1_an_issuer_is_an_https_url_without_query_and_fragment() {
+        for good in [
+            "https://host.example",
+            "https://host.example/",
+            "https://host.example/tenant",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "http://localhost:1",
+        ] {
+            assert_eq!(checked(&ServerSettings::new(good, "api")), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "host.example",
+            "http://host.example",
+            "ftp://host.example",
+            "https://host.example?a=b",
+            "https://host.example/#a",
+            "https://ada@host.example",
+            "https://host.example/\"",
+            "https://host.example/{id}",
+            "https://host.example/\u{e9}",
+        ] {
+            assert!(checked(&ServerSettings::new(bad, "api")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let settings = ServerSettings::new("nowhere", "")
+            .leeway(Duration::from_secs(61))
+            .key_set_max_age(Duration::ZERO)
+            .signing_key_lifetime(Duration::from_mins(1));
+        let problems = checked(&settings).expect_err("wrong");
+        assert_eq!(problems.split("; ").count(), 5, "{problems}");
+    }
+
+    #[test]
+    fn an_endpoint_stands_beneath_the_path_of_the_issuer() {
+        for (issuer, endpoint, base) in [
+            ("https://a.example", "https://a.example/auth/token", ""),
+            ("https://a.example/", "https://a.example/auth/token", ""),
+            ("https://a.example/b", "https://a.example/b/auth/token", "/b"),
+        ] {
+            let settings = ServerSettings::new(issuer, "api");
+            assert_eq!(settings.endpoint("/auth/token"), endpoint);
+            assert_eq!(settings.base_path(), base);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! An agent host with an authorization server and a guarded route, and a client that says exactly
+//! what it sends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokenward::Runtime;
+use tokenward::server::{ApplicationSpec, AuthorizationServer, Caller, Registered, ServerSettings};
+use tokenward::testing::ManualClock;
+use tokenward::vault::{MasterKey, Vault};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+pub(crate) const ISSUER: &str = "https://issuer.example";
+pub(crate) const AUDIENCE: &str = "https://api.example";
+
+pub(crate) struct Host {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) runtime: Runtime,
+    pub(crate) server: AuthorizationServer,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+    folder: TempDir,
+    settings: ServerSettings,
+}
+
+/// An answer as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Host {
+    pub(crate) async fn start() -> Self {
+        Self::with(ServerSettings::new(ISSUER, AUDIENCE)).await
+    }
+
+    pub(crate) async fn with(settings: ServerSettings) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let folder = TempDir::new().expect("a folder");
+        let (runtime, server) = begin(&clock, &folder, &settings).await;
+        let (address, serving) = serve(&server).await;
+        Self { clock, runtime, server, address, serving, folder, settings }
+    }
+
+    /// Stops everything in good order, and starts it again on the same vault.
+    pub(crate) async fn restart(&mut self) {
+        let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
+        assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
+        self.serving.abort();
+        (self.runtime, self.server) = begin(&self.clock, &self.folder, &self.settings).await;
+        (self.address, self.serving) = serve(&self.server).await;
+    }
+
+    /// Registers an application with these permissions.
+    pub(crate) async fn register(&self, permissions: &str) -> Registered {
+        let spec =
+            ApplicationSpec::new("a client").permissions(permissions.parse().expect("a scope"));
+        self.server.issuer().register(spec).await.expect("registered")
+    }
+
+    /// Asks for a token by client credentials, in a form and by HTTP Basic.
+    pub(crate) async fn ask(&self, registered: &Registered, scope: &str) -> Answer {
+        let body = match scope {
+            "" => "grant_type=client_credentials".to_owned(),
+            scope => format!("grant_type=client_credentials&scope={}", scope.replace(' ', "+")),
+        };
+        self.post("/auth/token", &[&FORM, &("authorization", &basic(registered))], &body).await
+    }
+
+    /// A token with all permissions of the application.
+    pub(crate) async fn token(&self, registered: &Registered) -> String {
+        let answer = self.ask(registered, "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Calls the guarded route with a token.
+    pub(crate) async fn call(&self, token: &str) -> Answer {
+        self.get("/memories", &[("authorization", &format!("Bearer {token}"))]).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, headers: &[&(&str, &str)], body: &str) -> Answer {
+        let headers: Vec<_> = headers.iter().map(|header| **header).collect();
+        self.send("POST", path, &headers, body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: host\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        if !body.is_empty() {
+            head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+        }
+        self.exchange(&format!("{head}\r\n{body}")).await
+    }
+
+    /// Sends these bytes, and reads until the server closes.
+    pub(crate) async fn exchange(&self, request: &str) -> Answer {
+        let mut stream = self.connect().await;
+        // The server may answer and close before it has read everything.
+        let _ = stream.write_all(request.as_bytes()).await;
+        read(&mut stream).await
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("a connection")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+pub(crate) const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("json")
+    }
+
+    pub(crate) fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Everything but the time.
+    pub(crate) fn without_date(mut self) -> Self {
+        self.headers.retain(|(name, _)| name != "date");
+        self
+    }
+}
+
+/// The header of an application that authenticates.
+pub(crate) fn basic(registered: &Registered) -> String {
+    basic_of(registered.application.id().as_str(), registered.secret.expose())
+}
+
+pub(crate) fn basic_of(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+/// A part of a token, read: 0 is the header, 1 the claims.
+pub(crate) fn part(token: &str, number: usize) -> Value {
+    let part = token.split('.').nth(number).expect("a part");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("json")
+}
+
+pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8(bytes).expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let mut lines = head.lines();
+    let status = lines.next().expect("a line").split(' ').nth(1).expect("a status");
+    let header = |line: &str| {
+        let (name, value) = line.split_once(": ").expect("a header");
+        (name.to_owned(), value.to_owned())
+    };
+    Answer {
+        status: status.parse().expect("a number"),
+        headers: lines.map(header).collect(),
+        body: body.to_owned(),
+    }
+}
+
+async fn begin(
+    clock: &Arc<ManualClock>,
+    folder: &TempDir,
+    settings: &ServerSettings,
+) -> (Runtime, AuthorizationServer) {
+    let key = MasterKey::from_bytes([7; 32]);
+    let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
+    let runtime = Runtime::builder()
+        .sources(clock.sources())
+        .vault(vault)
+        .provider(tokenward::catalog::anthropic())
+        .start()
+        .await
+        .expect("a runtime");
+    let server = AuthorizationServer::start(&runtime, settings.clone()).await.expect("a server");
+    (runtime, server)
+}
+
+/// Serves the endpoints and two guarded routes that say who called.
+async fn serve(server: &AuthorizationServer) -> (SocketAddr, JoinHandle<()>) {
+    let who = |Extension(caller): Extension<Caller>| async move {
+        format!("{} may {}", caller.client_id(), caller.permissions())
+    };
+    let guard = |permissions: &str| server.guard(permissions.parse().expect("a scope"));
+    let app = Router::new()
+        .route("/memories", get(who).layer(guard("memories:read")))
+        .route("/both", get(who).layer(guard("memories:read memories:write")))
+        .merge(server.router());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("served") });
+    (address, serving)
+}
