@@ -30,3 +30,6 @@ struct Configuration;
 #[cfg(feature = "server")]
 #[doc = include_str!("../docs/server.md")]
 struct Server;
+
+#[doc = include_str!("../docs/http.md")]
+struct Http;

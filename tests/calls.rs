@@ -92,6 +92,7 @@ async fn change(events: &mut Events) -> (State, Reason) {
     }
 }
 
+/// T-2 and T-3: what another attempt may mend, three attempts in all.
 #[tokio::test]
 async fn a_get_that_fails_is_made_again_and_the_answer_tells_how_often() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
@@ -108,6 +109,7 @@ async fn a_get_that_fails_is_made_again_and_the_answer_tells_how_often() {
     }
 }
 
+/// T-2: what no other attempt mends.
 #[tokio::test]
 async fn what_would_fail_the_same_way_is_not_made_again() {
     for status in [400, 403, 404, 409, 422, 501, 505] {
@@ -121,6 +123,7 @@ async fn what_would_fail_the_same_way_is_not_made_again() {
     }
 }
 
+/// T-6: the last failure is told, not that attempts are used up.
 #[tokio::test]
 async fn the_last_answer_is_the_answer_when_all_attempts_are_used_up() {
     let body = r#"{"error":"the third one"}"#;
@@ -136,6 +139,7 @@ async fn the_last_answer_is_the_answer_when_all_attempts_are_used_up() {
     assert_eq!(reply.text().await.expect("a body"), body);
 }
 
+/// T-1: nothing is carried out twice.
 #[tokio::test]
 async fn a_post_is_never_sent_twice_after_its_first_byte_left() {
     let replies = [Reply::json(503, "{}"), Reply::raw(""), Reply::raw("HTTP/1.1 200 OK\r\nconte")];
@@ -151,6 +155,7 @@ async fn a_post_is_never_sent_twice_after_its_first_byte_left() {
     }
 }
 
+/// T-1: the same key and body on every attempt.
 #[tokio::test]
 async fn a_post_with_an_idempotency_key_is_made_again_with_the_same_key_and_body() {
     for failure in [Reply::json(503, "{}"), Reply::raw(""), Reply::raw("HTTP/1.1 200 OK\r\nconte")]
@@ -170,6 +175,7 @@ async fn a_post_with_an_idempotency_key_is_made_again_with_the_same_key_and_body
     }
 }
 
+/// T-1: what provably never left may leave again.
 #[tokio::test]
 async fn a_post_that_was_never_sent_is_made_again() {
     // Nobody listens on a port that was free a moment ago.
@@ -185,6 +191,7 @@ async fn a_post_that_was_never_sent_is_made_again() {
     assert!(error.to_string().contains("3 attempts"), "{error}");
 }
 
+/// H1: a body that can not be sent again is not.
 #[tokio::test]
 async fn a_body_that_is_a_stream_is_sent_once() {
     let upstream = Recorder::start([Reply::json(503, "{}"), ok()]).await;
@@ -199,6 +206,7 @@ async fn a_body_that_is_a_stream_is_sent_once() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// T-4: seconds and dates, on 429 and 503.
 #[tokio::test]
 async fn an_upstream_is_left_alone_as_long_as_it_asks() {
     let date = "date: Fri, 01 Jan 2100 00:00:00 GMT\r\n\
@@ -216,6 +224,7 @@ async fn an_upstream_is_left_alone_as_long_as_it_asks() {
     }
 }
 
+/// T-4: beyond the cap the caller is told instead.
 #[tokio::test]
 async fn an_upstream_that_asks_for_too_long_is_not_asked_again() {
     let asks = Reply::with_headers(503, "retry-after: 31\r\n", "{}");
@@ -229,6 +238,7 @@ async fn an_upstream_that_asks_for_too_long_is_not_asked_again() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// T-6 and B-7: the deadline is outermost.
 #[tokio::test]
 async fn no_attempt_begins_after_the_deadline() {
     let upstream =
@@ -242,6 +252,140 @@ async fn no_attempt_begins_after_the_deadline() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// T-3: the waits between three attempts are drawn at random, from nothing to 100 ms and then 200.
+#[tokio::test]
+async fn the_waits_between_attempts_are_within_their_bounds_and_differ() {
+    let upstream = Recorder::start((0..30).map(|_| Reply::json(503, "{}"))).await;
+    let breaker = BreakerPolicy { minimum_calls: 1_000, ..BreakerPolicy::default() };
+    let host =
+        Host::calling(upstream.url("/"), CallPolicy { breaker, ..CallPolicy::default() }).await;
+    let mut waited = Vec::new();
+    for _ in 0..10 {
+        let before = host.clock.sources().now();
+        host.get().await.expect("an answer");
+        waited.push(host.clock.sources().now().since(before));
+    }
+    assert_eq!(upstream.requests().len(), 30);
+    assert!(waited.iter().all(|wait| *wait <= Duration::from_millis(300)), "{waited:?}");
+    waited.sort();
+    waited.dedup();
+    assert!(waited.len() > 5, "those who failed together do not come back together: {waited:?}");
+}
+
+/// T-2: a connection that breaks before, in the middle of, or right after the request, and in the
+/// middle of the head of the answer.
+#[tokio::test]
+async fn a_get_survives_a_connection_that_breaks_at_any_stage_before_the_body() {
+    let stages = [Reply::Slam, Reply::raw(""), Reply::raw("HT"), Reply::raw("HTTP/1.1 200 OK\r\n")];
+    for stage in stages {
+        let upstream = Recorder::start([stage.clone(), ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+        let reply = host.get().await.expect("an answer");
+
+        assert_eq!(attempts(&reply).made, 2, "{stage:?}");
+        assert_eq!(reply.status(), StatusCode::OK);
+    }
+}
+
+/// T-7: what has begun to answer is not asked again behind the back of its caller.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_the_callers_to_ask_for_again() {
+    let torn = Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
+    let upstream = Recorder::start([torn, ok()]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+    let reply = host.get().await.expect("a head");
+
+    reply.bytes().await.expect_err("the body is cut short");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+/// B-7 and T-7: each attempt has a time-out of its own within the deadline.
+#[tokio::test]
+async fn an_attempt_without_an_answer_in_time_is_made_again_and_counts_as_a_failure() {
+    let upstream = Recorder::start([Reply::Keep(Vec::new()), ok()]).await;
+    let attempt_timeout = Duration::from_millis(50);
+    let host =
+        Host::calling(upstream.url("/"), CallPolicy { attempt_timeout, ..CallPolicy::default() });
+    let host = host.await;
+
+    let reply = host.get().await.expect("an answer");
+
+    assert_eq!((reply.status(), attempts(&reply).made), (StatusCode::OK, 2));
+    let counts = host.runtime.upstream("openai").expect("the provider").status().counts;
+    assert_eq!((counts.calls, counts.failures), (2, 1));
+}
+
+/// B-2: a brown-out opens the breaker at the tenth call, when half of them have failed.
+#[tokio::test]
+async fn an_upstream_of_which_every_second_call_fails_is_left_alone_after_ten() {
+    let script = (0..40).map(|turn| Reply::json(if turn % 2 == 0 { 502 } else { 200 }, "{}"));
+    let upstream = Recorder::start(script).await;
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let host = Host::calling(upstream.url("/"), CallPolicy { retry, ..CallPolicy::default() });
+    let host = host.await;
+
+    let mut held_back = 0;
+    for _ in 0..40 {
+        held_back += u32::from(host.get().await.is_err_and(|error| error.is_circuit_open()));
+    }
+
+    assert_eq!((upstream.requests().len(), held_back), (10, 30));
+}
+
+/// B-2: slow answers open it as failures do. The manual clock moves while the upstream thinks.
+#[tokio::test]
+async fn an_upstream_that_is_always_slow_is_left_alone() {
+    let upstream = SimulatedProvider::openai().start().await.expect("a port");
+    let gate = tokenward::testing::Gate::new();
+    upstream.faults().on(Endpoint::Resource).always(Fault::Hold(gate.clone()));
+    let host = Host::with(upstream.spec()).await;
+    let key = upstream.issue_api_key();
+    host.runtime.user("ada").sign_in("openai").with_api_key(key).await.expect("signed in");
+    let calls: tokio::task::JoinSet<_> = (0..10)
+        .map(|_| {
+            let client = host.session.client();
+            async move { client.get("/v1/models").send().await.map(|reply| reply.status()) }
+        })
+        .collect();
+    gate.until_arrived(10).await;
+
+    host.clock.advance(Duration::from_mins(6));
+    gate.open();
+
+    for status in calls.join_all().await {
+        assert_eq!(status.expect("an answer"), StatusCode::OK, "slow, but well");
+    }
+    assert!(matches!(host.state(), State::Open { .. }));
+}
+
+/// B-6: nothing is sent, and no token is fetched.
+#[tokio::test]
+async fn a_call_that_is_held_back_asks_for_no_token() {
+    let orange = SimulatedProvider::orange().start().await.expect("a port");
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+    let runtime = Runtime::builder()
+        .vault(Vault::in_memory())
+        .sources(clock.sources())
+        .provider(orange.spec())
+        .start()
+        .await
+        .expect("a runtime");
+    let ada = runtime.user("ada");
+    let id = ada.sign_in("orange").with_client_credentials().await.expect("signed in");
+    let session = ada.open_session().await.expect("a session");
+    session.use_provider("orange").await.expect("signed in");
+    runtime.credential(&id).await.expect("it").invalidate().await.expect("invalidated");
+    let before = orange.requests().len();
+    runtime.upstream("orange").expect("the provider").breaker().force_open();
+
+    let error = session.client().get("/").send().await.expect_err("held back");
+
+    assert!(error.is_circuit_open());
+    assert_eq!(orange.requests().len(), before);
+}
+
 /// Opens after two failures, probes with one call.
 fn touchy() -> CallPolicy {
     CallPolicy {
@@ -251,6 +395,7 @@ fn touchy() -> CallPolicy {
     }
 }
 
+/// B-4, B-6 and B-9: held back, probed, back; each change is told once.
 #[tokio::test]
 async fn an_upstream_that_fails_is_left_alone_and_used_again_within_one_probe() {
     let script =
@@ -286,6 +431,7 @@ async fn an_upstream_that_fails_is_left_alone_and_used_again_within_one_probe() 
     assert_eq!(change(&mut events).await, (State::Closed, Reason::ProbesSucceeded));
 }
 
+/// B-3: what is no failure of the upstream.
 #[tokio::test]
 async fn refusals_of_the_caller_do_not_open_the_breaker() {
     for status in [400, 401, 403, 404, 409, 412, 422, 429] {
@@ -298,6 +444,7 @@ async fn refusals_of_the_caller_do_not_open_the_breaker() {
     }
 }
 
+/// B-3: a body that breaks off.
 #[tokio::test]
 async fn an_answer_that_is_cut_short_counts_as_a_failure() {
     let torn = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
@@ -310,6 +457,7 @@ async fn an_answer_that_is_cut_short_counts_as_a_failure() {
     assert!(matches!(host.state(), State::Open { .. }));
 }
 
+/// B-3 and B-5: a cancelled call gives its permit back.
 #[tokio::test]
 async fn a_caller_that_gives_up_says_nothing_about_the_upstream() {
     let upstream = Recorder::start([Reply::Keep(Vec::new())]).await;
@@ -326,6 +474,7 @@ async fn a_caller_that_gives_up_says_nothing_about_the_upstream() {
     assert_eq!(status.state, State::Closed);
 }
 
+/// B-1: forced open and closed by hand.
 #[tokio::test]
 async fn by_hand_an_upstream_is_taken_out_of_use_and_put_back() {
     let upstream = Recorder::start([ok()]).await;
@@ -342,6 +491,7 @@ async fn by_hand_an_upstream_is_taken_out_of_use_and_put_back() {
     assert_eq!(host.get().await.expect("an answer").status(), StatusCode::OK);
 }
 
+/// T-5: the budget bounds what an outage makes of a thousand calls.
 #[tokio::test]
 async fn a_thousand_calls_through_an_outage_are_all_answered_within_the_budget() {
     let upstream = SimulatedProvider::openai().start().await.expect("a port");
@@ -374,6 +524,7 @@ async fn a_thousand_calls_through_an_outage_are_all_answered_within_the_budget()
     assert_eq!(left, 0, "no call is left behind");
 }
 
+/// B-2 and B-7: a rejection ends the retries.
 #[tokio::test]
 async fn a_thousand_calls_to_an_upstream_that_is_down_stop_once_that_is_known() {
     let upstream = SimulatedProvider::openai().start().await.expect("a port");
@@ -387,6 +538,7 @@ async fn a_thousand_calls_to_an_upstream_that_is_down_stop_once_that_is_known() 
     assert!(sent <= 30, "the breaker opens after ten failures: {sent}");
 }
 
+/// H4: bounded concurrency.
 #[tokio::test]
 async fn no_more_calls_than_places_are_under_way_at_once() {
     let upstream = SimulatedProvider::openai().start().await.expect("a port");

@@ -51,6 +51,7 @@ mod tests {
         assert_eq!(bounds, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
     }
 
+    /// T-3: full jitter.
     #[test]
     fn the_mean_is_about_half_the_bound() {
         let (backoff, draws) = (Backoff::default(), 10_000_u64);
@@ -61,6 +62,7 @@ mod tests {
     }
 
     proptest! {
+        /// T-3: never above the cap, never an overflow.
         #[test]
         fn no_wait_is_above_its_bound_and_nothing_overflows(
             failures: u32,

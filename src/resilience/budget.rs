@@ -138,6 +138,7 @@ mod tests {
         BudgetPolicy { reserve_per_second: 0, ..BudgetPolicy::default() }
     }
 
+    /// T-5: a fifth.
     #[test]
     fn five_calls_pay_for_one_retry() {
         let mut core = Core::new(without_reserve());
@@ -159,6 +160,7 @@ mod tests {
         assert!(!core.withdraw(Duration::from_secs(10)));
     }
 
+    /// T-5: the reserve.
     #[test]
     fn the_reserve_gives_ten_retries_a_second() {
         let mut core = Core::new(BudgetPolicy::default());
@@ -171,6 +173,7 @@ mod tests {
         assert_eq!(burst, 100, "and no more than those of ten seconds at once");
     }
 
+    /// T-5: one atomic step.
     #[test]
     fn threads_can_not_overdraw_it() {
         let budget = Budget::new(without_reserve(), Sources::system());
@@ -187,6 +190,7 @@ mod tests {
     }
 
     proptest! {
+        /// T-5: against any history.
         #[test]
         fn within_any_ten_seconds_retries_are_bounded_by_calls(
             acts in prop::collection::vec((0_u64..500, any::<bool>()), 1..600),

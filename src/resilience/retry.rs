@@ -156,6 +156,7 @@ mod tests {
         Failed::Answered(status, retry_after.map(Duration::from_secs))
     }
 
+    /// T-2.
     #[test]
     fn what_a_second_attempt_can_mend_is_tried_again() {
         for status in [408, 425, 429, 500, 502, 503, 504] {
@@ -170,6 +171,7 @@ mod tests {
         }
     }
 
+    /// T-1.
     #[test]
     fn what_may_have_been_carried_out_is_tried_again_only_when_it_is_repeatable() {
         for failed in [Failed::Unanswered, answered(503, None), answered(500, None)] {
@@ -178,6 +180,7 @@ mod tests {
         assert!(matches!(decide(Failed::BeforeSending, false), Verdict::RetryIn(_)));
     }
 
+    /// T-1: RFC 9110 §9.2.2.
     #[test]
     fn the_methods_that_are_repeatable() {
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"] {
@@ -204,6 +207,7 @@ mod tests {
     }
 
     proptest! {
+        /// T-4 and T-6.
         #[test]
         fn no_wait_reaches_the_deadline_or_undercuts_what_was_asked(
             attempt in 1_u32..2_000,

@@ -44,6 +44,7 @@ mod tests {
         retry_after(&pairs.collect(), now())
     }
 
+    /// T-4: what counts as a wait.
     #[test]
     fn a_wait_is_a_number_of_seconds_or_a_date_to_come() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));

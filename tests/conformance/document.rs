@@ -1,9 +1,16 @@
-//! `docs/oauth-conformance.md` and `docs/server-conformance.md` against the source: each has all of its
-//! rows, each row has tests, all of them are there, and one of them at least names the row.
+//! `docs/oauth-conformance.md`, `docs/server-conformance.md` and `docs/http-conformance.md` against the
+//! source: each has all of its rows, each row has tests, all of them are there, and one of them at least
+//! names the row.
 
 use std::path::Path;
 
-/// The rows that the document has to have, in this order.
+/// The rows that the document about calls has to have, in this order.
+const CALL_ROWS: [&str; 20] = [
+    "H1", "H2", "H3", "H4", "B-1", "B-2", "B-3", "B-4", "B-5", "B-6", "B-7", "B-8", "B-9", "T-1",
+    "T-2", "T-3", "T-4", "T-5", "T-6", "T-7",
+];
+
+/// The rows that the document about OAuth has to have, in this order.
 const ROWS: [&str; 54] = [
     "C-PKCE-1",
     "C-ST-1",
@@ -139,9 +146,12 @@ struct Row<'a> {
 fn every_row_is_kept_to_by_tests_that_are_there_and_name_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
-    for (document, rows) in
-        [("docs/oauth-conformance.md", &ROWS[..]), ("docs/server-conformance.md", &SERVER_ROWS)]
-    {
+    let documents: [(&str, &[&str]); 3] = [
+        ("docs/oauth-conformance.md", &ROWS),
+        ("docs/server-conformance.md", &SERVER_ROWS),
+        ("docs/http-conformance.md", &CALL_ROWS),
+    ];
+    for (document, rows) in documents {
         assert_eq!(problems(&read(document), rows, read), Vec::<String>::new(), "{document}");
     }
 }
@@ -204,7 +214,8 @@ fn problems(document: &str, rows: &[&str], read: impl Fn(&str) -> String) -> Vec
 /// A line of a table whose first cell is the name of a row.
 fn row(line: &str) -> Option<Row<'_>> {
     let id = line.strip_prefix("| ")?.split(" |").next()?;
-    let is_row = ["C-", "S-", "BODY-"].iter().any(|prefix| id.starts_with(prefix));
+    let prefixes = ["C-", "S-", "BODY-", "B-", "T-", "H1", "H2", "H3", "H4"];
+    let is_row = prefixes.iter().any(|prefix| id.starts_with(prefix));
     let tests = line.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"));
     // What stands in quotes elsewhere is no path of a file.
     let tests = tests.filter(|(path, _)| path.contains('.')).collect();

@@ -126,6 +126,7 @@ mod tests {
         assert!(BreakerPolicy::default().validate().is_ok());
     }
 
+    /// B-8: checked when it is made.
     #[test]
     fn everything_that_makes_no_sense_is_named_at_once() {
         let policy = BreakerPolicy {

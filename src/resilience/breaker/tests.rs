@@ -49,6 +49,7 @@ impl Bench {
     }
 }
 
+/// B-2: the window, the minimum and the rate.
 #[test]
 fn half_of_ten_calls_that_fail_open_it() {
     let bench = Bench::new(BreakerPolicy::default());
@@ -67,6 +68,7 @@ fn half_of_ten_calls_that_fail_open_it() {
     assert_eq!((changes[0].counts.calls, changes[0].counts.failures), (10, 5));
 }
 
+/// B-2: evaluated after each result.
 #[test]
 fn a_success_that_completes_the_minimum_is_evaluated_too() {
     let bench = Bench::new(BreakerPolicy::default());
@@ -75,6 +77,7 @@ fn a_success_that_completes_the_minimum_is_evaluated_too() {
     assert!(matches!(bench.state(), State::Open { .. }));
 }
 
+/// B-2: slow calls.
 #[test]
 fn calls_that_are_all_slow_open_it_though_they_succeed() {
     let policy = BreakerPolicy { slow_after: Duration::from_secs(1), ..BreakerPolicy::default() };
@@ -88,6 +91,7 @@ fn calls_that_are_all_slow_open_it_though_they_succeed() {
     assert_eq!(bench.changes.lock().expect("no panic")[0].reason, Reason::SlowCalls);
 }
 
+/// B-2: slower than, not as slow as.
 #[test]
 fn a_call_as_long_as_allowed_is_not_slow() {
     let policy = BreakerPolicy { slow_after: Duration::from_secs(1), ..BreakerPolicy::default() };
@@ -100,6 +104,7 @@ fn a_call_as_long_as_allowed_is_not_slow() {
     assert_eq!(bench.state(), State::Closed);
 }
 
+/// B-4: until `Retry-After`, within five minutes.
 #[test]
 fn it_stays_open_as_long_as_the_upstream_asks_within_its_limit() {
     for (asked, within) in [(120, 120), (3_600, 300)] {
@@ -109,6 +114,7 @@ fn it_stays_open_as_long_as_the_upstream_asks_within_its_limit() {
     }
 }
 
+/// B-5: three probes, counted when they are admitted.
 #[test]
 fn three_probes_that_succeed_close_it_and_a_fourth_call_waits() {
     let bench = Bench::ready_to_probe(BreakerPolicy::default());
@@ -124,6 +130,7 @@ fn three_probes_that_succeed_close_it_and_a_fourth_call_waits() {
     assert_eq!(reasons, [Reason::Failures, Reason::TimeToProbe, Reason::ProbesSucceeded]);
 }
 
+/// B-5: a permit that is dropped.
 #[test]
 fn a_probe_that_is_dropped_gives_its_place_back() {
     let bench = Bench::ready_to_probe(BreakerPolicy { probes: 1, ..BreakerPolicy::default() });
@@ -132,6 +139,7 @@ fn a_probe_that_is_dropped_gives_its_place_back() {
     assert_eq!(bench.state(), State::Closed);
 }
 
+/// B-4 and B-5: reopened by the first failure, for longer.
 #[test]
 fn the_first_probe_that_fails_reopens_it_for_twice_as_long() {
     let bench = Bench::ready_to_probe(BreakerPolicy::default());
@@ -145,6 +153,7 @@ fn the_first_probe_that_fails_reopens_it_for_twice_as_long() {
     assert!(matches!(bench.state(), State::Open { .. }));
 }
 
+/// B-4: five minutes at most.
 #[test]
 fn it_is_never_open_for_longer_than_its_limit() {
     let bench = Bench::ready_to_probe(BreakerPolicy::default());
@@ -156,6 +165,7 @@ fn it_is_never_open_for_longer_than_its_limit() {
     }
 }
 
+/// B-5: half-open ends by itself.
 #[test]
 fn probes_that_never_come_back_reopen_it() {
     let policy = BreakerPolicy::default();
@@ -171,6 +181,7 @@ fn probes_that_never_come_back_reopen_it() {
     );
 }
 
+/// B-1: the states by hand.
 #[test]
 fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
     let bench = Bench::new(BreakerPolicy::default());
@@ -187,6 +198,7 @@ fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
     assert_eq!(bench.changes.lock().expect("no panic").len(), 4, "to itself is no change");
 }
 
+/// B-3: a body that breaks off.
 #[test]
 fn an_answer_that_breaks_off_is_a_failure_after_all() {
     let bench = Bench::new(BreakerPolicy::default());
@@ -201,6 +213,7 @@ fn an_answer_that_breaks_off_is_a_failure_after_all() {
     assert_eq!(bench.breaker.status().late, 5);
 }
 
+/// B-5: under threads.
 #[test]
 fn half_open_never_admits_more_than_its_probes_whatever_the_threads_do() {
     let policy = BreakerPolicy { probes: 3, ..BreakerPolicy::default() };
@@ -223,6 +236,7 @@ fn half_open_never_admits_more_than_its_probes_whatever_the_threads_do() {
     }
 }
 
+/// B-1 and B-9: under threads.
 #[test]
 fn under_threads_each_change_is_told_once_and_in_order() {
     let policy = BreakerPolicy { open_for: Duration::from_millis(1), ..BreakerPolicy::default() };
@@ -376,6 +390,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
+    /// B-1 to B-5: against a model; a late result changes nothing.
     #[test]
     fn any_history_of_calls_equals_the_model(acts in acts(), noise: u64) {
         let policy = BreakerPolicy {
