@@ -63,6 +63,13 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Both clocks, now.
     fn now(&self) -> Moment;
 
+    /// Both clocks as they were at the last tick of the system: never ahead of [`Clock::now`], and
+    /// behind it by one tick at most, which is 10 ms or less. For reads so frequent that asking a
+    /// precise clock would be most of their cost; where there is none that is cheaper, the same.
+    fn now_coarse(&self) -> Moment {
+        self.now()
+    }
+
     /// Resolves once the monotonic clock has moved on by `duration`. It may be late after a
     /// suspend, never early.
     fn wait(&self, duration: Duration) -> Wait;
@@ -76,13 +83,21 @@ const BEFORE_ORIGIN: Duration = Duration::from_hours(20 * 365 * 24);
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     origin: Instant,
+    /// The same as the kernel counts it, which its coarse clock does, too.
+    #[cfg(target_os = "linux")]
+    origin_on_linux: Duration,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time counts from now.
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the raw clocks")]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+            // After the other, so that the coarse clock is never ahead of the precise one.
+            #[cfg(target_os = "linux")]
+            origin_on_linux: linux::monotonic(),
+        }
     }
 }
 
@@ -101,9 +116,41 @@ impl Clock for SystemClock {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn now_coarse(&self) -> Moment {
+        let (wall, monotonic) = linux::coarse();
+        // Before the first tick since the origin there is nothing to count yet.
+        let since = monotonic.saturating_sub(self.origin_on_linux);
+        Moment { wall, monotonic: BEFORE_ORIGIN.saturating_add(since) }
+    }
+
     #[allow(clippy::disallowed_methods, reason = "the one place that waits in real time")]
     fn wait(&self, duration: Duration) -> Wait {
         Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// The clocks of Linux that the standard library does not read: those that the kernel moves at each
+/// tick. Both follow their precise ones through a suspend and a step at once.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::time::{Duration, SystemTime};
+
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    pub(super) fn monotonic() -> Duration {
+        duration(clock_gettime(ClockId::Monotonic))
+    }
+
+    /// Wall clock and monotonic clock.
+    pub(super) fn coarse() -> (SystemTime, Duration) {
+        let wall = duration(clock_gettime(ClockId::RealtimeCoarse));
+        (SystemTime::UNIX_EPOCH + wall, duration(clock_gettime(ClockId::MonotonicCoarse)))
+    }
+
+    /// What is before the origin, a wall clock before 1970, is the origin.
+    fn duration(time: Timespec) -> Duration {
+        Duration::try_from(time).unwrap_or_default()
     }
 }
 
@@ -198,6 +245,11 @@ impl Sources {
         self.clock.now()
     }
 
+    /// Both clocks at the last tick ([`Clock::now_coarse`]).
+    pub fn now_coarse(&self) -> Moment {
+        self.clock.now_coarse()
+    }
+
     /// A number for jitter.
     pub fn noise(&self) -> u64 {
         self.entropy.noise()
@@ -227,6 +279,21 @@ mod tests {
     fn the_shorter_way_to_a_deadline_counts() {
         assert_eq!(moment(990, 60).until(moment(1_000, 100)), Duration::from_secs(10));
         assert_eq!(moment(2_000, 60).until(moment(1_000, 100)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_coarse_clock_is_never_ahead_and_catches_up() {
+        let clock = SystemClock::new();
+        for _ in 0..5 {
+            let now = clock.now();
+            let mut coarse = clock.now_coarse();
+            while coarse.monotonic < now.monotonic || coarse.wall < now.wall {
+                coarse = clock.now_coarse();
+                let after = clock.now();
+                assert!(coarse.monotonic <= after.monotonic && coarse.wall <= after.wall);
+                assert!(after.since(now) < Duration::from_secs(10), "it stands still");
+            }
+        }
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl CredentialHandle {
             return None;
         }
         let snapshot = self.cell.peek();
-        let usable = snapshot.is_usable(self.sources.now());
+        // The end of a token is a matter of seconds, and its way to the provider takes longer than
+        // the tick by which this may be behind.
+        let usable = snapshot.is_usable(self.sources.now_coarse());
         usable.then(|| arc_swap::Guard::into_inner(snapshot))
     }
 

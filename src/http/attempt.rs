@@ -133,7 +133,7 @@ impl<S: Sender> Attempt<'_, S> {
 
 /// The provider's headers, in their order, and then the caller's own `more`.
 fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
-    let mut headers = snapshot.usable_headers(sources.now())?.clone();
+    let mut headers = snapshot.usable_headers(sources.now_coarse())?.clone();
     for name in more.keys() {
         if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
             return Err(Error::new(

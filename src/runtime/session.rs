@@ -77,7 +77,7 @@ impl Authentication {
         admitted: Admitted,
     ) -> Result<Self, Error> {
         let Admitted { credential, snapshot, fallback } = admitted;
-        let headers = snapshot.usable_headers(session.sources().now())?.clone();
+        let headers = snapshot.usable_headers(session.sources().now_coarse())?.clone();
         let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
         let with = With { session: session.clone(), provider, snapshot };
         Ok(Self { base_url, headers, credential, generation, fallback, with })

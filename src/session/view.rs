@@ -132,7 +132,7 @@ impl SessionHandle {
     /// When the session was closed ([`Error::is_not_found`]) or has expired
     /// ([`Error::is_expired`]).
     pub fn enter(&self) -> Result<Arc<SessionView>, Error> {
-        let (view, now) = (self.view(), self.sources.now());
+        let (view, now) = (self.view(), self.sources.now_coarse());
         match view.standing {
             Standing::Open if now.since(self.cell.activity.last()) < self.cell.timeout => {
                 self.cell.activity.mark(now);
