@@ -284,7 +284,7 @@ pub enum EventKind {
     },
     /// The breaker before an upstream changed its state.
     BreakerChanged {
-        /// Scheme, host and port.
+        /// Scheme, host and port; with the word `renewals` after it, the token endpoint there.
         upstream: String,
         /// What changed, and why.
         change: BreakerChange,

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::cell::{Cell, Landed};
+use super::endpoints::TokenEndpoints;
 use super::journal::{Contents, JournalError};
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) events: EventBus,
     pub(crate) vault: VaultHandle,
     pub(crate) transport: Transport,
+    pub(crate) endpoints: TokenEndpoints,
     pub(crate) timekeeper: Timekeeper,
     pub(crate) revocations: Revocations,
     /// Renewals, sign-ins and sign-outs under way; a shutdown waits for them.

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::actor::Context;
 use super::cell::{Cell, Flight};
+use super::endpoints::settle;
 use super::journal::{Journal, JournalError, Rotation};
 use super::lifecycle::{RenewalOutcome, Trouble};
 use super::material::Material;
@@ -50,6 +51,10 @@ impl Rotating {
     async fn run(&self, sent: &mut bool) -> RenewalOutcome {
         let context = &self.records.context;
         let method = context.id.method;
+        let permit = match context.shared.endpoints.admit(&context.id.provider) {
+            Ok(permit) => permit,
+            Err(held_back) => return RenewalOutcome::Failed(held_back),
+        };
         self.reached("before-intent");
         let now = context.shared.sources.now();
         let rotation = match self.journal().begin(&self.material, method, now).await {
@@ -65,6 +70,7 @@ impl Rotating {
         let renewal = self.material.renewal(method);
         let transport = &context.shared.transport;
         let mut answer = in_time(transport, context.provider.renew(transport, renewal)).await;
+        settle(permit, &answer);
         self.reached("response-received");
         if let Err(failure) = &mut answer
             && failure.class == FailureClass::Uncertain

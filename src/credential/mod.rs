@@ -3,6 +3,7 @@
 mod actor;
 mod cell;
 mod credentials;
+mod endpoints;
 mod fallback;
 mod flight;
 #[cfg(fuzzing)]
@@ -23,6 +24,7 @@ mod tests;
 
 pub(crate) use actor::Shared;
 pub(crate) use credentials::{Credentials, Providers};
+pub(crate) use endpoints::TokenEndpoints;
 pub use fallback::Fallback;
 pub use handle::CredentialHandle;
 pub use material::{Life, Material};

@@ -11,7 +11,7 @@ use super::upstream::Upstreams;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
-use crate::credential::{Credentials, Providers, Revocations, Shared, revocations};
+use crate::credential::{Credentials, Providers, Revocations, Shared, TokenEndpoints, revocations};
 use crate::error::Error;
 use crate::health::{HealthPolicy, ProviderHealth, Surroundings};
 use crate::identity::ProviderId;
@@ -134,6 +134,7 @@ impl RuntimeBuilder {
         let outbound = outbound::clients(&tls)?;
         let events = EventBus::new(sources.clone());
         let upstreams = Upstreams::of(&providers, &sources, &events)?;
+        let endpoints = TokenEndpoints::of(&providers, &sources, &events)?;
         let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
 
         // In this order, since a shutdown goes the other way: the vault is the last to stop.
@@ -156,6 +157,7 @@ impl RuntimeBuilder {
             events: events.clone(),
             vault: vault.clone(),
             transport: transport.clone(),
+            endpoints,
             timekeeper: timekeeper.clone(),
             revocations,
             tasks,

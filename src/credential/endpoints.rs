@@ -1,0 +1,94 @@
+//! What stands before the token endpoints: a breaker for each, shared by all credentials that are
+//! renewed there, so that ten thousand of them do not ask a server in turn that is down. Sign-ins do
+//! not come by here: a user who waits is never held back because of others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Sources;
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::identity::ProviderId;
+use crate::provider::{Failure, FailureClass, Grant, Provider};
+use crate::resilience::{Breaker, BreakerPolicy, HeldBack, Permit};
+use crate::supervision::EventBus;
+
+/// The token endpoints of a runtime's providers. Providers with one authorization server share one.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenEndpoints(Arc<BTreeMap<ProviderId, Endpoint>>);
+
+#[derive(Debug, Clone)]
+struct Endpoint {
+    server: String,
+    breaker: Breaker,
+}
+
+/// A request to a token endpoint is short, and a token is renewed minutes before its end.
+fn policy() -> BreakerPolicy {
+    BreakerPolicy {
+        longest_open: Duration::from_mins(1),
+        half_open_for: Duration::from_secs(10),
+        ..BreakerPolicy::default()
+    }
+}
+
+impl TokenEndpoints {
+    /// All of them closed.
+    ///
+    /// # Errors
+    ///
+    /// When a breaker can not follow its policy.
+    pub(crate) fn of(
+        providers: &HashMap<ProviderId, Arc<dyn Provider>>,
+        sources: &Sources,
+        events: &EventBus,
+    ) -> Result<Self, Error> {
+        let mut endpoints: BTreeMap<ProviderId, Endpoint> = BTreeMap::new();
+        for (id, provider) in providers {
+            let server = provider.registration().server.unwrap_or_else(|| id.to_string());
+            let known = endpoints.values().find(|endpoint| endpoint.server == server).cloned();
+            let endpoint = if let Some(endpoint) = known {
+                endpoint
+            } else {
+                let (upstream, events) = (format!("{server} (renewals)"), events.clone());
+                let breaker = Breaker::new(policy(), sources.clone(), move |change| {
+                    let upstream = upstream.clone();
+                    events.emit(EventKind::BreakerChanged { upstream, change });
+                })?;
+                Endpoint { server, breaker }
+            };
+            endpoints.insert(id.clone(), endpoint);
+        }
+        Ok(Self(Arc::new(endpoints)))
+    }
+
+    /// Leave to ask for one renewal; a provider that nobody knows has no breaker.
+    ///
+    /// # Errors
+    ///
+    /// When renewals there fail and are held back. Nothing may be sent then.
+    pub(super) fn admit(&self, provider: &ProviderId) -> Result<Option<Permit>, Failure> {
+        let Some(Endpoint { server, breaker }) = self.0.get(provider) else { return Ok(None) };
+        breaker.admit().map(Some).map_err(|HeldBack { retry_in }| {
+            let class = FailureClass::Transient { retry_after: retry_in };
+            let reason = format!("renewals at {server} fail and are held back for a while");
+            Failure::new(class, reason).not_sent()
+        })
+    }
+}
+
+/// Tells the breaker how a renewal ended.
+pub(super) fn settle(permit: Option<Permit>, answer: &Result<Grant, Failure>) {
+    let Some(permit) = permit else { return };
+    match answer.as_ref().map_err(|failure| failure.class) {
+        Err(FailureClass::Transient { retry_after }) => permit.failed(retry_after),
+        Err(FailureClass::Uncertain) => permit.failed(None),
+        // A page of something in between says nothing about the server.
+        Err(FailureClass::Protocol) => drop(permit),
+        // It answered, and a refusal or a rate limit is one credential's matter.
+        Ok(_) | Err(_) => {
+            let _ = permit.succeeded();
+        }
+    }
+}
