@@ -1,28 +1,25 @@
 //! `kill -9` at every step of both rotations, while somebody writes: whatever was acknowledged is
 //! there afterwards, the vault opens with the key that the step says, and the rotation goes on.
 //!
-//! The process that is killed is this test binary itself, with orders in an environment variable.
+//! Each rotation is killed once at each step, or as often as `TOKENWARD_SOAK_ROUNDS` says.
 
 // A process that kills itself with SIGKILL: Windows has no such signal.
 #![cfg(unix)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+#[path = "common/killing.rs"]
+mod killing;
 
-use rustix::process::{Signal, getpid, kill_process};
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
-use tokenward::clock::Sources;
 use tokenward::identity::UserId;
-use tokenward::supervision::{EventBus, Supervisor};
+use tokenward::supervision::Supervisor;
 use tokenward::vault::{
     Batch, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
 };
-use tracing_subscriber::layer::SubscriberExt as _;
 use zeroize::Zeroizing;
 
-const ORDERS: &str = "TOKENWARD_TEST_ORDERS";
+use crate::killing::close;
 
 /// Enough for several steps of a sweep.
 const RECORDS: u64 = 200;
@@ -40,12 +37,7 @@ struct Orders {
 }
 
 async fn open(path: &Path, master: u8) -> Result<(Supervisor, VaultHandle), VaultError> {
-    let sources = Sources::system();
-    let events = EventBus::new(sources.clone());
-    let root = Supervisor::start("root", sources.clone(), events.clone()).await.expect("a root");
-    let vault = Vault::open(path).master_key(MasterKey::from_bytes([master; 32]));
-    let vault = VaultHandle::start(vault, &root, sources, events).await?;
-    Ok((root, vault))
+    killing::open(Vault::open(path).master_key(MasterKey::from_bytes([master; 32]))).await
 }
 
 fn key(name: &str) -> RecordKey {
@@ -68,17 +60,14 @@ async fn number(vault: &VaultHandle, name: &str) -> u64 {
 async fn rotate_until_killed(orders: Orders) {
     let Orders { vault: path, master, to, step, passes } = orders;
     let (_root, vault) = open(&path, master).await.expect("a vault");
-    let kill = tracing_subscriber::registry().with(KillAt { step, passes: passes.into() });
-    tracing::subscriber::set_global_default(kill).expect("the first one");
+    killing::suicide::die_at("tokenward::vault::keys", Some(&step), passes);
     let writing = vault.clone();
     tokio::spawn(async move {
         let mut done = number(&writing, "written").await;
         loop {
             done += 1;
             writing.commit(put("written", done)).await.expect("durable");
-            // One write call, so that a kill does not tear a line.
-            let line = format!("ack {done}\n");
-            std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");
+            killing::acknowledge(done);
         }
     });
     match to {
@@ -89,38 +78,6 @@ async fn rotate_until_killed(orders: Orders) {
         None => vault.rotate_data_key().await.expect("rotated"),
     }
     std::future::pending::<()>().await;
-}
-
-/// Kills the process at a step.
-struct KillAt {
-    step: String,
-    passes: std::sync::atomic::AtomicU32,
-}
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for KillAt {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        let mut reached = Reached { step: &self.step, is_it: false };
-        if event.metadata().target() == "tokenward::vault::keys" {
-            event.record(&mut reached);
-        }
-        if reached.is_it && self.passes.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 0 {
-            kill_process(getpid(), Signal::KILL).expect("one may kill oneself");
-            unreachable!("SIGKILL is not survived");
-        }
-    }
-}
-
-struct Reached<'a> {
-    step: &'a str,
-    is_it: bool,
-}
-
-impl tracing::field::Visit for Reached<'_> {
-    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-        self.is_it |= field.name() == "step" && value == self.step;
-    }
-
-    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
 }
 
 /// A vault that is killed again and again.
@@ -149,19 +106,12 @@ impl Scene {
     /// Lets a child rotate and die.
     fn kill(&mut self, master: u8, to: Option<u8>, step: &str, passes: u32) {
         let orders = Orders { vault: self.path(), master, to, step: step.to_owned(), passes };
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", self.test, "--nocapture"])
-            .env(ORDERS, serde_json::to_string(&orders).expect("orders"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a child");
-        for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
-            if let Some(number) = line.expect("text").strip_prefix("ack ") {
-                self.acknowledged = number.parse().expect("a number");
-            }
+        let child = killing::child(self.test, &orders);
+        let (acknowledged, killed) = killing::suicide::run(child);
+        assert!(killed, "at {step}");
+        if let Some(last) = acknowledged.last() {
+            self.acknowledged = last.parse().expect("a number");
         }
-        let status = child.wait().expect("it ended");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "at {step}");
     }
 
     /// Opens the vault, in which everything is.
@@ -178,25 +128,25 @@ impl Scene {
         (root, vault)
     }
 
+    fn figures(&self) -> String {
+        format!("{} acknowledged writes, 0 lost, 0 failed openings", self.acknowledged)
+    }
+
     async fn refuses(&self, master: u8, because: &str) {
         let error = open(&self.path(), master).await.expect_err("refused");
         assert!(error.is_wrong_key() && error.to_string().contains(because), "{error}");
     }
 }
 
-async fn close(root: Supervisor) {
-    assert_eq!(root.drain(Duration::from_secs(10)).await, Vec::<String>::new());
-}
-
 #[tokio::test]
 async fn killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with_it() {
-    if let Ok(orders) = std::env::var(ORDERS) {
-        return rotate_until_killed(serde_json::from_str(&orders).expect("orders")).await;
+    if let Some(orders) = killing::orders() {
+        return rotate_until_killed(orders).await;
     }
     let test = "killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with_it";
     let mut scene = Scene::new(test, 1).await;
     let mut newest = 1;
-    for (step, passes, happened) in [
+    let steps = [
         ("data-key-asked", 0, false),
         ("data-key-durable", 0, true),
         ("records-sealed", 0, true),
@@ -206,7 +156,9 @@ async fn killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with
         ("sweep-done", 0, true),
         ("removal-asked", 0, true),
         ("removal-durable", 0, true),
-    ] {
+    ];
+    let rounds = killing::rounds(steps.len());
+    for (step, passes, happened) in steps.into_iter().cycle().take(rounds) {
         scene.kill(1, None, step, passes);
         newest += u32::from(happened);
 
@@ -222,19 +174,20 @@ async fn killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with
         close(root).await;
         close(scene.check(1).await.0).await;
     }
+    println!("data key: {rounds} kills: {}", scene.figures());
 }
 
 #[tokio::test]
 async fn killed_at_any_step_of_a_rotation_of_the_master_key_one_key_opens_and_the_other_is_told() {
-    if let Ok(orders) = std::env::var(ORDERS) {
-        return rotate_until_killed(serde_json::from_str(&orders).expect("orders")).await;
+    if let Some(orders) = killing::orders() {
+        return rotate_until_killed(orders).await;
     }
     let test =
         "killed_at_any_step_of_a_rotation_of_the_master_key_one_key_opens_and_the_other_is_told";
     let mut scene = Scene::new(test, 1).await;
     let (not_yet, over) = ("the former key is the right one", "from before the last rotation");
-    let mut present = 1;
-    for (step, stays, told) in [
+    let mut present: u8 = 1;
+    let steps = [
         ("master-key-asked", true, not_yet),
         // In between both open, and the one that is used stays.
         ("master-key-written", true, not_yet),
@@ -242,8 +195,10 @@ async fn killed_at_any_step_of_a_rotation_of_the_master_key_one_key_opens_and_th
         ("master-key-opened", true, not_yet),
         ("master-key-opened", false, over),
         ("master-key-durable", false, over),
-    ] {
-        let next = present + 1;
+    ];
+    let rounds = killing::rounds(steps.len());
+    for (step, stays, told) in steps.into_iter().cycle().take(rounds) {
+        let next = present.wrapping_add(1);
         scene.kill(present, Some(next), step, 0);
 
         let (used, other) = if stays { (present, next) } else { (next, present) };
@@ -253,4 +208,5 @@ async fn killed_at_any_step_of_a_rotation_of_the_master_key_one_key_opens_and_th
         close(scene.check(used).await.0).await;
         present = used;
     }
+    println!("master key: {rounds} kills: {}", scene.figures());
 }

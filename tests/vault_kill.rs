@@ -1,43 +1,41 @@
 //! The vault on disk and processes that die: whatever was acknowledged before a `kill -9` is there
 //! afterwards, whole, the audit trail verifies, and a vault that another process has open says so.
 //!
-//! The other process is this test binary itself, which finds its role in an environment variable.
 //! `TOKENWARD_SOAK_ROUNDS` is how often it is killed on each engine; without it, a few times.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+#[path = "common/killing.rs"]
+mod killing;
 
-use tokenward::clock::Sources;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 use tokenward::identity::UserId;
-use tokenward::supervision::{EventBus, Supervisor};
+use tokenward::supervision::Supervisor;
 use tokenward::vault::audit::{Audit, AuditEntry, AuditKind};
 use tokenward::vault::{
     Batch, Engine, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
 };
 use zeroize::Zeroizing;
 
-/// Where the child finds the vault.
-const VAULT: &str = "TOKENWARD_TEST_VAULT";
-
-/// Which engine the child is to use.
-const ENGINE: &str = "TOKENWARD_TEST_ENGINE";
-
 /// How often a child is killed on each engine, unless the environment says so.
-const ROUNDS: u32 = 12;
+const ROUNDS: usize = 12;
 
 const ENGINES: [Engine; 2] = [Engine::Sled, Engine::Redb];
 const WRITERS: u8 = 8;
 
-async fn open(path: &Path, engine: Engine) -> Result<(Supervisor, VaultHandle), VaultError> {
-    let sources = Sources::system();
-    let events = EventBus::new(sources.clone());
-    let root = Supervisor::start("root", sources.clone(), events.clone()).await.expect("a root");
-    let vault = Vault::open(path).engine(engine).master_key(MasterKey::from_bytes([7; 32]));
-    let vault = VaultHandle::start(vault, &root, sources, events).await?;
-    Ok((root, vault))
+/// Where the child finds the vault, and by which of the engines.
+#[derive(Debug, Serialize, Deserialize)]
+struct Orders {
+    vault: PathBuf,
+    engine: usize,
+}
+
+impl Orders {
+    async fn open(&self) -> Result<(Supervisor, VaultHandle), VaultError> {
+        let vault = Vault::open(&self.vault).engine(ENGINES[self.engine]);
+        killing::open(vault.master_key(MasterKey::from_bytes([7; 32]))).await
+    }
 }
 
 fn key(writer: u8, half: &str) -> RecordKey {
@@ -69,8 +67,8 @@ async fn number(vault: &VaultHandle, writer: u8) -> u64 {
 }
 
 /// Commits without end, and prints each acknowledgement. The parent kills it.
-async fn write_until_killed(path: &Path) {
-    let (_root, vault) = open(path, engine_of_child()).await.expect("a vault");
+async fn write_until_killed(orders: Orders) {
+    let (_root, vault) = orders.open().await.expect("a vault");
     let writers = (0..WRITERS).map(|writer| {
         let vault = vault.clone();
         async move {
@@ -84,79 +82,51 @@ async fn write_until_killed(path: &Path) {
                 let entry = AuditEntry::new(AuditKind::Refreshed).user(&key(writer, "one").user);
                 let both = put(put(Batch::new(), "one"), "two");
                 vault.commit(both.record(entry)).await.expect("durable");
-                // One write call, so that a kill does not tear a line.
-                let line = format!("ack {writer} {done}\n");
-                std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");
+                killing::acknowledge(format_args!("{writer} {done}"));
             }
         }
     });
     futures_util::future::join_all(writers).await;
 }
 
-fn engine_of_child() -> Engine {
-    let wanted = std::env::var(ENGINE).expect("the parent says");
-    ENGINES.into_iter().find(|engine| engine.as_str() == wanted).expect("an engine")
-}
-
-fn spawn(test: &str, path: &Path, engine: Engine) -> Child {
-    Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", test, "--nocapture"])
-        .env(VAULT, path)
-        .env(ENGINE, engine.as_str())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a child")
+fn orders(path: &Path, engine: usize) -> Orders {
+    Orders { vault: path.to_owned(), engine }
 }
 
 /// Lets a child write until it has acknowledged `acknowledgements`, kills it, and returns the last
 /// number that it acknowledged for each writer.
-fn kill_after(path: &Path, engine: Engine, acknowledgements: usize) -> BTreeMap<u8, u64> {
-    let mut child = spawn("what_was_acknowledged_survives_a_kill", path, engine);
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let mut acknowledged = BTreeMap::new();
-    let mut seen = 0;
-    if acknowledgements == 0 {
-        child.kill().expect("killed");
-    }
-    for line in lines {
-        let line = line.expect("text");
-        let Some(words) = line.strip_prefix("ack ") else { continue };
-        let (writer, number) = words.split_once(' ').expect("two numbers");
-        let number: u64 = number.parse().expect("a number");
-        acknowledged.insert(writer.parse().expect("a number"), number);
-        seen += 1;
-        if seen == acknowledgements {
-            child.kill().expect("killed");
-        }
-    }
-    let status = child.wait().expect("it ended");
-    assert!(!status.success(), "it writes until it is killed");
-    assert!(seen >= acknowledgements);
-    acknowledged
+fn kill_after(orders: &Orders, acknowledgements: usize) -> BTreeMap<u8, u64> {
+    let child = killing::child("what_was_acknowledged_survives_a_kill", orders);
+    let acknowledged = killing::kill_after(child, acknowledgements);
+    let numbers = acknowledged.iter().map(|what| {
+        let (writer, number) = what.split_once(' ').expect("two numbers");
+        (writer.parse().expect("a number"), number.parse().expect("a number"))
+    });
+    numbers.collect()
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill() {
-    if let Some(path) = std::env::var_os(VAULT) {
-        return write_until_killed(Path::new(&path)).await;
+    if let Some(orders) = killing::orders() {
+        return write_until_killed(orders).await;
     }
-    let rounds = std::env::var("TOKENWARD_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok());
-    for engine in ENGINES {
-        kill_again_and_again(engine, rounds.unwrap_or(ROUNDS)).await;
+    for engine in 0..ENGINES.len() {
+        kill_again_and_again(engine, killing::rounds(ROUNDS)).await;
     }
 }
 
 /// Kills a child that writes, `rounds` times, and looks into the vault after each.
-async fn kill_again_and_again(engine: Engine, rounds: u32) {
+async fn kill_again_and_again(engine: usize, rounds: usize) {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("agent.vault");
+    let orders = orders(&directory.path().join("agent.vault"), engine);
+    let engine = ENGINES[engine];
     let (mut writes, mut ahead, mut mark) = (0, 0, None);
     for round in 0..rounds {
         // From a kill while it starts to one in the middle of many groups.
-        let acknowledgements = usize::try_from(round * 37 % 200).expect("small");
-        let acknowledged = kill_after(&path, engine, acknowledgements);
+        let acknowledgements = round * 37 % 200;
+        let acknowledged = kill_after(&orders, acknowledgements);
         writes += acknowledgements;
-        let (root, vault) = open(&path, engine).await.expect("it opens after every kill");
+        let (root, vault) = orders.open().await.expect("it opens after every kill");
         for writer in 0..WRITERS {
             let stored = number(&vault, writer).await;
             let promised = acknowledged.get(&writer).copied().unwrap_or_default();
@@ -179,7 +149,7 @@ async fn kill_again_and_again(engine: Engine, rounds: u32) {
         mark = Some(report.verified);
         let inspection = vault.inspect().await.expect("an inspection");
         assert_eq!((inspection.quarantined, inspection.refuses_writes), (0, false));
-        assert_eq!(root.drain(Duration::from_secs(10)).await, Vec::<String>::new());
+        killing::close(root).await;
     }
     println!(
         "{engine}: {rounds} kills, {writes} acknowledged writes: 0 lost, 0 failed openings, \
@@ -190,18 +160,18 @@ async fn kill_again_and_again(engine: Engine, rounds: u32) {
 /// C-RT-3: the vault is the lock across processes.
 #[tokio::test]
 async fn a_vault_that_another_process_has_open_says_so() {
-    if let Some(path) = std::env::var_os(VAULT) {
-        let opened = open(Path::new(&path), engine_of_child()).await;
+    if let Some(orders) = killing::orders::<Orders>() {
+        let opened = orders.open().await;
         assert!(opened.is_err_and(|error| error.is_in_use()), "the parent has it open");
         println!("refused");
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("agent.vault");
-    let (root, _vault) = open(&path, Engine::Sled).await.expect("a vault");
-    let child = spawn("a_vault_that_another_process_has_open_says_so", &path, Engine::Sled);
-    let output = child.wait_with_output().expect("it ended");
+    let orders = orders(&directory.path().join("agent.vault"), 0);
+    let (root, _vault) = orders.open().await.expect("a vault");
+    let mut child = killing::child("a_vault_that_another_process_has_open_says_so", &orders);
+    let output = child.output().expect("it ended");
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("refused"));
-    root.drain(Duration::from_secs(10)).await;
+    killing::close(root).await;
 }

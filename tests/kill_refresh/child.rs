@@ -1,9 +1,8 @@
-//! The process that is killed: this test binary once more, with orders in an environment variable.
+//! The process that is killed, and how both sides open what they have in common.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use tokenward::Runtime;
 use tokenward::clock::Sources;
@@ -12,12 +11,8 @@ use tokenward::identity::{Label, Method};
 use tokenward::provider::ProviderSpec;
 use tokenward::testing::ManualClock;
 use tokenward::vault::{MasterKey, Vault};
-use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::common;
-
-/// Where the child finds its orders.
-pub(super) const ORDERS: &str = "TOKENWARD_TEST_ORDERS";
+use crate::{common, killing};
 
 /// How long an access token lives.
 pub(super) const LIFETIME: Duration = Duration::from_hours(1);
@@ -60,12 +55,6 @@ pub(super) struct Orders {
     pub(super) step: String,
 }
 
-/// What this process is to do, if it is a child.
-pub(super) fn orders() -> Option<Orders> {
-    let orders = std::env::var(ORDERS).ok()?;
-    Some(serde_json::from_str(&orders).expect("orders"))
-}
-
 /// Signs two users in, says so, and renews until it dies of it.
 pub(super) async fn renew_until_killed(orders: Orders) {
     let Orders { vault, provider, clock, bystander, key, cause, step } = orders;
@@ -78,10 +67,9 @@ pub(super) async fn renew_until_killed(orders: Orders) {
     let bystander = runtime.user(&bystander);
     bystander.sign_in("openai").with_api_key(key.as_str()).await.expect("signed in");
     let credential = credential_of_ada(&runtime).await;
-    println!("\nacknowledged {}", credential.snapshot().generation());
+    killing::acknowledge(credential.snapshot().generation());
 
-    let kill = tracing_subscriber::registry().with(KillAt(step));
-    tracing::subscriber::set_global_default(kill).expect("the first one");
+    killing::suicide::die_at("tokenward::rotation", Some(&step), 0);
     clock.advance(cause.age());
     match cause {
         Cause::Asked => drop(credential.refresh().await),
@@ -90,35 +78,6 @@ pub(super) async fn renew_until_killed(orders: Orders) {
         Cause::Due => std::future::pending().await,
     }
     unreachable!("it was to die of this");
-}
-
-/// Kills the process when a renewal reaches a step.
-struct KillAt(String);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for KillAt {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        let mut reached = Reached { step: &self.0, is_it: false };
-        if event.metadata().target() == "tokenward::rotation" {
-            event.record(&mut reached);
-        }
-        if reached.is_it {
-            kill_process(getpid(), Signal::KILL).expect("one may kill oneself");
-            unreachable!("SIGKILL is not survived");
-        }
-    }
-}
-
-struct Reached<'a> {
-    step: &'a str,
-    is_it: bool,
-}
-
-impl tracing::field::Visit for Reached<'_> {
-    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-        self.is_it |= field.name() == "step" && value == self.step;
-    }
-
-    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
 }
 
 pub(super) async fn start(vault: &Path, sources: Sources, provider: ProviderSpec) -> Runtime {

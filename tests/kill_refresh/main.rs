@@ -3,7 +3,8 @@
 //! recognised and resolved.
 //!
 //! The process that is killed is this test binary itself. The provider lives in the parent,
-//! survives, and is the judge: its refresh tokens can be used once.
+//! survives, and is the judge: its refresh tokens can be used once. `TOKENWARD_SOAK_ROUNDS` is how
+//! often it is killed at each point; without it, fifty times.
 
 // A process that kills itself with SIGKILL: Windows has no such signal.
 #![cfg(unix)]
@@ -11,16 +12,22 @@
 mod child;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/killing.rs"]
+mod killing;
 mod scene;
 
 use std::time::Duration;
 
 use tokenward::event::CredentialState;
 
-use crate::child::{Cause, LIFETIME, credential_of_ada, orders, renew_until_killed};
+use crate::child::{Cause, LIFETIME, credential_of_ada, renew_until_killed};
+use crate::killing::orders;
 use crate::scene::{Found, Scene};
 
-const ROUNDS: usize = 50;
+/// How often a child is killed at each point.
+fn rounds() -> usize {
+    killing::rounds(50)
+}
 
 #[tokio::test]
 async fn killed_before_the_intent_a_renewal_has_not_begun() {
@@ -28,7 +35,7 @@ async fn killed_before_the_intent_a_renewal_has_not_begun() {
         return renew_until_killed(orders).await;
     }
     let mut scene = Scene::new("killed_before_the_intent_a_renewal_has_not_begun").await;
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         // One that is due would be renewed as soon as the vault is open again.
         let found = scene.kill("before-intent", Cause::Asked).await;
         assert_eq!(found.refreshes_of_the_child(), 0);
@@ -54,7 +61,7 @@ async fn killed_after_the_intent_a_renewal_is_in_doubt_and_one_attempt_makes_it_
     }
     let name = "killed_after_the_intent_a_renewal_is_in_doubt_and_one_attempt_makes_it_good";
     let mut scene = Scene::new(name).await;
-    for cause in Cause::ALL.into_iter().cycle().take(ROUNDS) {
+    for cause in Cause::ALL.into_iter().cycle().take(rounds()) {
         let found = scene.kill("intent-durable", cause).await;
         assert_eq!(found.refreshes_of_the_child(), 0, "the provider never got it");
         check_doubt(&scene, &found).await;
@@ -78,7 +85,7 @@ async fn killed_with_the_answer_in_hand_one_attempt_tells_that_it_is_lost() {
     }
     let name = "killed_with_the_answer_in_hand_one_attempt_tells_that_it_is_lost";
     let mut scene = Scene::new(name).await;
-    for cause in Cause::ALL.into_iter().cycle().take(ROUNDS) {
+    for cause in Cause::ALL.into_iter().cycle().take(rounds()) {
         let found = scene.kill("response-received", cause).await;
         assert_eq!(found.refreshes_of_the_child(), 1);
         check_doubt(&scene, &found).await;
@@ -105,7 +112,7 @@ async fn killed_with_the_answer_in_hand_one_attempt_tells_that_it_is_lost() {
         assert_eq!(scene.provider.counters(), attempted, "{cause:?}");
         scene.close(runtime).await;
     }
-    assert_eq!(scene.provider.reused_refresh_tokens(), ROUNDS);
+    assert_eq!(scene.provider.reused_refresh_tokens(), rounds());
     scene.check_everybody().await;
 }
 
@@ -148,7 +155,7 @@ async fn check_doubt(scene: &Scene, found: &Found) {
 
 async fn check_that_it_happened(test: &'static str, step: &str) {
     let mut scene = Scene::new(test).await;
-    for cause in Cause::ALL.into_iter().cycle().take(ROUNDS) {
+    for cause in Cause::ALL.into_iter().cycle().take(rounds()) {
         let found = scene.kill(step, cause).await;
         assert_eq!(found.refreshes_of_the_child(), 1);
         found.check(CredentialState::Valid, found.signed_in.next()).await;

@@ -1,9 +1,7 @@
 //! The parent's side: a vault, a provider that outlives the processes, and what is found after each
 //! of them.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,9 +14,10 @@ use tokenward::identity::Generation;
 use tokenward::testing::{Counters, ManualClock, SimulatedProvider};
 use tokenward::vault::{Query, RecordKind};
 
-use crate::child::{Cause, LIFETIME, ORDERS, Orders, credential_of_ada, start};
+use crate::child::{Cause, LIFETIME, Orders, credential_of_ada, start};
+use crate::killing;
 
-/// One vault and one provider, and fifty processes that die one after another.
+/// One vault and one provider, and the processes that die one after another.
 pub(super) struct Scene {
     test: &'static str,
     folder: TempDir,
@@ -77,22 +76,14 @@ impl Scene {
 
     /// The generation that ada's sign-in was acknowledged with; the bystander's was, too.
     async fn run_child(&self, orders: &Orders) -> Generation {
-        let child = tokio::process::Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", self.test, "--nocapture"])
-            // All is on loopback, and reading the platform's certificates would be most of the work.
-            .env("SSL_CERT_FILE", "/dev/null")
-            .env(ORDERS, serde_json::to_string(orders).expect("json"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("a child");
-        let output = child.wait_with_output().await.expect("it ended");
-        let [said, complained] =
-            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-        assert_eq!(output.status.signal(), Some(9), "it dies at the step\n{said}\n{complained}");
-        let generation = said.lines().find_map(|line| line.strip_prefix("acknowledged "));
-        Generation(generation.expect("a line").parse().expect("a number"))
+        let mut child = killing::child(self.test, orders);
+        // All is on loopback, and reading the platform's certificates would be most of the work.
+        child.env("SSL_CERT_FILE", "/dev/null");
+        // The provider answers it meanwhile.
+        let ended = tokio::task::spawn_blocking(move || killing::suicide::run(child)).await;
+        let (acknowledged, killed) = ended.expect("it ended");
+        assert!(killed, "it dies at {}", orders.step);
+        Generation(acknowledged[0].parse().expect("a number"))
     }
 
     pub(super) async fn open(&self) -> Runtime {
@@ -130,13 +121,19 @@ impl Scene {
         assert_eq!(unfinished, Vec::<String>::new());
     }
 
-    /// After the last round: no bystander was lost on the way, nor were two mixed up.
+    /// After the last round: no bystander was lost on the way, nor were two mixed up. Tells how it
+    /// went.
     pub(super) async fn check_everybody(&self) {
         let runtime = self.open().await;
         for (bystander, key) in &self.keys {
             self.check_key(&runtime, bystander, key).await;
         }
         self.close(runtime).await;
+        println!(
+            "{}: {} kills: 0 acknowledged sign-ins lost, 0 failed openings",
+            self.test,
+            self.keys.len()
+        );
     }
 }
 

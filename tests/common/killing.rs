@@ -1,0 +1,150 @@
+//! What the tests share that kill processes: the child is the test binary itself, with orders in an
+//! environment variable. It dies at a step that it was told, or when its parent has seen enough.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::fmt::Display;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokenward::clock::Sources;
+use tokenward::supervision::{EventBus, Supervisor};
+use tokenward::vault::{Vault, VaultError, VaultHandle};
+
+const ORDERS: &str = "TOKENWARD_TEST_ORDERS";
+
+/// How often to do it: so many times, unless `TOKENWARD_SOAK_ROUNDS` says how often.
+pub(crate) fn rounds(few: usize) -> usize {
+    let wanted = std::env::var("TOKENWARD_SOAK_ROUNDS").ok();
+    wanted.map_or(few, |text| text.parse().expect("TOKENWARD_SOAK_ROUNDS is a number"))
+}
+
+/// What this process is to do, if it is a child.
+pub(crate) fn orders<T: DeserializeOwned>() -> Option<T> {
+    let orders = std::env::var(ORDERS).ok()?;
+    Some(serde_json::from_str(&orders).expect("orders"))
+}
+
+/// This binary once more, to run `test` alone under `orders`.
+pub(crate) fn child(test: &str, orders: &impl Serialize) -> Command {
+    let mut child = Command::new(std::env::current_exe().expect("this binary"));
+    child
+        .args(["--exact", test, "--nocapture"])
+        .env(ORDERS, serde_json::to_string(orders).expect("orders"))
+        .stdout(Stdio::piped());
+    child
+}
+
+/// Lets the parent know, in a child, that `what` was promised.
+pub(crate) fn acknowledge(what: impl Display) {
+    // One write call, so that a kill does not tear a line; the harness may have begun one.
+    let line = format!("\nack {what}\n");
+    std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");
+}
+
+/// Lets a child go on until it has acknowledged so often, kills it, and gives everything that it
+/// acknowledged, also after that.
+pub(crate) fn kill_after(mut child: Command, acknowledgements: usize) -> Vec<String> {
+    let mut child = child.spawn().expect("a child");
+    if acknowledgements == 0 {
+        child.kill().expect("killed");
+    }
+    let mut acknowledged = Vec::new();
+    for what in acknowledgements_of(&mut child) {
+        acknowledged.push(what);
+        if acknowledged.len() == acknowledgements {
+            child.kill().expect("killed");
+        }
+    }
+    assert!(!child.wait().expect("it ended").success(), "it goes on until it is killed");
+    assert!(acknowledged.len() >= acknowledgements);
+    acknowledged
+}
+
+fn acknowledgements_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    lines.filter_map(|line| Some(line.expect("text").strip_prefix("ack ")?.to_owned()))
+}
+
+/// Opens a vault without a runtime around it.
+pub(crate) async fn open(vault: Vault) -> Result<(Supervisor, VaultHandle), VaultError> {
+    let sources = Sources::system();
+    let events = EventBus::new(sources.clone());
+    let root = Supervisor::start("root", sources.clone(), events.clone()).await.expect("a root");
+    let vault = VaultHandle::start(vault, &root, sources, events).await?;
+    Ok((root, vault))
+}
+
+/// Closes what [`open`] opened.
+pub(crate) async fn close(root: Supervisor) {
+    assert_eq!(root.drain(Duration::from_secs(10)).await, Vec::<String>::new());
+}
+
+/// Processes that kill themselves with SIGKILL: Windows has no such signal.
+#[cfg(unix)]
+pub(crate) mod suicide {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+    use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+    use super::acknowledgements_of;
+
+    /// Lets a child run. Gives what it acknowledged, and whether it killed itself; it ends well
+    /// otherwise.
+    pub(crate) fn run(mut child: Command) -> (Vec<String>, bool) {
+        let mut child = child.spawn().expect("a child");
+        let acknowledged = acknowledgements_of(&mut child).collect();
+        let status = child.wait().expect("it ended");
+        let killed = status.signal() == Some(9);
+        assert!(killed || status.success(), "it neither died at the step nor came to its end");
+        (acknowledged, killed)
+    }
+
+    /// From now on, this process kills itself when the crate says under `target` that it reached
+    /// `step`, or any step if none is named, after it has passed it so often.
+    pub(crate) fn die_at(target: &'static str, step: Option<&str>, passes: u32) {
+        let step = step.map(str::to_owned);
+        let dying =
+            tracing_subscriber::registry().with(DieAt { target, step, passes: passes.into() });
+        tracing::subscriber::set_global_default(dying).expect("the first one");
+    }
+
+    struct DieAt {
+        target: &'static str,
+        step: Option<String>,
+        passes: AtomicU32,
+    }
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for DieAt {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            if event.metadata().target() != self.target {
+                return;
+            }
+            let mut reached = Reached { step: self.step.as_deref(), is_it: false };
+            event.record(&mut reached);
+            if reached.is_it && self.passes.fetch_sub(1, Ordering::SeqCst) == 0 {
+                kill_process(getpid(), Signal::KILL).expect("one may kill oneself");
+                unreachable!("SIGKILL is not survived");
+            }
+        }
+    }
+
+    struct Reached<'a> {
+        step: Option<&'a str>,
+        is_it: bool,
+    }
+
+    impl tracing::field::Visit for Reached<'_> {
+        fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+            self.is_it |= field.name() == "step" && self.step.is_none_or(|step| step == value);
+        }
+
+        fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+    }
+}
