@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::error::VaultError;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
+use super::store::steps::{self, done};
 use super::store::{DiskOptions, DiskStore, Engine};
 use super::store::{beside, check_free, copy, copy_all, remove, sync_entries};
 use crate::clock::Sources;
@@ -115,6 +116,7 @@ fn in_place<T>(
             fs::remove_dir(path)?;
         }
         fs::rename(aside, path)?;
+        done(steps::RENAMED, path);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_entries(parent.unwrap_or(Path::new(".")))?;
         Ok(built)
@@ -136,10 +138,12 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Runs what waits for the disk off the async threads.
+/// Runs what waits for the disk off the async threads. What it logs goes where its caller's goes.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
 ) -> Result<T, VaultError> {
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let work = move || tracing::dispatcher::with_default(&log, work);
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         Err(VaultError::unavailable("work on the vault ended unexpectedly, try again"))
     })

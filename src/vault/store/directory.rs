@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StoreError;
+use super::steps::{self, done};
 
 /// A directory that is ours alone for as long as this value lives.
 #[derive(Debug)]
@@ -76,7 +77,9 @@ fn create_private(path: &Path) -> io::Result<()> {
 /// Makes the entries of a directory durable.
 #[cfg(unix)]
 pub(crate) fn sync_entries(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    File::open(path)?.sync_all()?;
+    done(steps::ENTRIES_SYNCED, path);
+    Ok(())
 }
 
 /// Windows can not open a directory as a file; NTFS journals its entries.
@@ -100,9 +103,14 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     const TRIES: usize = 500;
     let mut outcome = Ok(());
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         outcome = match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if tried > 0 {
+                    done(steps::REMOVED, path);
+                }
+                return Ok(());
+            }
             Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
             Ok(_) => fs::remove_file(path),
             Err(error) => Err(error),
@@ -119,8 +127,11 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = beside(path, ".new");
     let mut file = File::create(&aside)?;
     file.write_all(content)?;
+    done(steps::WRITTEN, &aside);
     file.sync_all()?;
+    done(steps::SYNCED, &aside);
     fs::rename(&aside, path)?;
+    done(steps::RENAMED, path);
     path.parent().map_or(Ok(()), sync_entries)
 }
 
@@ -134,7 +145,9 @@ pub(crate) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
             copy_all(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), &target)?;
-            OpenOptions::new().write(true).open(target)?.sync_all()?;
+            done(steps::WRITTEN, &target);
+            OpenOptions::new().write(true).open(&target)?.sync_all()?;
+            done(steps::SYNCED, &target);
         }
     }
     sync_entries(to)

@@ -10,11 +10,12 @@ mod disk;
 mod engine;
 mod memory;
 #[cfg(test)]
-mod power_cut;
+pub(crate) mod power_cut;
 #[cfg(feature = "redb")]
 mod redb;
 mod reserve;
 mod sled;
+pub(crate) mod steps;
 
 use std::fmt;
 

@@ -10,6 +10,7 @@ use ::redb::{
 };
 
 use super::directory::sync_entries;
+use super::steps::{self, done};
 use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
 
 /// Key to version (eight bytes) and value.
@@ -24,10 +25,21 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// resemble redb's own pages, and all content here is sealed.
 #[derive(Debug)]
 pub(super) struct RedbStore {
+    // Dropped in this order.
     db: Database,
-    path: PathBuf,
+    path: ClosedPath,
     /// Why nothing more can be acknowledged.
     poisoned: Option<String>,
+}
+
+/// Where the file is, which redb syncs once more as it closes it.
+#[derive(Debug)]
+struct ClosedPath(PathBuf);
+
+impl Drop for ClosedPath {
+    fn drop(&mut self) {
+        done(steps::SYNCED, &self.0);
+    }
 }
 
 impl RedbStore {
@@ -37,7 +49,7 @@ impl RedbStore {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let db = Builder::new().set_cache_size(CACHE_BYTES).create_file(file)?;
-        let mut store = Self { db, path: path.to_owned(), poisoned: None };
+        let mut store = Self { db, path: ClosedPath(path.to_owned()), poisoned: None };
         // So that every later transaction finds the table.
         store.apply(&StoreBatch::default())?;
         path.parent().map_or(Ok(()), sync_entries)?;
@@ -66,7 +78,9 @@ impl RedbStore {
             }
         }
         drop(table);
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        done(steps::SYNCED, &self.path.0);
+        Ok(())
     }
 }
 
@@ -107,7 +121,7 @@ impl VaultStore for RedbStore {
     }
 
     fn health(&mut self) -> Result<StoreHealth, StoreError> {
-        let bytes_on_disk = Some(fs::metadata(&self.path)?.len());
+        let bytes_on_disk = Some(fs::metadata(&self.path.0)?.len());
         Ok(StoreHealth { bytes_on_disk, ..StoreHealth::default() })
     }
 }

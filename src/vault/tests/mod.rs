@@ -8,6 +8,8 @@ mod faults;
 mod grouping;
 mod migration;
 mod model;
+#[cfg(unix)]
+mod power_cut;
 mod refusals;
 mod rotation;
 mod tampering;

@@ -18,6 +18,7 @@ use self::parts::{FirstPart, first_part_key, other_part_key, put_parts};
 use self::recovery::open_or_recover;
 use self::tally::Tally;
 use super::directory::{beside, sync_entries};
+use super::steps::{self, done};
 use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
 
 /// The key under which sled holds the number of the last commit.
@@ -45,6 +46,7 @@ impl SledStore {
         let db = open_or_recover(data)?;
         let barrier = OpenOptions::new().read(true).write(true).open(data.join("db"))?;
         barrier.sync_all()?;
+        done(steps::SYNCED, data);
         sync_entries(data)?;
         let tally = Tally::open(&tally_path(data))?;
         let mut store =
@@ -111,9 +113,11 @@ impl SledStore {
 
     fn make_durable(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(translate)?;
+        done(steps::WRITTEN, &self.data);
         // sled's flush is a write without a barrier. This is the moment of durability; after a
         // failure the kernel may have dropped the pages, so it is never tried again.
         self.barrier.sync_data()?;
+        done(steps::SYNCED, &self.data);
         Ok(())
     }
 

@@ -1,18 +1,15 @@
-//! Power cuts, replayed: the files as they were after each barrier are kept, and between two barriers
-//! any part of the pages that changed may have reached the disk. Each such state has to open, with
-//! every acknowledged commit whole and the next one whole or not there at all.
-//!
-//! What was written twice between two barriers is seen once. `TOKENWARD_SOAK_ROUNDS` is the number
-//! of commits that are cut; without it there are a few.
+//! Power cuts in the commits of a store: the files as they were after each barrier are kept, and each
+//! state between two of them has to open, with every acknowledged commit whole and the next one whole
+//! or not there at all. What was written twice between two barriers is seen once.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::contract::everything;
-use super::{DiskOptions, DiskStore, Engine, StoreBatch, Stored, VaultStore};
-
-const PAGE: usize = 4096;
+use super::super::contract::everything;
+use super::super::directory::remove;
+use super::super::{DiskOptions, DiskStore, Engine, StoreBatch, Stored, VaultStore};
+use super::{Noise, Tear, rounds};
 
 /// How many different cuts are made between two barriers.
 const CUTS: usize = 3;
@@ -22,18 +19,6 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What the store should keep.
 type Model = BTreeMap<Vec<u8>, Stored>;
-
-/// Noise that is the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(bound.max(1)).expect("small")).expect("small")
-    }
-}
 
 fn open(path: &Path, engine: Engine) -> DiskStore {
     let options = DiskOptions { engine, create: true, reserve: 0 };
@@ -67,35 +52,17 @@ fn write(directory: &Path, files: &Files) {
 
 /// The files of `before`, with some of the pages that differ as they are in `after`.
 fn cut(before: &Files, after: &Files, noise: &mut Noise) -> Files {
-    // Some cuts are early, some late, and some keep what was written first.
-    let (share, in_order) = (noise.below(101), noise.below(2) == 0);
+    let tear = Tear::random(noise);
     let mut files = before.clone();
     for (path, new) in after {
         // Its number is written after the barrier, and never synced: it is old.
         if path.to_string_lossy().ends_with(".commits") {
             continue;
         }
-        let old = before.get(path).cloned().unwrap_or_default();
-        let changed: Vec<usize> = (0..new.len().div_ceil(PAGE))
-            .filter(|page| {
-                let bytes = page * PAGE..new.len().min((page + 1) * PAGE);
-                old.get(bytes.clone()) != new.get(bytes)
-            })
-            .collect();
-        if changed.is_empty() {
-            continue;
+        let old = before.get(path).map(Vec::as_slice).unwrap_or_default();
+        if old != new {
+            files.insert(path.clone(), tear.apply(old, new, noise));
         }
-        let kept = changed.len() * share / 100;
-        let mut torn = old;
-        for (number, page) in changed.iter().enumerate() {
-            let reached = if in_order { number < kept } else { noise.below(100) < share };
-            if reached {
-                let bytes = page * PAGE..new.len().min((page + 1) * PAGE);
-                torn.resize(torn.len().max(bytes.end), 0);
-                torn[bytes.clone()].copy_from_slice(&new[bytes]);
-            }
-        }
-        files.insert(path.clone(), torn);
     }
     files
 }
@@ -122,16 +89,15 @@ fn apply(model: &mut Model, batch: &StoreBatch) {
 }
 
 fn replay(engine: Engine) {
-    let rounds = std::env::var("TOKENWARD_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok());
-    let rounds: u64 = rounds.unwrap_or(12);
+    let rounds = rounds(12);
     let directory = tempfile::tempdir().expect("a directory");
     let live = directory.path().join("live");
-    let mut noise = Noise(0x2545_F491_4F6C_DD1D);
+    let mut noise = Noise::new();
     let mut store = open(&live, engine);
     let mut model = Model::new();
     let mut before = read(&live);
     let (mut cuts, mut went_on) = (0, 0);
-    for version in 1..=rounds {
+    for version in 1..=u64::try_from(rounds).expect("small") {
         let batch = random_batch(&model, version, &mut noise);
         let acknowledged = model.clone();
         store.commit(&batch).expect("a commit");
@@ -147,7 +113,7 @@ fn replay(engine: Engine) {
             let next = random_batch(&found, version + 1, &mut noise);
             store.commit(&next).expect("it goes on");
             drop(store);
-            super::directory::remove(&torn).expect("removed");
+            remove(&torn).expect("removed");
             cuts += 1;
         }
         before = after;
