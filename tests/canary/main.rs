@@ -3,6 +3,7 @@
 
 mod capture;
 mod house;
+#[path = "../common/search.rs"]
 mod search;
 
 use std::time::Duration;
