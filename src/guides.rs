@@ -33,3 +33,9 @@ struct Server;
 
 #[doc = include_str!("../docs/http.md")]
 struct Http;
+
+#[doc = include_str!("../docs/reliability.md")]
+struct Reliability;
+
+#[doc = include_str!("../docs/performance.md")]
+struct Performance;
