@@ -8,6 +8,7 @@ use axum::Router;
 use super::claims::Expectation;
 use super::guard::Guard;
 use super::issuer::TokenIssuer;
+use super::refresh::Families;
 use super::routes;
 use super::scope::Scope;
 use super::settings::ServerSettings;
@@ -27,6 +28,7 @@ struct Inside {
     settings: ServerSettings,
     expectation: Expectation,
     issuer: TokenIssuer,
+    families: Families,
     vault: VaultHandle,
     sources: Sources,
 }
@@ -50,7 +52,10 @@ impl AuthorizationServer {
             parts.sources.clone(),
         )
         .await?;
+        let (vault, sources) = (parts.vault.clone(), parts.sources.clone());
+        let families = Families::new(vault, sources, issuer.denials().clone());
         Ok(Self(Arc::new(Inside {
+            families,
             expectation: settings.expectation(),
             settings,
             issuer,
@@ -67,6 +72,8 @@ impl AuthorizationServer {
     /// The server's endpoints, to be merged into the host's own router:
     ///
     /// - `POST /auth/token`
+    /// - `POST /auth/revoke` (RFC 7009)
+    /// - `POST /auth/introspect` (RFC 7662)
     /// - `GET /.well-known/jwks.json`
     /// - `GET /.well-known/oauth-authorization-server`
     ///
@@ -91,6 +98,15 @@ impl AuthorizationServer {
         verify::verify(&self.0.issuer, &self.0.expectation, token, now)
     }
 
+    /// The refresh tokens.
+    pub(crate) fn families(&self) -> &Families {
+        &self.0.families
+    }
+
+    pub(crate) fn vault(&self) -> &VaultHandle {
+        &self.0.vault
+    }
+
     pub(crate) fn settings(&self) -> &ServerSettings {
         &self.0.settings
     }
@@ -110,8 +126,8 @@ impl AuthorizationServer {
     }
 
     /// Records that a token was issued.
-    pub(crate) fn note_issued(&self, client_id: &str) {
-        self.note(AuditKind::TokenGenerated, Some(client_id), "client credentials");
+    pub(crate) fn note_issued(&self, client_id: &str, grant: &'static str) {
+        self.note(AuditKind::TokenGenerated, Some(client_id), grant);
     }
 
     /// Records that something was refused to an application, if it is one of ours.

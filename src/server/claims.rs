@@ -11,6 +11,9 @@ use super::strict;
 /// The type of an access token, in its header (RFC 9068 §2.1).
 pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
 
+/// Our own claim: the family of refresh tokens that an access token came with.
+const FAMILY: &str = "token_family";
+
 /// What an access token says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AccessClaims {
@@ -30,6 +33,8 @@ pub(crate) struct AccessClaims {
     pub(crate) not_before: Option<Duration>,
     /// What tells it from every other token.
     pub(crate) token_id: String,
+    /// The refresh tokens that it came with, whose end is its own.
+    pub(crate) family: Option<String>,
     /// What it allows; none at all when it does not say.
     pub(crate) scope: Scope,
 }
@@ -81,6 +86,7 @@ impl AccessClaims {
             expires_at: claims.time("exp")?.ok_or(ClaimsError::Malformed("exp"))?,
             not_before: claims.time("nbf")?,
             token_id: claims.text("jti")?,
+            family: claims.0.contains_key(FAMILY).then(|| claims.text(FAMILY)).transpose()?,
             scope: claims.scope()?,
         })
     }
@@ -119,6 +125,9 @@ impl AccessClaims {
         });
         if let Some(begin) = self.not_before {
             claims["nbf"] = json!(begin.as_secs());
+        }
+        if let Some(family) = &self.family {
+            claims[FAMILY] = json!(family);
         }
         if !self.scope.is_empty() {
             claims["scope"] = json!(self.scope);
@@ -319,6 +328,7 @@ mod tests {
                 expires_at: Duration::from_secs(issued + life),
                 not_before: None,
                 token_id: "an-id".to_owned(),
+                family: (issued % 2 == 0).then(|| "a-family".to_owned()),
                 scope: scope.parse().expect("a scope"),
             };
             prop_assert_eq!(AccessClaims::parse(&claims.to_payload()), Ok(claims));

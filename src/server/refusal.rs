@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::answer;
+use crate::error::Error;
 
 /// Why an endpoint refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Refusal {
     Method,
     /// The client is not known, or not by that secret.
     InvalidClient,
+    /// The refresh token is not good, or not the client's.
+    InvalidGrant,
     /// The client may not use the grant.
     UnauthorizedClient,
     /// There is no such grant.
@@ -31,10 +34,19 @@ pub(crate) enum Refusal {
     Unavailable,
 }
 
+impl From<Error> for Refusal {
+    /// Whatever fails within the server is for it to mend, and no fault of the request.
+    fn from(error: Error) -> Self {
+        tracing::warn!(%error, "a request can not be answered for now");
+        Self::Unavailable
+    }
+}
+
 impl Refusal {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest(_)
+            | Self::InvalidGrant
             | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::InvalidScope => StatusCode::BAD_REQUEST,
@@ -53,6 +65,7 @@ impl Refusal {
                 "invalid_request"
             }
             Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
@@ -68,6 +81,7 @@ impl Refusal {
             Self::TooSlow => "the body did not come in time",
             Self::Method => "this endpoint takes POST only",
             Self::InvalidClient => "the client is unknown or its secret is wrong",
+            Self::InvalidGrant => "the token is not good, or was issued to another client",
             Self::UnauthorizedClient => "the client may not use this grant",
             Self::UnsupportedGrantType => "this grant is not supported",
             Self::InvalidScope => "the scope is malformed or more than the client may have",
@@ -114,6 +128,7 @@ mod tests {
             Refusal::TooSlow,
             Refusal::Method,
             Refusal::InvalidClient,
+            Refusal::InvalidGrant,
             Refusal::UnauthorizedClient,
             Refusal::UnsupportedGrantType,
             Refusal::InvalidScope,

@@ -22,6 +22,7 @@ pub struct ServerSettings {
     key_lifetime: Duration,
     pub(crate) key_set_max_age: Duration,
     leeway: Duration,
+    pub(crate) introspection: String,
     pub(crate) trusted: Vec<VerificationKey>,
 }
 
@@ -39,6 +40,7 @@ impl ServerSettings {
             key_lifetime: Duration::from_hours(30 * 24),
             key_set_max_age: Duration::from_mins(10),
             leeway: Duration::from_secs(30),
+            introspection: "tokens:introspect".to_owned(),
             trusted: Vec::new(),
         }
     }
@@ -71,6 +73,14 @@ impl ServerSettings {
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
+        self
+    }
+
+    /// The permission by which an application may introspect the tokens of others, and not just its
+    /// own: `tokens:introspect`, unless set otherwise.
+    #[must_use]
+    pub fn introspection_permission(mut self, permission: impl Into<String>) -> Self {
+        self.introspection = permission.into();
         self
     }
 

@@ -37,6 +37,11 @@ impl Caller {
         &self.permissions
     }
 
+    /// The claims of its token.
+    pub(crate) fn claims(&self) -> &AccessClaims {
+        &self.claims
+    }
+
     /// When its token expires.
     pub fn expires_at(&self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(self.claims.expires_at)
@@ -57,6 +62,8 @@ enum Why {
     Claims(#[from] ClaimsError),
     #[error("there are no keys yet")]
     NoKeys,
+    #[error("the token was revoked")]
+    Revoked,
     #[error("the application of the token is disabled, or is gone")]
     Application,
 }
@@ -81,6 +88,9 @@ fn judged(
     let payload = jws::verify(&published.verifying, ACCESS_TOKEN, token)?;
     let claims = AccessClaims::parse(&payload)?;
     claims.check(expected, since_1970(now))?;
+    if issuer.denials().contains(&claims.token_id, claims.family.as_deref()) {
+        return Err(Why::Revoked);
+    }
     let application = published.application(&claims.client_id).filter(|it| it.is_enabled());
     let application = application.ok_or(Why::Application)?;
     let permissions = claims.scope.and(application.permissions());

@@ -34,6 +34,10 @@ pub enum RecordKind {
     SigningKeys,
     /// An application that the authorization server issues tokens to.
     Application,
+    /// A family of refresh tokens that the authorization server issued.
+    TokenFamily,
+    /// An access token, or all of a family, that is not good any more before it expires.
+    RevokedToken,
 }
 
 impl RecordKind {
@@ -51,6 +55,8 @@ impl RecordKind {
             Self::AuditIdentity => "audit-identity",
             Self::SigningKeys => "signing-keys",
             Self::Application => "application",
+            Self::TokenFamily => "token-family",
+            Self::RevokedToken => "revoked-token",
         }
     }
 }

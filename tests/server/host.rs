@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokenward::Runtime;
 use tokenward::server::{ApplicationSpec, AuthorizationServer, Caller, Registered, ServerSettings};
-use tokenward::testing::ManualClock;
+use tokenward::testing::{ManualClock, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) runtime: Runtime,
     pub(crate) server: AuthorizationServer,
+    /// What is wrong with the disk: nothing, unless a test says so.
+    pub(crate) disk: VaultFaults,
     address: SocketAddr,
     serving: JoinHandle<()>,
     folder: TempDir,
@@ -48,9 +50,9 @@ impl Host {
     pub(crate) async fn with(settings: ServerSettings) -> Self {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let folder = TempDir::new().expect("a folder");
-        let (runtime, server) = begin(&clock, &folder, &settings).await;
+        let (runtime, server, disk) = begin(&clock, &folder, &settings).await;
         let (address, serving) = serve(&server).await;
-        Self { clock, runtime, server, address, serving, folder, settings }
+        Self { clock, runtime, server, disk, address, serving, folder, settings }
     }
 
     /// Stops everything in good order, and starts it again on the same vault.
@@ -58,7 +60,8 @@ impl Host {
         let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
         self.serving.abort();
-        (self.runtime, self.server) = begin(&self.clock, &self.folder, &self.settings).await;
+        (self.runtime, self.server, self.disk) =
+            begin(&self.clock, &self.folder, &self.settings).await;
         (self.address, self.serving) = serve(&self.server).await;
     }
 
@@ -83,6 +86,17 @@ impl Host {
         let answer = self.ask(registered, "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Asks until the server does not say any more that it can not answer for now, while time passes.
+    pub(crate) async fn until_answered(&self, ask: impl AsyncFn() -> Answer) -> Answer {
+        loop {
+            let answer = ask().await;
+            if answer.status != 503 {
+                return answer;
+            }
+            self.clock.advance(Duration::from_secs(1));
+        }
     }
 
     /// Calls the guarded route with a token.
@@ -196,9 +210,10 @@ async fn begin(
     clock: &Arc<ManualClock>,
     folder: &TempDir,
     settings: &ServerSettings,
-) -> (Runtime, AuthorizationServer) {
+) -> (Runtime, AuthorizationServer, VaultFaults) {
     let key = MasterKey::from_bytes([7; 32]);
     let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
+    let (vault, disk) = VaultFaults::over(vault);
     let runtime = Runtime::builder()
         .sources(clock.sources())
         .vault(vault)
@@ -207,7 +222,7 @@ async fn begin(
         .await
         .expect("a runtime");
     let server = AuthorizationServer::start(&runtime, settings.clone()).await.expect("a server");
-    (runtime, server)
+    (runtime, server, disk)
 }
 
 /// Serves the endpoints and two guarded routes that say who called.

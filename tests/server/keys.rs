@@ -120,8 +120,12 @@ async fn s_meta_1_s_meta_2_s_meta_3_the_server_describes_itself_where_clients_lo
             "issuer": issuer,
             "token_endpoint": format!("{issuer}/auth/token"),
             "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": ["client_credentials", "refresh_token"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "revocation_endpoint": format!("{issuer}/auth/revoke"),
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "introspection_endpoint": format!("{issuer}/auth/introspect"),
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "response_types_supported": [],
         });
         assert_eq!(answer.json(), expected);

@@ -6,4 +6,6 @@ mod end_to_end;
 mod guard;
 mod host;
 mod keys;
+mod refresh;
+mod revocation;
 mod token;

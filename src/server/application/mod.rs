@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::refresh::RefreshPolicy;
 use super::scope::Scope;
 
 pub use id::ApplicationId;
@@ -31,16 +32,20 @@ pub const LONGEST_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 pub enum GrantType {
     /// By its own credentials (RFC 6749 §4.4).
     ClientCredentials,
+    /// By a refresh token (RFC 6749 §6), which an application that may use this grant gets with each
+    /// token that it got by its own credentials.
+    RefreshToken,
 }
 
 impl GrantType {
     /// All that this server knows.
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::RefreshToken];
 
     /// The name, as a request writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 
@@ -64,6 +69,9 @@ pub struct Application {
     pub(crate) permissions: Scope,
     pub(crate) grants: BTreeSet<GrantType>,
     pub(crate) access_token_lifetime: Duration,
+    pub(crate) refresh: RefreshPolicy,
+    /// Grants from before this are over.
+    pub(crate) grants_from: SystemTime,
     pub(crate) enabled: bool,
     pub(crate) created: SystemTime,
     /// At most two, the newest last.
@@ -99,6 +107,22 @@ impl Application {
         self.access_token_lifetime
     }
 
+    /// How long its refresh tokens live, where it gets any.
+    pub fn refresh_policy(&self) -> RefreshPolicy {
+        self.refresh
+    }
+
+    /// Refresh tokens of grants from before this are over: it was disabled then, or its secret was
+    /// exchanged without an overlap.
+    pub(crate) fn grants_from(&self) -> SystemTime {
+        self.grants_from
+    }
+
+    /// Whether it may use `grant`.
+    pub(crate) fn may_use(&self, grant: GrantType) -> bool {
+        self.grants.contains(&grant)
+    }
+
     /// Whether it gets tokens, and whether those it has are good.
     pub fn is_enabled(&self) -> bool {
         self.enabled
@@ -115,7 +139,7 @@ impl Application {
     }
 
     /// Lets `fresh` be its secret. The newest of the former ones goes on for `overlap`, any other
-    /// ends at once.
+    /// ends at once. Without an overlap somebody else may have had it, so every grant ends, too.
     pub(crate) fn replace_secret(
         &mut self,
         fresh: StoredSecret,
@@ -125,6 +149,9 @@ impl Application {
         let newest = self.secrets.pop().filter(|secret| !overlap.is_zero() && secret.is_live(now));
         self.secrets = newest.map(|secret| secret.ending(now + overlap)).into_iter().collect();
         self.secrets.push(fresh);
+        if overlap.is_zero() {
+            self.grants_from = now;
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::spec::is_lifetime;
 use super::{Application, ApplicationId, GrantType, StoredSecret};
+use crate::server::refresh::RefreshPolicy;
 use crate::server::scope::Scope;
 use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
 
@@ -25,9 +26,19 @@ struct Known {
     permissions: Scope,
     grants: Vec<Value>,
     access_token_lifetime: u64,
+    refresh: KnownRefresh,
+    grants_from: u64,
     enabled: bool,
     created: u64,
     secrets: Vec<KnownSecret>,
+}
+
+/// In milliseconds.
+#[derive(Serialize, Deserialize)]
+struct KnownRefresh {
+    idle: u64,
+    absolute: u64,
+    grace: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +65,8 @@ impl Application {
             permissions: known.permissions,
             grants,
             access_token_lifetime: Some(lifetime).filter(|it| is_lifetime(*it)).ok_or(malformed)?,
+            refresh: known.refresh.read().ok_or(malformed)?,
+            grants_from: from_millis(known.grants_from).ok_or(malformed)?,
             enabled: known.enabled,
             created: from_millis(known.created).ok_or(malformed)?,
             secrets: secrets.filter(|secrets| secrets.len() <= 2).ok_or(malformed)?,
@@ -81,6 +94,8 @@ impl Application {
             ("permissions", json!(self.permissions)),
             ("grants", json!(grants)),
             ("access_token_lifetime", json!(self.access_token_lifetime.as_secs())),
+            ("refresh", json!(KnownRefresh::write(&self.refresh))),
+            ("grants_from", json!(to_millis(self.grants_from))),
             ("enabled", json!(self.enabled)),
             ("created", json!(to_millis(self.created))),
             ("secrets", json!(secrets)),
@@ -88,6 +103,25 @@ impl Application {
             record.insert(name.to_owned(), value);
         }
         payload::write(&record)
+    }
+}
+
+impl KnownRefresh {
+    fn read(&self) -> Option<RefreshPolicy> {
+        let policy = RefreshPolicy::new()
+            .idle(Duration::from_millis(self.idle))
+            .absolute(Duration::from_millis(self.absolute))
+            .grace(Duration::from_millis(self.grace));
+        policy.check().is_ok().then_some(policy)
+    }
+
+    fn write(policy: &RefreshPolicy) -> Self {
+        let millis = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            idle: millis(policy.idle),
+            absolute: millis(policy.absolute),
+            grace: millis(policy.grace),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Map;
 
 use super::{Application, ApplicationId, GrantType, LONGEST_TOKEN_LIFETIME, StoredSecret};
 use crate::error::{Error, ErrorKind};
+use crate::server::refresh::RefreshPolicy;
 use crate::server::scope::Scope;
 
 /// The longest name, in bytes.
@@ -28,6 +29,7 @@ pub struct ApplicationChange {
     permissions: Option<Scope>,
     grants: Option<BTreeSet<GrantType>>,
     access_token_lifetime: Option<Duration>,
+    refresh: Option<RefreshPolicy>,
     enabled: Option<bool>,
 }
 
@@ -65,6 +67,13 @@ impl ApplicationSpec {
         self
     }
 
+    /// How long its refresh tokens live. It gets some where it may use [`GrantType::RefreshToken`].
+    #[must_use]
+    pub fn refresh_policy(mut self, policy: RefreshPolicy) -> Self {
+        self.as_changed = self.as_changed.refresh_policy(policy);
+        self
+    }
+
     /// Whether it gets tokens from the start.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
@@ -90,12 +99,14 @@ impl ApplicationSpec {
             permissions: Scope::none(),
             grants: [GrantType::ClientCredentials].into(),
             access_token_lifetime: Duration::from_mins(5),
+            refresh: RefreshPolicy::new(),
+            grants_from: now,
             enabled: true,
             created: now,
             secrets: vec![secret],
             kept: Map::new(),
         };
-        self.as_changed.apply_to(&mut application)?;
+        self.as_changed.apply_to(&mut application, now)?;
         Ok(application)
     }
 }
@@ -134,7 +145,16 @@ impl ApplicationChange {
         self
     }
 
-    /// Whether it gets tokens, and whether those it has are good.
+    /// How long its refresh tokens live from the next use on. It gets some where it may use
+    /// [`GrantType::RefreshToken`].
+    #[must_use]
+    pub fn refresh_policy(mut self, policy: RefreshPolicy) -> Self {
+        self.refresh = Some(policy);
+        self
+    }
+
+    /// Whether it gets tokens, and whether those it has are good. Its refresh tokens are over for good
+    /// once it was disabled.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
@@ -142,7 +162,11 @@ impl ApplicationChange {
     }
 
     /// Changes `application`, or says why not.
-    pub(crate) fn apply_to(&self, application: &mut Application) -> Result<(), Error> {
+    pub(crate) fn apply_to(
+        &self,
+        application: &mut Application,
+        now: SystemTime,
+    ) -> Result<(), Error> {
         self.check()?;
         let change = self.clone();
         if let Some(name) = change.name {
@@ -157,7 +181,13 @@ impl ApplicationChange {
         if let Some(lifetime) = change.access_token_lifetime {
             application.access_token_lifetime = lifetime;
         }
+        if let Some(policy) = change.refresh {
+            application.refresh = policy;
+        }
         if let Some(enabled) = change.enabled {
+            if application.enabled && !enabled {
+                application.grants_from = now;
+            }
             application.enabled = enabled;
         }
         Ok(())
@@ -169,7 +199,7 @@ impl ApplicationChange {
         } else if self.access_token_lifetime.is_some_and(|life| !is_lifetime(life)) {
             "the lifetime of access tokens is 1 to 600 whole seconds"
         } else {
-            return Ok(());
+            return self.refresh.as_ref().map_or(Ok(()), RefreshPolicy::check);
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
     }

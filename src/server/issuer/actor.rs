@@ -24,6 +24,9 @@ use crate::supervision::{Alarm, Errands, Reply, Timekeeper};
 /// How long after a failure the keys are looked after again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often what is over is removed.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
 /// What every incarnation of the issuer is given.
 #[derive(Clone)]
 pub(super) struct IssuerArguments {
@@ -41,6 +44,7 @@ pub(super) struct Issuer {
     state: IssuerState<Waiter>,
     errands: Errands<Outcome>,
     upkeep: Alarm,
+    sweep: Alarm,
     loading: Loading,
     /// Who waits for the first key.
     unready: Vec<Reply<Result<(), Error>>>,
@@ -75,6 +79,7 @@ enum Waiter {
 /// What a task of the issuer comes back with.
 enum Outcome {
     Loaded(Result<Loaded, Error>),
+    Swept(Result<(), Error>),
     Written(Written),
     Reread(Result<Found, Error>),
 }
@@ -87,15 +92,19 @@ impl IssuerActor {
         arguments: IssuerArguments,
     ) -> Result<Issuer, ActorProcessingErr> {
         myself.send_message(News::Load.into())?;
-        let (nudged, rung) = (myself.clone(), myself);
-        // Either fails only when the issuer is gone.
+        let (nudged, rung, due) = (myself.clone(), myself.clone(), myself);
+        // Each fails only when the issuer is gone.
         let errands = Errands::new(move || drop(nudged.send_message(News::ErrandReturned.into())));
         let upkeep =
             arguments.timekeeper.alarm(move || drop(rung.send_message(News::UpkeepDue.into())));
+        let sweep =
+            arguments.timekeeper.alarm(move || drop(due.send_message(News::SweepDue.into())));
+        sweep.set(arguments.sources.now().after(SWEEP_EVERY));
         Ok(Issuer {
             state: IssuerState::new(arguments.policy),
             errands,
             upkeep,
+            sweep,
             loading: Loading::NotYet,
             unready: Vec::new(),
             is: arguments,
@@ -148,6 +157,7 @@ impl Issuer {
                 Loading::NotYet => self.load(),
                 Loading::UnderWay(_) => {}
             },
+            News::SweepDue => self.sweep(),
         }
     }
 
@@ -260,6 +270,10 @@ impl Issuer {
                     }
                 }
             }
+            Outcome::Swept(Ok(())) => {}
+            Outcome::Swept(Err(error)) => {
+                tracing::debug!(%error, "what is over waits to be removed");
+            }
             Outcome::Written(written) => self.step(Event::Written(written)),
             Outcome::Reread(found) => self.step(Event::Reread(found)),
         }
@@ -268,8 +282,30 @@ impl Issuer {
     fn load(&mut self) {
         self.loading = Loading::UnderWay(Vec::new());
         let keeper = self.is.keeper.clone();
-        let work = async move { Outcome::Loaded(keeper.load().await) };
+        let board = Arc::clone(&self.is.board);
+        let work = async move {
+            // Before anything is published by which a denied token could be verified.
+            let denials = keeper.denials().await;
+            match denials {
+                Ok(denials) => {
+                    for denied in denials {
+                        board.denials.add(denied);
+                    }
+                    Outcome::Loaded(keeper.load().await)
+                }
+                Err(error) => Outcome::Loaded(Err(error)),
+            }
+        };
         self.errands.send(work, || Outcome::Loaded(Err(died())));
+    }
+
+    fn sweep(&mut self) {
+        let now = self.is.sources.now();
+        self.sweep.set(now.after(SWEEP_EVERY));
+        self.is.board.denials.purge(now.wall);
+        let keeper = self.is.keeper.clone();
+        let work = async move { Outcome::Swept(keeper.sweep(now.wall).await) };
+        self.errands.send(work, || Outcome::Swept(Err(died())));
     }
 
     fn ask(&mut self, change: Change, by: Waiter) {

@@ -1,12 +1,15 @@
 //! How keys and applications get into the vault and out of it. These run as tasks of the issuer, so
 //! that no handler waits for the disk.
 
+use std::time::SystemTime;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::state::{Found, Stored, Subject, Target, Written};
 use crate::error::{Error, ErrorKind};
 use crate::identity::UserId;
 use crate::server::application::{Application, ApplicationId};
+use crate::server::denials::Denied;
 use crate::server::keys::KeyRing;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
@@ -15,6 +18,9 @@ use crate::vault::{
 
 /// How many records are read at a time.
 const READS: usize = 32;
+
+/// How many records are removed at a time.
+const BATCH: usize = 128;
 
 /// Whose record the key ring is. It is no user, and there is nothing else of it.
 const OWNER: &str = "token-issuer";
@@ -30,7 +36,31 @@ pub(super) struct Loaded {
 }
 
 impl Keeper {
-    /// Everything. An application that can not be read is reported and left out; keys that can not
+    /// The tokens that are denied.
+    pub(super) async fn denials(&self) -> Result<Vec<Denied>, Error> {
+        let entries = self.0.list(Query::all(RecordKind::RevokedToken)).await?;
+        Ok(entries.iter().filter_map(Denied::from_entry).collect())
+    }
+
+    /// Removes what is over: families of refresh tokens, and denials of tokens that have expired.
+    pub(super) async fn sweep(&self, now: SystemTime) -> Result<(), Error> {
+        for kind in [RecordKind::TokenFamily, RecordKind::RevokedToken] {
+            let over = self.0.list(Query::all(kind).due_before(now)).await?;
+            for part in over.chunks(BATCH) {
+                let batch = part.iter().fold(Batch::new(), |batch, entry| {
+                    batch.delete(entry.key.clone(), Expect::Version(entry.version))
+                });
+                match self.0.commit(batch).await {
+                    // One of them was used meanwhile: the next sweep finds the others.
+                    Err(error) if !error.is_conflict() => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything else. An application that can not be read is reported and left out; keys that can not
     /// be read are an error, since others would void every token.
     pub(super) async fn load(&self) -> Result<Loaded, Error> {
         let ring = self.ring().await?;
@@ -52,9 +82,10 @@ impl Keeper {
     pub(super) async fn reread(&self, subject: &Subject) -> Result<Found, Error> {
         match subject {
             Subject::Ring => self.ring().await.map(Found::Ring),
-            Subject::Application(id) => {
-                self.application(&application_key(id)?).await.map(Found::Application)
-            }
+            Subject::Application(id) => self
+                .application(&application_key(id)?)
+                .await
+                .map(|found| Found::Application(found.map(Box::new))),
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) enum News {
     ErrandReturned,
     /// It is time to look after the keys.
     UpkeepDue,
+    /// It is time to remove what is over.
+    SweepDue,
 }
 
 impl From<News> for IssuerMessage {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ractor::Actor as _;
 
 use super::application::{Application, ApplicationChange, ApplicationId, ApplicationSpec};
+use super::denials::Denials;
 use super::jws::VerificationKey;
 use super::keys::KeyPolicy;
 use crate::clock::Sources;
@@ -142,6 +143,11 @@ impl TokenIssuer {
     /// The same issuer as messages.
     pub fn messages(&self) -> &Handle<IssuerMessage> {
         &self.actor
+    }
+
+    /// The tokens that are denied.
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.board.denials
     }
 
     /// The keys and the applications as they are now.

@@ -1,4 +1,4 @@
-//! What everybody reads without a message: the keys and the applications as they are. Shared by the
+//! What everybody reads without a message: keys, applications and denied tokens as they are. Shared by the
 //! incarnations of the issuer, so that tokens are issued and verified while it is restarted.
 
 use std::collections::HashMap;
@@ -9,8 +9,10 @@ use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, ErrorKind};
 use crate::server::application::{Application, ApplicationId, SecretHasher};
+use crate::server::denials::Denials;
 use crate::server::jws::{KeySet, SigningKey, VerificationKey};
 use crate::server::keys::{self, KeyRing, RingKey};
+use crate::server::refresh::RefreshTokens;
 
 /// The keys and the applications at one time.
 pub(crate) struct Published {
@@ -20,6 +22,7 @@ pub(crate) struct Published {
     /// Our own keys, as they are given to everybody.
     pub(crate) jwks: String,
     pub(crate) hasher: SecretHasher,
+    pub(crate) refresh_tokens: RefreshTokens,
     applications: HashMap<ApplicationId, Arc<Application>>,
 }
 
@@ -37,6 +40,7 @@ impl Published {
             verifying: trusted.iter().cloned().chain(ours()).collect(),
             jwks: ours().collect::<KeySet>().to_jwks().to_string(),
             hasher: SecretHasher::new(&ring.hash_key),
+            refresh_tokens: RefreshTokens::new(&ring.hash_key),
             applications: applications.map(application).collect(),
         }
     }
@@ -58,12 +62,13 @@ impl Published {
 /// Where the current state stands.
 pub(crate) struct Board {
     published: ArcSwapOption<Published>,
+    pub(crate) denials: Denials,
     trusted: Vec<VerificationKey>,
 }
 
 impl Board {
     pub(super) fn new(trusted: Vec<VerificationKey>) -> Self {
-        Self { published: ArcSwapOption::empty(), trusted }
+        Self { published: ArcSwapOption::empty(), denials: Denials::default(), trusted }
     }
 
     /// What is published.

@@ -77,7 +77,7 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) enum Found {
     Ring(Option<Stored<KeyRing>>),
-    Application(Option<Stored<Application>>),
+    Application(Option<Box<Stored<Application>>>),
 }
 
 /// Names a record.
@@ -215,7 +215,7 @@ impl<W> IssuerState<W> {
             Change::Alter { id, change } => {
                 let stored = self.stored(id)?;
                 let mut altered = stored.value.clone();
-                change.apply_to(&mut altered)?;
+                change.apply_to(&mut altered, now)?;
                 if altered == stored.value {
                     return Ok(None);
                 }
@@ -313,7 +313,7 @@ impl<W> IssuerState<W> {
         match (subject, found) {
             (Subject::Ring, Found::Ring(ring)) => self.ring = ring,
             (Subject::Application(id), Found::Application(Some(stored))) => {
-                self.applications.insert(id, stored);
+                self.applications.insert(id, *stored);
             }
             (Subject::Application(id), Found::Application(None)) => {
                 self.applications.remove(&id);

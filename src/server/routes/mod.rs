@@ -1,6 +1,9 @@
 //! The endpoints of the server, as a router that a host merges into its own.
 
+mod asked;
 mod body;
+mod introspect;
+mod revoke;
 mod token;
 mod well_known;
 
@@ -15,6 +18,12 @@ use super::refusal::Refusal;
 /// Where tokens are issued.
 const TOKEN: &str = "/auth/token";
 
+/// Where tokens are given back.
+const REVOKE: &str = "/auth/revoke";
+
+/// Where is asked whether a token is good.
+const INTROSPECT: &str = "/auth/introspect";
+
 /// Where the keys are published.
 const KEY_SET: &str = "/.well-known/jwks.json";
 
@@ -25,6 +34,8 @@ pub(super) fn router(server: AuthorizationServer) -> Router {
     let base = server.settings().base_path();
     Router::new()
         .route(&format!("{base}{TOKEN}"), post(token::issue).fallback(other_method))
+        .route(&format!("{base}{REVOKE}"), post(revoke::revoke).fallback(other_method))
+        .route(&format!("{base}{INTROSPECT}"), post(introspect::introspect).fallback(other_method))
         .route(&format!("{base}{KEY_SET}"), get(well_known::key_set))
         // The path of the issuer comes last (RFC 8414 §3.1).
         .route(&format!("{METADATA}{base}"), get(well_known::metadata))

@@ -1,30 +1,27 @@
-//! The token endpoint (RFC 6749 §3.2): client credentials in, an access token out.
+//! The token endpoint (RFC 6749 §3.2): client credentials or a refresh token in, an access token out.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use super::body;
+use super::asked::{Asked, asked};
+use crate::secret::Secret;
 use crate::server::answer;
 use crate::server::application::{Application, GrantType};
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::claims::{ACCESS_TOKEN, AccessClaims};
-use crate::server::issuer::Published;
 use crate::server::jws;
+use crate::server::refresh::{ReadToken, Refreshed};
 use crate::server::refusal::Refusal;
-use crate::server::request::{ClientCredentials, Parameters};
 use crate::server::scope::Scope;
 use crate::server::verify::since_1970;
 
 pub(super) async fn issue(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let outcome = match body::read(body, &*server.sources().clock).await {
-        Ok(body) => answered(&server, &head.headers, &body),
+    let outcome = match asked(&server, request).await {
+        Ok(asked) => answered(&server, &asked).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| {
@@ -33,62 +30,73 @@ pub(super) async fn issue(State(server): State<AuthorizationServer>, request: Re
     })
 }
 
-fn answered(
-    server: &AuthorizationServer,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response, Refusal> {
-    let parameters = Parameters::parse(content_type(headers)?, body)?;
-    let credentials = ClientCredentials::find(headers, &parameters)?;
-    let published = server.issuer().published().map_err(|_| Refusal::Unavailable)?;
-    let now = server.sources().now().wall;
-    let application = authenticated(server, &published, &credentials, now)?;
-    let grant = parameters
+/// What an access token is issued with.
+struct Granted {
+    scope: Scope,
+    family: Option<String>,
+    refresh_token: Option<Secret>,
+}
+
+async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Response, Refusal> {
+    let grant = asked
+        .parameters
         .get("grant_type")
         .ok_or(Refusal::InvalidRequest("the parameter grant_type is missing"))?;
     let grant = GrantType::named(grant).ok_or(Refusal::UnsupportedGrantType)?;
-    if !application.grants().any(|allowed| allowed == grant) {
+    if !asked.application.may_use(grant) {
         return Err(Refusal::UnauthorizedClient);
     }
-    let scope = granted(parameters.get("scope"), &application)?;
-    let token = signed(server, &published, &application, scope.clone(), now)?;
-    server.note_issued(application.id().as_str());
-    let body = json!({
+    let granted = match grant {
+        GrantType::ClientCredentials => by_credentials(server, asked).await?,
+        GrantType::RefreshToken => by_refresh_token(server, asked).await?,
+    };
+    let token = signed(server, asked, &granted)?;
+    server.note_issued(asked.application.id().as_str(), grant.as_str());
+    let mut body = json!({
         "access_token": token,
         "token_type": "Bearer",
-        "expires_in": application.access_token_lifetime().as_secs(),
-        "scope": scope,
+        "expires_in": asked.application.access_token_lifetime().as_secs(),
+        "scope": granted.scope,
     });
+    if let Some(refresh_token) = granted.refresh_token {
+        body["refresh_token"] = json!(refresh_token.expose());
+    }
     Ok(answer::secret(StatusCode::OK, &body))
 }
 
-/// The one content type of a request.
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let first = types.next();
-    if types.next().is_some() {
-        return Err(Refusal::InvalidRequest("there are two content types"));
+/// What the application may have, or what it asked for of it; and a refresh token, where it may use
+/// one.
+async fn by_credentials(server: &AuthorizationServer, asked: &Asked) -> Result<Granted, Refusal> {
+    let scope = granted(asked.parameters.get("scope"), &asked.application)?;
+    if !asked.application.may_use(GrantType::RefreshToken) {
+        return Ok(Granted { scope, family: None, refresh_token: None });
     }
-    Ok(first.and_then(|name| name.to_str().ok()))
+    let tokens = &asked.published.refresh_tokens;
+    let (family, token) =
+        server.families().begin(tokens, &asked.application, scope.clone()).await?;
+    Ok(Granted { scope, family: Some(family), refresh_token: Some(token) })
 }
 
-/// The application that these are the credentials of. An unknown one, a wrong secret and a disabled
-/// application take the same work and get the same answer.
-fn authenticated(
-    server: &AuthorizationServer,
-    published: &Published,
-    credentials: &ClientCredentials,
-    now: SystemTime,
-) -> Result<Arc<Application>, Refusal> {
-    let application = published.application(&credentials.id);
-    let known = application.map(|application| &**application);
-    let verified = published.hasher.verify(known, &credentials.secret, now);
-    match application {
-        Some(application) if verified && application.is_enabled() => Ok(Arc::clone(application)),
-        _ => {
-            server.note_denied(&credentials.id, "a token was asked for without a good secret");
-            Err(Refusal::InvalidClient)
+/// What was granted before, or what is asked for of it (RFC 6749 §6).
+async fn by_refresh_token(server: &AuthorizationServer, asked: &Asked) -> Result<Granted, Refusal> {
+    let token = asked
+        .parameters
+        .get("refresh_token")
+        .ok_or(Refusal::InvalidRequest("the parameter refresh_token is missing"))?;
+    let scope = asked.parameters.get("scope").map(str::parse).transpose();
+    let scope = scope.map_err(|_| Refusal::InvalidScope)?;
+    let tokens = &asked.published.refresh_tokens;
+    let ReadToken::Issued(token) = tokens.read(token, asked.application.id()) else {
+        return Err(Refusal::InvalidGrant);
+    };
+    let refreshed =
+        server.families().refresh(tokens, &token, &asked.application, scope.as_ref()).await?;
+    match refreshed {
+        Refreshed::Granted { family, scope, successor } => {
+            Ok(Granted { scope, family: Some(family), refresh_token: Some(successor) })
         }
+        Refreshed::InvalidScope => Err(Refusal::InvalidScope),
+        Refreshed::InvalidGrant => Err(Refusal::InvalidGrant),
     }
 }
 
@@ -107,24 +115,27 @@ fn granted(asked: Option<&str>, application: &Application) -> Result<Scope, Refu
 
 fn signed(
     server: &AuthorizationServer,
-    published: &Published,
-    application: &Application,
-    scope: Scope,
-    now: SystemTime,
+    asked: &Asked,
+    granted: &Granted,
 ) -> Result<String, Refusal> {
     let token_id = server.sources().entropy.token().map_err(|_| Refusal::Unavailable)?;
-    let issued_at = Duration::from_secs(since_1970(now).as_secs());
+    let issued_at = whole_seconds(asked.now);
     let claims = AccessClaims {
         issuer: server.settings().issuer.clone(),
-        subject: application.id().to_string(),
+        subject: asked.application.id().to_string(),
         audience: vec![server.audience().to_owned()],
-        client_id: application.id().to_string(),
+        client_id: asked.application.id().to_string(),
         issued_at,
-        expires_at: issued_at + application.access_token_lifetime(),
+        expires_at: issued_at + asked.application.access_token_lifetime(),
         not_before: None,
         token_id,
-        scope,
+        family: granted.family.clone(),
+        scope: granted.scope.clone(),
     };
-    let key = published.signing(now).ok_or(Refusal::Unavailable)?;
+    let key = asked.published.signing(asked.now).ok_or(Refusal::Unavailable)?;
     jws::sign(key, ACCESS_TOKEN, &claims.to_payload()).map_err(|_| Refusal::Unavailable)
+}
+
+fn whole_seconds(now: SystemTime) -> Duration {
+    Duration::from_secs(since_1970(now).as_secs())
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use super::{KEY_SET, TOKEN};
+use super::{INTROSPECT, KEY_SET, REVOKE, TOKEN};
 use crate::server::answer;
 use crate::server::application::GrantType;
 use crate::server::authorization_server::AuthorizationServer;
@@ -25,12 +25,17 @@ pub(super) async fn key_set(State(server): State<AuthorizationServer>) -> Respon
 
 pub(super) async fn metadata(State(server): State<AuthorizationServer>) -> Response {
     let settings = server.settings();
+    let methods = ["client_secret_basic", "client_secret_post"];
     let body = json!({
         "issuer": settings.issuer,
         "token_endpoint": settings.endpoint(TOKEN),
         "jwks_uri": settings.endpoint(KEY_SET),
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint": settings.endpoint(REVOKE),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint": settings.endpoint(INTROSPECT),
+        "introspection_endpoint_auth_methods_supported": methods,
         // Required, and there is no authorization endpoint (RFC 8414 §2).
         "response_types_supported": [],
     });

@@ -180,7 +180,9 @@ impl Bench {
     fn read(&self, subject: &Subject) -> Result<Found, Error> {
         Ok(match subject {
             Subject::Ring => Found::Ring(self.ring.clone()),
-            Subject::Application(id) => Found::Application(self.applications.get(id).cloned()),
+            Subject::Application(id) => {
+                Found::Application(self.applications.get(id).cloned().map(Box::new))
+            }
         })
     }
 

@@ -1,0 +1,118 @@
+//! Access tokens that are not good any more although they have not expired: a list of their ids and
+//! families, kept in the vault for as long as such tokens live, and read without a message.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dashmap::DashMap;
+use serde_json::json;
+
+use super::application::LONGEST_TOKEN_LIFETIME;
+use crate::identity::UserId;
+use crate::vault::payload::{self, FORMAT};
+use crate::vault::{Batch, Entry, Expect, RecordKey, RecordKind, Tags};
+
+/// How much longer than a token lives it is listed: no less than the most leeway.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// The tokens that are denied. Clones are the same list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Denials(Arc<DashMap<String, SystemTime>>);
+
+/// One entry of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denied {
+    name: String,
+    until: SystemTime,
+}
+
+impl Denials {
+    /// Denies from now on. The entry is durable before.
+    pub(crate) fn add(&self, denied: Denied) {
+        self.0.insert(denied.name, denied.until);
+    }
+
+    /// Whether a token with this id, of this family, is denied.
+    pub(crate) fn contains(&self, token_id: &str, family: Option<&str>) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        self.0.contains_key(&of_token(token_id))
+            || family.is_some_and(|family| self.0.contains_key(&of_family(family)))
+    }
+
+    /// Forgets what has expired in any case.
+    pub(crate) fn purge(&self, now: SystemTime) {
+        self.0.retain(|_, until| now < *until);
+    }
+}
+
+impl Denied {
+    /// The one access token, until it expires in any case.
+    pub(crate) fn token(token_id: &str, expires: SystemTime) -> Self {
+        Self { name: of_token(token_id), until: expires + MARGIN }
+    }
+
+    /// Every access token of a family that was issued until now.
+    pub(crate) fn family(family: &str, now: SystemTime) -> Self {
+        Self { name: of_family(family), until: now + LONGEST_TOKEN_LIFETIME + MARGIN }
+    }
+
+    /// What the index of the vault has.
+    pub(crate) fn from_entry(entry: &Entry) -> Option<Self> {
+        Some(Self { name: entry.key.name.clone(), until: entry.tags.due? })
+    }
+
+    /// Adds the entry to a batch, as a record of `owner`.
+    pub(crate) fn put(&self, batch: Batch, owner: &UserId) -> Batch {
+        let key = RecordKey::new(RecordKind::RevokedToken, owner.clone(), self.name.clone());
+        let payload = payload::write(&json!({ "format": FORMAT }));
+        let tags = Tags { provider: None, due: Some(self.until) };
+        batch.put(key, payload, Expect::Anything, tags)
+    }
+}
+
+fn of_token(token_id: &str) -> String {
+    format!("token {token_id}")
+}
+
+fn of_family(family: &str) -> String {
+    format!("family {family}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn s_jwt_5_a_token_is_denied_by_its_id_and_by_its_family_and_by_nothing_else() {
+        let denials = Denials::default();
+        assert!(!denials.contains("one", Some("a")));
+        denials.add(Denied::token("one", time(100)));
+        denials.add(Denied::family("a", time(0)));
+        assert!(denials.contains("one", None) && denials.contains("two", Some("a")));
+        assert!(!denials.contains("two", Some("b")) && !denials.contains("a", Some("one")));
+    }
+
+    #[test]
+    fn s_jwt_5_a_denial_outlives_every_token_that_it_is_for() {
+        let denials = Denials::default();
+        denials.add(Denied::token("one", time(100)));
+        denials.add(Denied::family("a", time(0)));
+        denials.purge(time(159));
+        assert!(
+            denials.contains("one", None),
+            "the leeway of those who verify is a minute at most"
+        );
+        denials.purge(time(160));
+        assert!(!denials.contains("one", None));
+        denials.purge(time(659));
+        assert!(denials.contains("two", Some("a")));
+        denials.purge(time(660));
+        assert!(!denials.contains("two", Some("a")));
+    }
+}

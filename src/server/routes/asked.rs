@@ -1,0 +1,69 @@
+//! What the endpoints for clients have in common: a body that is read and understood, and a client
+//! that is who it says.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+
+use super::body;
+use crate::server::application::Application;
+use crate::server::authorization_server::AuthorizationServer;
+use crate::server::issuer::Published;
+use crate::server::refusal::Refusal;
+use crate::server::request::{ClientCredentials, Parameters};
+
+/// A request by an application that has authenticated.
+pub(super) struct Asked {
+    pub(super) published: Arc<Published>,
+    pub(super) application: Arc<Application>,
+    pub(super) parameters: Parameters,
+    pub(super) now: SystemTime,
+}
+
+/// Reads a request, and authenticates whose it is.
+pub(super) async fn asked(
+    server: &AuthorizationServer,
+    request: Request,
+) -> Result<Asked, Refusal> {
+    let (head, body) = request.into_parts();
+    let body = body::read(body, &*server.sources().clock).await?;
+    let parameters = Parameters::parse(content_type(&head.headers)?, &body)?;
+    let credentials = ClientCredentials::find(&head.headers, &parameters)?;
+    let published = server.issuer().published()?;
+    let now = server.sources().now().wall;
+    let application = authenticated(server, &published, &credentials, now)?;
+    Ok(Asked { published, application, parameters, now })
+}
+
+/// The one content type of a request.
+fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let first = types.next();
+    if types.next().is_some() {
+        return Err(Refusal::InvalidRequest("there are two content types"));
+    }
+    Ok(first.and_then(|name| name.to_str().ok()))
+}
+
+/// The application that these are the credentials of. An unknown one, a wrong secret and a disabled
+/// application take the same work and get the same answer.
+fn authenticated(
+    server: &AuthorizationServer,
+    published: &Published,
+    credentials: &ClientCredentials,
+    now: SystemTime,
+) -> Result<Arc<Application>, Refusal> {
+    let application = published.application(&credentials.id);
+    let known = application.map(|application| &**application);
+    let verified = published.hasher.verify(known, &credentials.secret, now);
+    match application {
+        Some(application) if verified && application.is_enabled() => Ok(Arc::clone(application)),
+        _ => {
+            server.note_denied(&credentials.id, "a client did not show a good secret");
+            Err(Refusal::InvalidClient)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Introspection (RFC 7662): whether a token is good, for its application and for those that guard
+//! routes elsewhere.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::asked::{Asked, asked};
+use crate::server::answer;
+use crate::server::authorization_server::AuthorizationServer;
+use crate::server::refresh::ReadToken;
+use crate::server::refusal::Refusal;
+use crate::server::verify::since_1970;
+
+pub(super) async fn introspect(
+    State(server): State<AuthorizationServer>,
+    request: Request,
+) -> Response<Body> {
+    let outcome = match asked(&server, request).await {
+        Ok(asked) => described(&server, &asked).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(described) => {
+            // Nothing else of a token that is not good, or is none of the caller's business (§2.2).
+            let body = described.unwrap_or_else(|| json!({ "active": false }));
+            answer::secret(StatusCode::OK, &body)
+        }
+        Err(refusal) => refusal.into_response(server.realm()),
+    }
+}
+
+/// What there is to say of a token that is good, to this caller; none otherwise.
+async fn described(server: &AuthorizationServer, asked: &Asked) -> Result<Option<Value>, Refusal> {
+    let token = asked
+        .parameters
+        .get("token")
+        .ok_or(Refusal::InvalidRequest("the parameter token is missing"))?;
+    let tokens = &asked.published.refresh_tokens;
+    match tokens.read(token, asked.application.id()) {
+        ReadToken::Issued(token) => {
+            let living = server.families().living(tokens, &token, &asked.application).await?;
+            // Without a type: nobody may take it for a bearer token.
+            return Ok(living.map(|family| {
+                json!({
+                    "active": true,
+                    "client_id": asked.application.id(),
+                    "scope": family.scope.and(asked.application.permissions()),
+                    "iat": since_1970(family.created).as_secs(),
+                    "exp": since_1970(family.end()).as_secs(),
+                })
+            }));
+        }
+        // A refresh token is its application's own business.
+        ReadToken::OfAnother => return Ok(None),
+        ReadToken::None => {}
+    }
+    let Ok(caller) = server.verify(token) else { return Ok(None) };
+    let is_own = caller.client_id() == asked.application.id().as_str();
+    if !is_own && !asked.application.permissions().contains(&server.settings().introspection) {
+        return Ok(None);
+    }
+    let claims = caller.claims();
+    Ok(Some(json!({
+        "active": true,
+        "token_type": "Bearer",
+        "client_id": claims.client_id,
+        "scope": caller.permissions(),
+        "iss": claims.issuer,
+        "sub": claims.subject,
+        "aud": claims.audience,
+        "jti": claims.token_id,
+        "iat": claims.issued_at.as_secs(),
+        "exp": claims.expires_at.as_secs(),
+    })))
+}

@@ -1,0 +1,190 @@
+//! Tokens that are given back (RFC 7009), and who may ask about them (RFC 7662).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokenward::server::{RefreshPolicy, Registered};
+use tokenward::testing::VaultFault;
+
+use crate::host::{Answer, FORM, Host, basic};
+use crate::refresh::{refresh, register, tokens};
+
+async fn post(host: &Host, path: &str, by: &Registered, body: &str) -> Answer {
+    host.post(path, &[&FORM, &("authorization", &basic(by))], body).await
+}
+
+async fn revoke(host: &Host, by: &Registered, token: &str) -> Answer {
+    post(host, "/auth/revoke", by, &format!("token={token}")).await
+}
+
+async fn introspect(host: &Host, by: &Registered, token: &str) -> Value {
+    let answer = post(host, "/auth/introspect", by, &format!("token={token}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    answer.json()
+}
+
+#[tokio::test]
+async fn s_rev_1_only_its_own_application_revokes_a_token() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let other = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let (access, token) = tokens(&host.ask(&owner, "").await);
+    for token in [&access, &token] {
+        let answer = revoke(&host, &other, token).await;
+        assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"));
+    }
+    assert_eq!(host.call(&access).await.status, 200);
+    tokens(&refresh(&host, &owner, &token, "").await);
+}
+
+#[tokio::test]
+async fn s_rev_2_s_rev_5_a_hint_is_no_more_than_a_hint() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    for hint in ["access_token", "refresh_token", "saml2_token", ""] {
+        let (access, token) = tokens(&host.ask(&owner, "").await);
+        let (alone, _) = tokens(&host.ask(&owner, "").await);
+        let both = [&token, &alone];
+        for token in both {
+            let body = format!("token={token}&token_type_hint={hint}");
+            assert_eq!(post(&host, "/auth/revoke", &owner, &body).await.status, 200, "{hint}");
+        }
+        assert_eq!(refresh(&host, &owner, &token, "").await.error(), "invalid_grant", "{hint}");
+        assert_eq!(host.call(&access).await.status, 401);
+        assert_eq!(host.call(&alone).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn s_rev_4_a_revoked_refresh_token_takes_its_access_tokens_with_it_for_good() {
+    let mut host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let (first_access, first) = tokens(&host.ask(&owner, "").await);
+    let (second_access, second) = tokens(&refresh(&host, &owner, &first, "").await);
+    assert_eq!(revoke(&host, &owner, &second).await.status, 200);
+    for restarted in [false, true] {
+        if restarted {
+            host.restart().await;
+        }
+        assert_eq!(host.call(&first_access).await.status, 401);
+        assert_eq!(host.call(&second_access).await.status, 401);
+        assert_eq!(refresh(&host, &owner, &second, "").await.error(), "invalid_grant");
+    }
+}
+
+#[tokio::test]
+async fn s_rev_8_what_is_no_token_any_more_is_as_revoked_as_can_be() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let (access, token) = tokens(&host.ask(&owner, "").await);
+    for token in ["unknown", "rt_AAAA", &access, &access, &token, &token] {
+        let answer = revoke(&host, &owner, token).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
+    }
+    let (access, token) = tokens(&host.ask(&owner, "").await);
+    host.clock.advance(Duration::from_hours(31 * 24));
+    for token in [&access, &token] {
+        assert_eq!(revoke(&host, &owner, token).await.status, 200, "expired");
+    }
+}
+
+#[tokio::test]
+async fn s_rev_9_s_int_3_s_int_4_a_client_has_to_authenticate_and_to_name_a_token() {
+    let host = Host::start().await;
+    let owner = host.register("memories:read").await;
+    let token = host.token(&owner).await;
+    for path in ["/auth/revoke", "/auth/introspect"] {
+        let answer = host.post(path, &[&FORM], &format!("token={token}")).await;
+        assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"));
+        let bearer = format!("Bearer {token}");
+        let answer =
+            host.post(path, &[&FORM, &("authorization", &bearer)], &format!("token={token}")).await;
+        assert_eq!(answer.status, 401, "a token is no credential here");
+        let answer = post(&host, path, &owner, "").await;
+        assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_request"));
+    }
+    assert_eq!(host.call(&token).await.status, 200);
+}
+
+#[tokio::test]
+async fn s_rev_11_a_disk_that_fails_is_told_and_the_token_lives_on() {
+    let host = Host::start().await;
+    let owner = host.register("memories:read").await;
+    let token = host.token(&owner).await;
+    host.disk.set(VaultFault::NoRoom);
+    let answer = revoke(&host, &owner, &token).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(host.call(&token).await.status, 200, "durable before it is visible");
+    host.disk.heal();
+    let answer = host.until_answered(async || revoke(&host, &owner, &token).await).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(host.call(&token).await.status, 401);
+}
+
+#[tokio::test]
+async fn s_int_1_a_good_token_is_described_to_its_application() {
+    let host = Host::start().await;
+    let owner = host.register("memories:read memories:write").await;
+    let token = host.token(&owner).await;
+    let described = introspect(&host, &owner, &token).await;
+    let issued = 500_000 * 3_600;
+    let id = owner.application.id();
+    let mut expected = json!({
+        "active": true, "token_type": "Bearer", "client_id": id, "sub": id,
+        "scope": "memories:read memories:write", "iss": crate::host::ISSUER,
+        "aud": [crate::host::AUDIENCE], "iat": issued, "exp": issued + 300,
+    });
+    expected["jti"] = described["jti"].clone();
+    assert_eq!(described, expected);
+}
+
+#[tokio::test]
+async fn s_int_2_of_anything_else_nothing_is_said() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let stranger = host.register("memories:read").await;
+    let guardian = host.register("tokens:introspect").await;
+    let (access, token) = tokens(&host.ask(&owner, "").await);
+    let nothing = json!({ "active": false });
+    assert_eq!(introspect(&host, &stranger, &access).await, nothing, "not the caller's");
+    assert_eq!(introspect(&host, &stranger, &token).await, nothing);
+    assert_eq!(introspect(&host, &guardian, &access).await["active"], true, "who may ask");
+    assert_eq!(introspect(&host, &guardian, &token).await, nothing, "but for refresh tokens");
+    for unknown in ["x", "rt_AAAA", "a.b.c"] {
+        assert_eq!(introspect(&host, &owner, unknown).await, nothing);
+    }
+    assert_eq!(revoke(&host, &owner, &token).await.status, 200);
+    assert_eq!(introspect(&host, &owner, &access).await, nothing, "revoked");
+    assert_eq!(introspect(&host, &owner, &token).await, nothing);
+    let (access, _) = tokens(&host.ask(&owner, "").await);
+    host.clock.advance(Duration::from_secs(330));
+    assert_eq!(introspect(&host, &owner, &access).await, nothing, "expired");
+}
+
+#[tokio::test]
+async fn s_int_9_a_refresh_token_is_never_called_a_bearer_token() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let (_, first) = tokens(&host.ask(&owner, "").await);
+    let described = introspect(&host, &owner, &first).await;
+    assert_eq!((&described["active"], &described["token_type"]), (&json!(true), &Value::Null));
+    let (_, second) = tokens(&refresh(&host, &owner, &first, "").await);
+    assert_eq!(introspect(&host, &owner, &first).await, json!({ "active": false }), "spent");
+    assert_eq!(
+        introspect(&host, &owner, &second).await["active"],
+        true,
+        "and looking spends nothing"
+    );
+}
+
+#[tokio::test]
+async fn s_int_10_only_post_is_taken() {
+    let host = Host::start().await;
+    for path in ["/auth/introspect", "/auth/revoke"] {
+        for method in ["GET", "PUT", "DELETE"] {
+            let answer = host.send(method, &format!("{path}?token=x"), &[], "").await;
+            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+        }
+    }
+}
