@@ -34,6 +34,7 @@
 //! - [`runtime`]: the builder, users, sign-ins, sessions. Start here.
 //! - [`http`]: authenticated requests; the headers alone are
 //!   [`Session::authentication`].
+//! - [`service`]: typed clients of services: a Memory Bank, Orange's SMS.
 //! - [`provider`]: what a provider is, as data and as a trait, and the [`catalog`].
 //! - [`vault`]: where everything is kept, and where the master key comes from.
 //! - [`event`]: what is reported, and [`Runtime::events`], where.
@@ -70,6 +71,7 @@ pub mod runtime;
 pub mod secret;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod service;
 pub mod session;
 pub mod settings;
 pub mod supervision;

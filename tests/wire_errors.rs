@@ -194,19 +194,28 @@ async fn orange() {
     check(&spec, &[("invalid_client", "401 No\r\nwww-authenticate: Basic", client, Misconfigured)])
         .await;
     check_what_is_never_the_users(&spec).await;
+    // A token of an application that was given an access later is refused with 403 until it is
+    // renewed, so each of these is worth one renewal.
     for (code, status, refused) in [
         (40, StatusCode::UNAUTHORIZED, true),
         (41, StatusCode::UNAUTHORIZED, true),
         (42, StatusCode::UNAUTHORIZED, true),
-        (50, StatusCode::FORBIDDEN, false),
-        (51, StatusCode::FORBIDDEN, false),
-        (52, StatusCode::FORBIDDEN, false),
+        (41, StatusCode::BAD_REQUEST, true),
+        (42, StatusCode::BAD_REQUEST, true),
+        (50, StatusCode::FORBIDDEN, true),
+        (51, StatusCode::FORBIDDEN, true),
+        (52, StatusCode::FORBIDDEN, true),
+        (60, StatusCode::NOT_FOUND, false),
+        (53, StatusCode::TOO_MANY_REQUESTS, false),
     ] {
         let body = format!(r#"{{"code":{code},"message":"m","description":"d"}}"#);
         assert_eq!(spec.refuses_credential(status, body.as_bytes()), refused, "{code}");
     }
-    let sms = br#"{"requestError":{"serviceException":{"messageId":"SVC0001"}}}"#;
-    assert!(!spec.refuses_credential(StatusCode::BAD_REQUEST, sms));
+    for (message, refused) in [("SVC0001", true), ("SVC0002", false)] {
+        let sms =
+            format!(r#"{{"requestError":{{"serviceException":{{"messageId":"{message}"}}}}}}"#);
+        assert_eq!(spec.refuses_credential(StatusCode::BAD_REQUEST, sms.as_bytes()), refused);
+    }
 }
 
 #[tokio::test]

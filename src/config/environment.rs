@@ -13,7 +13,7 @@ use crate::identity::ProviderId;
 use crate::secret::Secret;
 
 /// What a provider takes from the environment: its name, its API key, its OAuth client.
-const PROVIDERS: [(&str, Option<&str>, &str, &str); 4] = [
+const PROVIDERS: [(&str, Option<&str>, &str, &str); 5] = [
     (
         "anthropic",
         Some("ANTHROPIC_API_KEY"),
@@ -23,10 +23,12 @@ const PROVIDERS: [(&str, Option<&str>, &str, &str); 4] = [
     ("openai", Some("OPENAI_API_KEY"), "OPENAI_OAUTH_CLIENT_ID", "OPENAI_OAUTH_CLIENT_SECRET"),
     ("google", Some("GEMINI_API_KEY"), "GOOGLE_OAUTH_CLIENT_ID", "GOOGLE_OAUTH_CLIENT_SECRET"),
     ("orange", None, "ORANGE_CLIENT_ID", "ORANGE_CLIENT_SECRET"),
+    ("memory-bank", None, "MEMORY_BANK_CLIENT_ID", "MEMORY_BANK_CLIENT_SECRET"),
 ];
 
 const ORANGE_TOKEN_ENDPOINT: &str = "ORANGE_TOKEN_ENDPOINT";
 const ORANGE_OAUTH_SCOPE: &str = "ORANGE_OAUTH_SCOPE";
+const MEMORY_BANK_URL: &str = "MEMORY_BANK_URL";
 const CACHE_ENABLED: &str = "OAUTH_CACHE_ENABLED";
 const REFRESH_THRESHOLD: &str = "OAUTH_REFRESH_THRESHOLD_MINUTES";
 const ENCRYPTION_KEY: &str = "CREDENTIAL_ENCRYPTION_KEY";
@@ -54,6 +56,7 @@ pub struct Environment {
     /// Client secrets without an id beside them: the id may stand elsewhere.
     lone_secrets: BTreeMap<String, Secret>,
     api_keys: BTreeMap<String, Secret>,
+    base_urls: BTreeMap<String, Url>,
     token_endpoints: BTreeMap<String, Url>,
     scopes: BTreeMap<String, Vec<String>>,
     cache_tokens: Option<bool>,
@@ -120,6 +123,9 @@ impl Environment {
         if let Some(endpoint) = reader.endpoint(ORANGE_TOKEN_ENDPOINT) {
             environment.token_endpoints.insert("orange".to_owned(), endpoint);
         }
+        if let Some(url) = reader.endpoint(MEMORY_BANK_URL) {
+            environment.base_urls.insert("memory-bank".to_owned(), url);
+        }
         if let Some(scope) = reader.text(ORANGE_OAUTH_SCOPE) {
             let scopes = scope.split_ascii_whitespace().map(str::to_owned).collect();
             environment.scopes.insert("orange".to_owned(), scopes);
@@ -138,6 +144,12 @@ impl Environment {
     /// The OAuth client that the environment names for `provider`.
     pub fn client(&self, provider: &ProviderId) -> Option<&ClientSettings> {
         self.clients.get(provider.as_str())
+    }
+
+    /// Where the environment says that requests to `provider` go. Its token endpoint follows from
+    /// it: `catalog::memory_bank(url)`.
+    pub fn base_url(&self, provider: &ProviderId) -> Option<&Url> {
+        self.base_urls.get(provider.as_str())
     }
 
     /// The token endpoint that the environment names for `provider`.
@@ -188,6 +200,8 @@ impl Environment {
         }
         let endpoint = self.token_endpoints.get("orange").map(|url| text(url.as_str()));
         add(ORANGE_TOKEN_ENDPOINT, "providers.orange.oauth.token_endpoint".to_owned(), endpoint);
+        let bank = self.base_urls.get("memory-bank").map(|url| text(url.as_str()));
+        add(MEMORY_BANK_URL, "providers.memory-bank.base_url".to_owned(), bank);
         let scopes = self.scopes.get("orange").map(|list| Value::Plain(list.clone().into()));
         add(ORANGE_OAUTH_SCOPE, "providers.orange.oauth.scopes".to_owned(), scopes);
         let cache = self.cache_tokens.map(|keep| Value::Plain(keep.into()));
@@ -294,6 +308,9 @@ mod tests {
             ("ORANGE_CLIENT_SECRET", "orange-secret"),
             ("ORANGE_TOKEN_ENDPOINT", "https://api.orange.com/oauth/v2/token"),
             ("ORANGE_OAUTH_SCOPE", "sms mail"),
+            ("MEMORY_BANK_URL", "https://memory.example"),
+            ("MEMORY_BANK_CLIENT_ID", "memory-bank-client"),
+            ("MEMORY_BANK_CLIENT_SECRET", "memory-bank-secret"),
             ("OAUTH_CACHE_ENABLED", "false"),
             ("OAUTH_REFRESH_THRESHOLD_MINUTES", "12"),
             ("CREDENTIAL_ENCRYPTION_KEY", "key"),
@@ -304,7 +321,7 @@ mod tests {
         {
             assert_eq!(environment.api_key(&id(provider)), Some(&Secret::new(key)));
         }
-        for provider in ["anthropic", "openai", "google", "orange"] {
+        for provider in ["anthropic", "openai", "google", "orange", "memory-bank"] {
             let client = environment.client(&id(provider)).expect("a client");
             assert_eq!(client.id, format!("{provider}-client"));
             assert_eq!(client.secret, Some(Secret::from(format!("{provider}-secret"))));
@@ -313,6 +330,8 @@ mod tests {
         let endpoint = environment.token_endpoint(&orange).map(Url::as_str);
         assert_eq!(endpoint, Some("https://api.orange.com/oauth/v2/token"));
         assert_eq!(environment.scopes(&orange), Some(&["sms".to_owned(), "mail".to_owned()][..]));
+        let bank = environment.base_url(&id("memory-bank")).map(Url::as_str);
+        assert_eq!(bank, Some("https://memory.example/"));
         assert_eq!(environment.cache_tokens(), Some(false));
         assert_eq!(environment.refresh_threshold(), Some(Duration::from_mins(12)));
         assert_eq!(environment.encryption_key(), Some(&Secret::new("key")));

@@ -131,9 +131,15 @@ impl<S: Sender> Attempt<'_, S> {
     }
 }
 
-/// The provider's headers, in their order, and then the caller's own `more`.
 fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
-    let mut headers = snapshot.usable_headers(sources.now_coarse())?.clone();
+    with_headers_of(more, snapshot.usable_headers(sources.now_coarse())?.clone())
+}
+
+/// The provider's `headers`, in their order, and then the caller's own `more`.
+pub(super) fn with_headers_of(
+    more: &HeaderMap,
+    mut headers: HeaderMap,
+) -> Result<HeaderMap, Error> {
     for name in more.keys() {
         if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
             return Err(Error::new(

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
+use http_body::Body as HttpBody;
 use reqwest::{Body, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Timeout;
@@ -28,6 +30,8 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     /// The caller's own bound, which the body of the answer is within too.
     pub(super) timeout: Option<Duration>,
+    /// So many bytes of the answer's body belong to the attempt.
+    pub(super) whole: Option<usize>,
 }
 
 /// How often a call was attempted, in the extensions of its answer:
@@ -139,7 +143,13 @@ impl Call {
         };
         *request.timeout_mut() = self.timeout.map(|_| left);
         let attempt_timeout = self.upstream.policy().attempt_timeout.min(left);
-        match within(attempt_timeout, attempt.make(request, admitted)).await {
+        match within(attempt_timeout, self.read_ahead(attempt.make(request, admitted))).await {
+            Ok(Head::Answer(answer)) if self.whole.is_some() && answer.body().is_broken() => {
+                permit.failed(None);
+                let text = format!("the answer of {} broke off", self.upstream.origin());
+                let error = Error::new(ErrorKind::Transient, text);
+                Ended::Unanswered(Failed::Unanswered, error)
+            }
             Ok(Head::Answer(answer)) => {
                 let now = self.session.sources().now().wall;
                 let answer = settled(answer, permit, &self.upstream, now);
@@ -156,6 +166,23 @@ impl Call {
                 Ended::Unanswered(Failed::Unanswered, self.too_late())
             }
         }
+    }
+
+    /// The attempt with as much of its answer's body as belongs to it.
+    async fn read_ahead<B, E>(&self, attempt: impl Future<Output = Head<B, E>>) -> Head<B, E>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let mut head = attempt.await;
+        if let (Head::Answer(answer), Some(most)) = (&mut head, self.whole) {
+            let mut read = 0;
+            while read <= most
+                && let Some(data) = answer.body_mut().read_ahead().await
+            {
+                read += data.len();
+            }
+        }
+        head
     }
 
     /// Waits for a place among the calls under way, and for a usable credential.

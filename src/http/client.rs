@@ -1,9 +1,12 @@
-//! A client bound to a session: each request goes to whatever provider is active when it is sent.
+//! A client bound to a session: each request goes to whatever provider is active when it is sent,
+//! or to the one that the client was made for.
 
 use http::Method;
 
 use super::request::RequestBuilder;
-use crate::runtime::Session;
+use crate::credential::CredentialHandle;
+use crate::error::Error;
+use crate::runtime::{Authentication, Session};
 
 /// Sends requests as the user of a session.
 ///
@@ -13,13 +16,27 @@ use crate::runtime::Session;
 #[derive(Debug, Clone)]
 pub struct Client {
     session: Session,
+    /// None: that of whatever provider is active.
+    credential: Option<CredentialHandle>,
 }
 
 impl Session {
     /// A client that authenticates as this session's active provider. Costs a reference count;
     /// connections are shared by the whole runtime.
     pub fn client(&self) -> Client {
-        Client { session: self.clone() }
+        Client { session: self.clone(), credential: None }
+    }
+
+    /// A client that uses `provider`, whichever is active: by the credential that
+    /// [`Session::use_provider`] would choose now. It is how a host calls a service beside the
+    /// session's active provider, and no switch changes where its requests go.
+    ///
+    /// # Errors
+    ///
+    /// When the user is not signed in there, there is no such provider, or the session is gone.
+    pub async fn client_for(&self, provider: &str) -> Result<Client, Error> {
+        let credential = self.credential_for(provider).await?;
+        Ok(Client { session: self.clone(), credential: Some(credential) })
     }
 }
 
@@ -57,6 +74,39 @@ impl Client {
     /// A request of any method. `path` begins with a slash, and may hold a query; a whole URL is
     /// taken when it is of the active provider's own origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> RequestBuilder {
-        RequestBuilder::new(self.session.clone(), method, path.into())
+        RequestBuilder::new(self.session.clone(), self.credential.clone(), method, path.into())
+    }
+
+    /// What authenticates one request, for hosts with an HTTP client of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::authentication`].
+    pub async fn authentication(&self) -> Result<Authentication, Error> {
+        match &self.credential {
+            None => self.session.authentication().await,
+            Some(credential) => {
+                let active = self.session.beside_the_active(credential)?;
+                self.session.authenticated(active).await
+            }
+        }
+    }
+
+    /// The credential that requests carry now: for what is known of its token, to renew it, or to
+    /// stop using it.
+    ///
+    /// # Errors
+    ///
+    /// When the session is gone or has no active provider.
+    pub async fn credential(&self) -> Result<CredentialHandle, Error> {
+        match &self.credential {
+            None => Ok(self.session.active_credential().await?.credential),
+            Some(credential) => Ok(credential.clone()),
+        }
+    }
+
+    /// The session that it is bound to.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 }

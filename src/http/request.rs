@@ -9,32 +9,44 @@ use reqwest::{Body, Request, Response};
 use serde::Serialize;
 
 use super::call::Call;
+use super::prepared::PreparedRequest;
 use super::target::target;
+use crate::credential::CredentialHandle;
 use crate::error::{Error, ErrorKind};
-use crate::runtime::Session;
+use crate::runtime::{Active, Session};
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
 pub struct RequestBuilder {
     session: Session,
+    /// None: that of whatever provider is active.
+    credential: Option<CredentialHandle>,
     method: Method,
     path: String,
     headers: HeaderMap,
     query: Vec<(String, String)>,
     body: Option<Body>,
     timeout: Option<Duration>,
+    whole: Option<usize>,
     mistake: Option<Error>,
 }
 
 impl RequestBuilder {
-    pub(crate) fn new(session: Session, method: Method, path: String) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        credential: Option<CredentialHandle>,
+        method: Method,
+        path: String,
+    ) -> Self {
         Self {
             session,
+            credential,
             method,
             path,
             headers: HeaderMap::new(),
             query: Vec::new(),
             body: None,
             timeout: None,
+            whole: None,
             mistake: None,
         }
     }
@@ -91,7 +103,17 @@ impl RequestBuilder {
         self
     }
 
-    /// Sends the request as the session's active provider.
+    /// Reads the body of the answer within the attempt, as far as it has at most `most` bytes: when
+    /// it breaks off there, that is a failure like any other, and the attempt is made again where
+    /// that is safe. What is beyond comes as a stream.
+    #[must_use]
+    pub fn whole_body(mut self, most: usize) -> Self {
+        self.whole = Some(most);
+        self
+    }
+
+    /// Sends the request as the session's active provider, or as the one that the client was made
+    /// for.
     ///
     /// An answer is an answer whatever its status, also a 401 that a renewed credential did not
     /// mend. When the credential needs its user and an API key was spent instead, the answer's
@@ -108,19 +130,41 @@ impl RequestBuilder {
     /// request is malformed or would carry the credential elsewhere, no answer came, or calls to
     /// the provider fail and are held back ([`Error::is_circuit_open`]).
     pub async fn send(mut self) -> Result<Response, Error> {
+        let (active, request) = self.addressed().await?;
+        let upstream = self.session.upstream(active.provider.id())?;
+        let Self { session, headers, timeout, whole, .. } = self;
+        Call { session, active, upstream, headers, timeout, whole }.make(request).await
+    }
+
+    /// The request with everything that authenticates it, to be sent by an HTTP client of the
+    /// host's own. Nothing is sent, and neither the breaker nor the retry policy is asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestBuilder::send`], as far as that is before anything is sent.
+    pub async fn prepare(mut self) -> Result<PreparedRequest, Error> {
+        let (active, mut request) = self.addressed().await?;
+        *request.timeout_mut() = self.timeout;
+        let authentication = self.session.authenticated(active).await?;
+        PreparedRequest::new(request, self.headers, authentication)
+    }
+
+    /// Whom the request goes to, and the request without any header.
+    async fn addressed(&mut self) -> Result<(Active, Request), Error> {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
-        let active = self.session.active_credential().await?;
+        let active = match &self.credential {
+            None => self.session.active_credential().await?,
+            Some(credential) => self.session.beside_the_active(credential)?,
+        };
         let mut url = target(active.provider.as_ref(), &self.path)?;
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
-        let upstream = self.session.upstream(active.provider.id())?;
-        let Self { session, method, headers, body, timeout, .. } = self;
-        let mut request = Request::new(method, url);
-        *request.body_mut() = body;
-        Call { session, active, upstream, headers, timeout }.make(request).await
+        let mut request = Request::new(self.method.clone(), url);
+        *request.body_mut() = self.body.take();
+        Ok((active, request))
     }
 
     fn mistake(&mut self, text: String) {

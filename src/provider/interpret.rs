@@ -267,7 +267,7 @@ impl Provider for ProviderSpec {
 
     fn refuses_credential(&self, status: StatusCode, body: &[u8]) -> bool {
         let signs = &self.errors.credential_refused;
-        status == StatusCode::UNAUTHORIZED
+        self.errors.credential_refused_statuses.contains(&status.as_u16())
             || signs.iter().any(|sign| sign.may_stand_in(status) && sign.stands_in(body))
     }
 

@@ -89,6 +89,11 @@ impl Authentication {
         self.with.provider.refuses_credential(status, body)
     }
 
+    /// Whether an answer of this status may say in its body that the credential was refused.
+    pub fn wants_body(&self, status: StatusCode) -> bool {
+        self.with.provider.body_may_refuse(status)
+    }
+
     /// Reports that the provider refused this generation, which renews the token, once for all who
     /// report it: what to send the request once more with, the API key that may stand in included.
     /// None when there is nothing else, so that the refusal is the answer. Why, is in the
@@ -206,7 +211,12 @@ impl Session {
     ///
     /// As [`Session::acquire`].
     pub async fn authentication(&self) -> Result<Authentication, Error> {
-        let Active { provider, credential } = self.active_credential().await?;
+        self.authenticated(self.active_credential().await?).await
+    }
+
+    /// As [`Session::authentication`], by a credential that need not be the active one.
+    pub(crate) async fn authenticated(&self, by: Active) -> Result<Authentication, Error> {
+        let Active { provider, credential } = by;
         let admitted = self.admit(credential).await?;
         Authentication::new(self, provider, admitted)
     }
@@ -246,6 +256,20 @@ impl Session {
         let provider = credentials.provider(&context.provider)?.clone();
         let credential = credentials.open(&context.credential(&self.user)).await?;
         Ok(Active { provider, credential })
+    }
+
+    /// The user's credential at a provider that need not be the active one.
+    pub(crate) async fn credential_for(&self, provider: &str) -> Result<CredentialHandle, Error> {
+        self.handle.enter()?;
+        let id = self.credential_at(provider).await?;
+        self.runtime.0.credentials.open(&id).await
+    }
+
+    /// What a request uses that goes by a certain credential of the user.
+    pub(crate) fn beside_the_active(&self, credential: &CredentialHandle) -> Result<Active, Error> {
+        self.handle.enter()?;
+        let provider = self.runtime.0.credentials.provider(&credential.id().provider)?.clone();
+        Ok(Active { provider, credential: credential.clone() })
     }
 
     /// A usable token of `own`; or, where that needs its user, the API key that may stand in.
@@ -301,6 +325,10 @@ impl Session {
         upstreams.get(provider).cloned().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no provider {provider}"))
         })
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     pub(crate) fn outbound(&self) -> &Clients {

@@ -85,17 +85,28 @@ impl Settings {
         let setting = path.beneath("preset");
         let Some(Entry { value: Value::Plain(value), origin }) = self.chosen(&setting).cloned()
         else {
-            return catalog::find(id);
+            return self.built_in(path, id);
         };
         // What is no text is `false`: no preset.
         let name = value.as_str()?;
-        let found = catalog::find(name);
+        let found = self.built_in(path, name);
         if found.is_none() {
-            let names: Vec<_> = catalog::names().collect();
+            let names: Vec<_> = catalog::names().chain(catalog::self_hosted_names()).collect();
             let text = format!("is no built-in provider, use one of {}", names.join(", "));
             self.reject(&setting, &origin, &text);
         }
         found
+    }
+
+    /// The catalogue's data of this name, for the address that is set where it has none itself.
+    fn built_in(&self, path: &SettingPath, name: &str) -> Option<ProviderSpec> {
+        catalog::find(name).or_else(|| {
+            let set = self.chosen(&path.beneath("base_url")).and_then(|entry| match &entry.value {
+                Value::Plain(value) => Url::parse(value.as_str()?).ok(),
+                Value::Secret(_) | Value::SecretIn(_) => None,
+            });
+            catalog::find_self_hosted(name, set.unwrap_or_else(nowhere))
+        })
     }
 
     /// `client = "public"` is a client id with the origin of that line.
@@ -162,9 +173,7 @@ fn defaults() -> [(&'static str, Value); 12] {
 /// What a provider that is not built in begins with: bearer tokens, and a redirect to any port of
 /// the loopback address.
 fn blank(id: ProviderId) -> ProviderSpec {
-    // It has no address; that one is missing is told by name.
-    let nowhere = Url::parse("https://provider.invalid").expect("a url");
-    let mut spec = ProviderSpec::new(id, nowhere).user_agent(OUR_USER_AGENT);
+    let mut spec = ProviderSpec::new(id, nowhere()).user_agent(OUR_USER_AGENT);
     let header =
         |name: &str, value: &str| HeaderTemplate { name: name.to_owned(), value: value.to_owned() };
     let bearer =
@@ -180,6 +189,11 @@ fn blank(id: ProviderId) -> ProviderSpec {
     spec
 }
 
+/// The address of a provider that has none; that one is missing is told by name.
+fn nowhere() -> Url {
+    Url::parse("https://provider.invalid").expect("a url")
+}
+
 /// A provider's data as settings. What it leaves to be given is not among them.
 fn settings_of(path: &SettingPath, spec: &ProviderSpec) -> Vec<(SettingPath, Value)> {
     let mut settings = Vec::new();
@@ -190,6 +204,9 @@ fn settings_of(path: &SettingPath, spec: &ProviderSpec) -> Vec<(SettingPath, Val
         }
         if spec.base_url.domain() == Some("provider.invalid") {
             table.remove("base_url");
+            if let Some(toml::Value::Table(oauth)) = table.get_mut("oauth") {
+                oauth.remove("token_endpoint");
+            }
         }
         flatten(path, table, &mut settings);
     }

@@ -131,6 +131,11 @@ pub(super) const SCHEMA: Schema = Schema(&[
     texts("providers.*.errors.transient"),
     texts("providers.*.errors.rate_limited"),
     plain(
+        "providers.*.errors.credential_refused_statuses",
+        "a list of statuses from 200 to 499",
+        statuses,
+    ),
+    plain(
         "providers.*.errors.credential_refused",
         "a list of { status = 400, path = [\"…\"], value = \"…\" }",
         reads_as::<Vec<RefusalSign>>,

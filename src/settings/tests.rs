@@ -51,6 +51,27 @@ fn an_empty_section_selects_a_built_in_provider_as_it_is() {
 }
 
 #[test]
+fn a_memory_bank_needs_its_address_and_its_client_from_wherever_they_come() {
+    let missing = problems(&toml("[providers.memory-bank]"));
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].starts_with("providers.memory-bank.base_url"), "{missing:?}");
+
+    let settings = toml("[providers.memory-bank]").with_variables(|name| {
+        let value = match name {
+            "MEMORY_BANK_URL" => "https://memory.example/bank",
+            "MEMORY_BANK_CLIENT_ID" => "id",
+            "MEMORY_BANK_CLIENT_SECRET" => "secret",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    });
+    let bank = spec(&settings, "memory-bank");
+    let url = "https://memory.example/bank".parse().expect("a url");
+    let preset = crate::provider::catalog::memory_bank(url);
+    assert_eq!(bank, preset.client("id").client_secret("secret"));
+}
+
+#[test]
 fn one_setting_of_a_built_in_provider_changes_and_the_others_stay() {
     let settings = toml(
         "[providers.openai]\nclient = \"public\"\n[providers.openai.oauth]\nscopes = [\"openid\"]\n\

@@ -30,6 +30,7 @@ impl SimulatedProviderBuilder {
             client_secret: client_secret.map(Secret::from),
             redirect_ports: Vec::new(),
             token_lifetime: TOKEN_LIFETIME,
+            scopes: None,
         };
         let memory = Memory { account: "account-1".to_owned(), ..Memory::default() };
         Self { dialect, registration, sources: Sources::system(), canary: String::new(), memory }
@@ -64,6 +65,13 @@ impl SimulatedProviderBuilder {
     #[must_use]
     pub fn client_secret(mut self, secret: impl Into<Secret>) -> Self {
         self.registration.client_secret = Some(secret.into());
+        self
+    }
+
+    /// What the client may be granted at a Memory Bank, in place of whatever it asks for.
+    #[must_use]
+    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.registration.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
     }
 

@@ -41,6 +41,11 @@ pub enum Fault {
         /// The `Retry-After` header, in whole seconds; none: no such header.
         retry_after: Option<Duration>,
     },
+    /// `503`, as of a server that is down for a while; nothing is carried out.
+    Unavailable {
+        /// As for [`Fault::RateLimited`].
+        retry_after: Option<Duration>,
+    },
     /// `500` whose body says `invalid_grant`: a fault of the server, not of the grant. Nothing is
     /// carried out.
     ServerErrorInvalidGrant,
@@ -89,6 +94,7 @@ impl Fault {
         kind("delay:2s", "answer this much later"),
         kind("status:503", "answer with this status; a body may follow after another colon"),
         kind("rate-limited:30s", "answer 429 with this Retry-After; without a value, with none"),
+        kind("unavailable:30s", "answer 503 with this Retry-After; without a value, with none"),
         kind("server-error-invalid-grant", "answer 500 with a body that says invalid_grant"),
         kind("html-200", "answer a web page with status 200, as a captive portal does"),
         kind("torn-json", "carry out, and answer JSON that ends in the middle"),
@@ -110,6 +116,7 @@ impl Fault {
                 | Self::Hang
                 | Self::Status(..)
                 | Self::RateLimited { .. }
+                | Self::Unavailable { .. }
                 | Self::ServerErrorInvalidGrant
                 | Self::Html200
                 | Self::Huge
@@ -138,6 +145,10 @@ impl fmt::Display for Fault {
             Self::RateLimited { retry_after: None } => f.write_str("rate-limited"),
             Self::RateLimited { retry_after: Some(after) } => {
                 write!(f, "rate-limited:{}", duration(after))
+            }
+            Self::Unavailable { retry_after: None } => f.write_str("unavailable"),
+            Self::Unavailable { retry_after: Some(after) } => {
+                write!(f, "unavailable:{}", duration(after))
             }
             Self::ServerErrorInvalidGrant => f.write_str("server-error-invalid-grant"),
             Self::Html200 => f.write_str("html-200"),
@@ -179,9 +190,12 @@ impl FromStr for Fault {
             "delay" => return duration(DELAY).map(Self::Delay),
             "date-ahead" => return duration(SKEW).map(Self::DateAhead),
             "date-behind" => return duration(SKEW).map(Self::DateBehind),
-            "rate-limited" => {
+            "rate-limited" | "unavailable" => {
                 let retry_after = value.map(|_| duration(RETRY_AFTER)).transpose()?;
-                return Ok(Self::RateLimited { retry_after });
+                return Ok(match name {
+                    "unavailable" => Self::Unavailable { retry_after },
+                    _ => Self::RateLimited { retry_after },
+                });
             }
             "status" => {
                 let (status, body) =

@@ -70,6 +70,8 @@ struct Code {
 #[derive(Debug, Serialize, Deserialize)]
 struct AccessToken {
     grant: u64,
+    #[serde(default)]
+    scope: String,
     end: End,
 }
 
@@ -171,7 +173,8 @@ impl Ledger {
     }
 
     pub(super) fn add_access_token(&mut self, token: &str, grant: &Grant, end: Moment) {
-        let record = AccessToken { grant: grant.number, end: End::at(end) };
+        let (number, scope) = (grant.number, grant.scope.clone());
+        let record = AccessToken { grant: number, scope, end: End::at(end) };
         self.access_tokens.insert(Fingerprint::of(token), record);
         self.counters.issued_access_tokens += 1;
     }
@@ -204,6 +207,11 @@ impl Ledger {
             Some(record) if record.end.has_passed(now) => Err(Refusal::CredentialExpired),
             Some(_) => Ok(()),
         }
+    }
+
+    /// What a token was granted, its scopes separated by spaces.
+    pub(super) fn scope_of(&self, token: &str) -> Option<&str> {
+        Some(self.access_tokens.get(&Fingerprint::of(token))?.scope.as_str())
     }
 
     pub(super) fn add_api_key(&mut self, key: &str) {

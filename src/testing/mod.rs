@@ -108,6 +108,7 @@ mod ledger;
 mod manual_clock;
 mod mint;
 mod record;
+mod resources;
 mod script;
 mod seeded_entropy;
 mod server;

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::dialect::{
-    Anthropic, GitHubCopilot, Google, OpenAi, Orange, Paths, Refusal, Registration,
+    Anthropic, GitHubCopilot, Google, MemoryBank, OpenAi, Orange, Paths, Refusal, Registration,
 };
 use super::server::Server;
 use super::simulation::Simulation;
@@ -55,6 +56,11 @@ impl SimulatedProvider {
     /// Orange: client credentials, and its SMS service.
     pub fn orange() -> SimulatedProviderBuilder {
         SimulatedProviderBuilder::new(Box::new(Orange))
+    }
+
+    /// A Memory Bank: client credentials, and memories that are created, found, read and deleted.
+    pub fn memory_bank() -> SimulatedProviderBuilder {
+        SimulatedProviderBuilder::new(Box::new(MemoryBank))
     }
 
     /// GitHub Copilot: device code, and tokens that do not expire.
@@ -205,6 +211,17 @@ impl SimulatedProvider {
     /// answers for somebody else: what no client may put up with.
     pub fn reassign_grants(&self, account: &str) {
         self.0.simulation.memory(|memory| memory.ledger.reassign_grants(account));
+    }
+
+    /// The memories that a simulated Memory Bank keeps, as its answers show them, the oldest first.
+    pub fn memories(&self) -> Vec<Value> {
+        self.0.simulation.memory(|memory| memory.resources.memories.all().to_vec())
+    }
+
+    /// The messages that a simulated SMS service of Orange has taken, as they were sent, the oldest
+    /// first.
+    pub fn messages(&self) -> Vec<Value> {
+        self.0.simulation.memory(|memory| memory.resources.messages.clone())
     }
 
     /// The script of what goes wrong.

@@ -15,6 +15,7 @@ use super::devices::Decision;
 use super::dialect::{Desk, Dialect, Fields, Refusal, Registration};
 use super::ledger::{Consent, Ledger};
 use super::mint::Mint;
+use super::resources::Resources;
 use super::{Counters, Endpoint, Fault, Faults, RecordedRequest};
 use crate::clock::{Moment, Sources};
 use crate::secret::Secret;
@@ -45,6 +46,9 @@ struct State {
 pub(super) struct Memory {
     pub(super) ledger: Ledger,
     pub(super) account: String,
+    /// What was made with the tokens.
+    #[serde(default)]
+    pub(super) resources: Resources,
 }
 
 /// What follows from a user's consent.
@@ -122,13 +126,11 @@ impl Simulation {
                 Answer::declared_json(status, body.clone())
             }
             Fault::RateLimited { retry_after } => {
-                let answer = self.dialect.rate_limit(endpoint);
-                match retry_after {
-                    None => answer,
-                    Some(after) => {
-                        answer.with_header(header::RETRY_AFTER, &after.as_secs().to_string())
-                    }
-                }
+                asking_for_patience(self.dialect.rate_limit(endpoint), *retry_after)
+            }
+            Fault::Unavailable { retry_after } => {
+                let answer = Answer::declared_json(StatusCode::SERVICE_UNAVAILABLE, "{}");
+                asking_for_patience(answer, *retry_after)
             }
             Fault::ServerErrorInvalidGrant => Answer::json(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -177,6 +179,7 @@ impl Simulation {
             request,
             registration: &self.registration,
             ledger: &mut memory.ledger,
+            resources: &mut memory.resources,
             mint: &self.mint,
             now: self.sources.now(),
             omit_refresh_token: matches!(fault, Some(Fault::OmitRefreshToken)),
@@ -190,7 +193,7 @@ impl Simulation {
             Endpoint::Device => self.dialect.device(&mut desk),
             Endpoint::Token => self.dialect.token(&mut desk),
             Endpoint::Revocation => self.dialect.revoke(&mut desk),
-            Endpoint::Resource => self.dialect.resource(&desk),
+            Endpoint::Resource => self.dialect.resource(&mut desk),
             Endpoint::Authorization => Err(Refusal::Method),
             Endpoint::Other => Err(Refusal::Path),
         };
@@ -342,6 +345,14 @@ impl Memory {
         let account = self.account.clone();
         let decision = if agrees { Decision::Approved { account } } else { Decision::Denied };
         self.ledger.devices.decide(user_code, decision, now)
+    }
+}
+
+/// The answer with a `Retry-After` header, where there is to be one.
+fn asking_for_patience(answer: Answer, retry_after: Option<Duration>) -> Answer {
+    match retry_after {
+        None => answer,
+        Some(after) => answer.with_header(header::RETRY_AFTER, &after.as_secs().to_string()),
     }
 }
 

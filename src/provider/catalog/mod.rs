@@ -4,6 +4,7 @@
 mod anthropic;
 mod github_copilot;
 mod google;
+mod memory_bank;
 mod openai;
 mod orange;
 
@@ -15,6 +16,7 @@ use crate::identity::ProviderId;
 pub use anthropic::anthropic;
 pub use github_copilot::github_copilot;
 pub use google::google;
+pub use memory_bank::memory_bank;
 pub use openai::{OPENAI_PUBLIC_CLIENT_ID, openai};
 pub use orange::orange;
 
@@ -27,6 +29,9 @@ const BUILT_IN: [(&str, Preset); 5] = [
     ("github-copilot", github_copilot),
 ];
 
+/// Servers that stand wherever their operator put them, so that their address has to be given.
+const SELF_HOSTED: [(&str, fn(Url) -> ProviderSpec); 1] = [("memory-bank", memory_bank)];
+
 type Preset = fn() -> ProviderSpec;
 
 /// The names of the built-in providers.
@@ -37,6 +42,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The built-in provider of this name.
 pub fn find(name: &str) -> Option<ProviderSpec> {
     BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, spec)| spec())
+}
+
+/// The names of presets that need an address.
+pub(crate) fn self_hosted_names() -> impl Iterator<Item = &'static str> {
+    SELF_HOSTED.iter().map(|(name, _)| *name)
+}
+
+/// The preset of this name for a server at `base_url`.
+pub(crate) fn find_self_hosted(name: &str, base_url: Url) -> Option<ProviderSpec> {
+    let preset = SELF_HOSTED.iter().find(|(known, _)| *known == name);
+    preset.map(|(_, preset)| preset(base_url))
 }
 
 /// A spec under one of our own names.

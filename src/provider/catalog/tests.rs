@@ -5,8 +5,21 @@ use crate::identity::Method;
 use crate::provider::{AuthorizationRequest, Provider as _};
 use crate::secret::Secret;
 
-fn all() -> [ProviderSpec; 5] {
-    [anthropic(), openai(), google(), orange(), github_copilot()]
+fn all() -> [ProviderSpec; 6] {
+    let bank = memory_bank(url("https://memory.example/bank/"));
+    [anthropic(), openai(), google(), orange(), github_copilot(), bank]
+}
+
+#[test]
+fn the_tokens_of_a_memory_bank_are_issued_beneath_its_address() {
+    for (base, tokens) in [
+        ("https://memory.example", "https://memory.example/auth/token"),
+        ("https://memory.example/bank/", "https://memory.example/bank/auth/token"),
+    ] {
+        let spec = memory_bank(url(base)).client("id").client_secret("secret");
+        assert_eq!(spec.oauth.token_endpoint, Some(url(tokens)));
+        assert!(spec.problems().is_empty(), "{:?}", spec.problems());
+    }
 }
 
 #[test]

@@ -35,7 +35,10 @@ pub struct ErrorTable {
     pub transient: Vec<String>,
     /// The endpoint limits the rate.
     pub rate_limited: Vec<String>,
-    /// Answers of a resource that refuse the credential, beyond any 401.
+    /// The statuses of a resource that refuse the credential, whatever the body: 401, unless set
+    /// otherwise.
+    pub credential_refused_statuses: Vec<u16>,
+    /// Answers of a resource that refuse the credential at other statuses, by their body.
     pub credential_refused: Vec<RefusalSign>,
     /// What is on no list.
     pub otherwise: Otherwise,
@@ -70,6 +73,7 @@ impl Default for ErrorTable {
             ]),
             transient: codes(&["temporarily_unavailable", "server_error"]),
             rate_limited: codes(&["slow_down"]),
+            credential_refused_statuses: vec![401],
             credential_refused: Vec::new(),
             otherwise: Otherwise::Protocol,
         }

@@ -13,7 +13,7 @@ pub struct RefusalSign {
     pub status: u16,
     /// The keys that lead to the text. Lists on the way are searched through.
     pub path: Vec<String>,
-    /// The text, exactly.
+    /// The text, exactly, or a number as it is written.
     pub value: String,
 }
 
@@ -41,6 +41,7 @@ impl RefusalSign {
                 members.get(key).is_some_and(|member| self.is_at(member, rest))
             }
             (Value::String(text), []) => *text == self.value,
+            (Value::Number(number), []) => number.to_string() == self.value,
             _ => false,
         }
     }
@@ -73,6 +74,9 @@ mod tests {
         ] {
             assert!(!sign().stands_in(other.as_bytes()), "{other}");
         }
+        let expired = RefusalSign::new(400, &["code"], "42");
+        assert!(expired.stands_in(br#"{"code":42}"#) && expired.stands_in(br#"{"code":"42"}"#));
+        assert!(!expired.stands_in(br#"{"code":420}"#));
         assert!(sign().may_stand_in(StatusCode::BAD_REQUEST));
         assert!(!sign().may_stand_in(StatusCode::OK));
     }

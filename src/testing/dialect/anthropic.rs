@@ -89,7 +89,7 @@ impl Dialect for Anthropic {
         Err(Refusal::Path)
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         check_credential(desk)?;
         if desk.request.header("anthropic-version").is_none() {
             return Err(Refusal::Missing("anthropic-version"));

@@ -3,12 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::super::RecordedRequest;
 use super::super::devices::{DeviceConsent, NewDevice};
 use super::super::ledger::{Grant, Ledger, Redemption};
 use super::super::mint::Mint;
+use super::super::resources::Resources;
 use super::{Fields, Paths, Refusal};
 use crate::clock::Moment;
 use crate::secret::Secret;
@@ -24,6 +27,8 @@ pub(in crate::testing) struct Registration {
     /// The ports of loopback redirects; empty: any.
     pub(in crate::testing) redirect_ports: Vec<u16>,
     pub(in crate::testing) token_lifetime: Duration,
+    /// What the client may be granted; none: whatever it asks for.
+    pub(in crate::testing) scopes: Option<Vec<String>>,
 }
 
 /// One request, and all that is needed to deal with it.
@@ -31,6 +36,7 @@ pub(in crate::testing) struct Desk<'a> {
     pub(in crate::testing) request: &'a RecordedRequest,
     pub(in crate::testing) registration: &'a Registration,
     pub(in crate::testing) ledger: &'a mut Ledger,
+    pub(in crate::testing) resources: &'a mut Resources,
     pub(in crate::testing) mint: &'a Mint,
     pub(in crate::testing) now: Moment,
     /// A scripted fault: renew, but issue no refresh token.
@@ -137,6 +143,26 @@ impl Desk<'_> {
     pub(super) fn check_client_secret(&self, secret: Option<&str>) -> Result<(), Refusal> {
         let registered = self.registration.client_secret.as_ref().map(Secret::expose);
         if secret == registered { Ok(()) } else { Err(Refusal::ClientAuthentication) }
+    }
+
+    /// Whether the client authenticates as itself with HTTP Basic (RFC 6749 §2.3.1).
+    pub(super) fn check_basic_client(&self) -> Result<(), Refusal> {
+        let basic = self.authorization("basic").ok_or(Refusal::ClientAuthentication)?;
+        let pair = STANDARD.decode(basic).ok().and_then(|pair| String::from_utf8(pair).ok());
+        let pair = pair.ok_or(Refusal::ClientAuthentication)?;
+        let (id, secret) = pair.split_once(':').ok_or(Refusal::ClientAuthentication)?;
+        if id != self.registration.client_id {
+            return Err(Refusal::ClientAuthentication);
+        }
+        self.check_client_secret(Some(secret))
+    }
+
+    /// Whether the access token is good, and was granted `scope`.
+    pub(super) fn check_scope(&self, token: &str, scope: &'static str) -> Result<(), Refusal> {
+        self.check_access_token(token)?;
+        let granted = self.ledger.scope_of(token).unwrap_or_default();
+        let has = granted.split(' ').any(|granted| granted == scope);
+        if has { Ok(()) } else { Err(Refusal::Scope(scope)) }
     }
 
     /// What stands in `Authorization` after `scheme`.

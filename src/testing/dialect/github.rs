@@ -83,7 +83,7 @@ impl Dialect for GitHubCopilot {
         Err(Refusal::Path)
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         if !["/models", "/chat/completions"].contains(&desk.request.path.as_str()) {
             return Err(Refusal::Path);
         }

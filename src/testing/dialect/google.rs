@@ -103,7 +103,7 @@ impl Dialect for Google {
         }
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         match (desk.request.header("x-goog-api-key"), desk.authorization("bearer")) {
             (None, None) => return Err(Refusal::NoCredential),
             (Some(_), Some(_)) => return Err(Refusal::TwoCredentials),

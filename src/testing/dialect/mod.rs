@@ -5,6 +5,7 @@ mod anthropic;
 mod desk;
 mod github;
 mod google;
+mod memory_bank;
 mod openai;
 mod orange;
 
@@ -17,6 +18,7 @@ pub(super) use self::anthropic::Anthropic;
 pub(super) use self::desk::{Desk, Registration};
 pub(super) use self::github::GitHubCopilot;
 pub(super) use self::google::Google;
+pub(super) use self::memory_bank::MemoryBank;
 pub(super) use self::openai::OpenAi;
 pub(super) use self::orange::Orange;
 use super::answer::Answer;
@@ -63,7 +65,7 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync {
         Err(Refusal::Path)
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal>;
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal>;
 
     /// A refusal in the provider's own words.
     fn refuse(&self, endpoint: Endpoint, refusal: &Refusal) -> Answer;
@@ -208,6 +210,12 @@ pub(super) enum Refusal {
     TwoCredentials,
     /// The request has an OAuth token without the header that allows it.
     OAuthNotAllowed,
+    /// The access token was not granted this scope.
+    Scope(&'static str),
+    /// There is no such memory.
+    Memory,
+    /// The idempotency key came before, with another body.
+    KeyReused,
 }
 
 impl fmt::Display for Refusal {

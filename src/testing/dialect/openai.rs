@@ -101,7 +101,7 @@ impl Dialect for OpenAi {
         Ok(Answer::json(StatusCode::OK, &json!({})))
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         let credential = desk.authorization("bearer").ok_or(Refusal::NoCredential)?;
         if credential.starts_with("sk-") {
             desk.check_api_key(credential)?;

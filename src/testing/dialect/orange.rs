@@ -1,10 +1,8 @@
 //! Orange: client credentials with HTTP Basic, an answer that is surrounded by white space, and
 //! numbered errors at the resources.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::Endpoint;
 use super::super::answer::Answer;
@@ -47,7 +45,7 @@ impl Dialect for Orange {
         if desk.request.header("accept") != Some("application/json") {
             return Err(Refusal::Accept);
         }
-        check_client(desk)?;
+        desk.check_basic_client()?;
         let fields = Fields::of(desk.request, BodyTypes::Form)?;
         if fields.require("grant_type")? != "client_credentials" {
             return Err(Refusal::GrantType);
@@ -72,11 +70,11 @@ impl Dialect for Orange {
         Err(Refusal::Path)
     }
 
-    fn resource(&self, desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    fn resource(&self, desk: &mut Desk<'_>) -> Result<Answer, Refusal> {
         let token = desk.authorization("bearer").ok_or(Refusal::NoCredential)?;
         desk.check_access_token(token)?;
-        let sender = desk
-            .request
+        let request = desk.request;
+        let sender = request
             .path
             .strip_prefix("/smsmessaging/v1/outbound/")
             .and_then(|rest| rest.strip_suffix("/requests"))
@@ -87,12 +85,18 @@ impl Dialect for Orange {
         }
         let body = desk.json_with(&["outboundSMSMessageRequest"])?;
         let message = &body["outboundSMSMessageRequest"];
-        let text = &message["outboundSMSTextMessage"]["message"];
-        let addressed = message["address"].is_string() || message["address"].is_array();
-        if !addressed || !message["senderAddress"].is_string() {
-            return Err(Refusal::Missing("address"));
+        let addresses = match &message["address"] {
+            Value::Array(list) if !list.is_empty() => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        if !addresses.iter().all(is_number) {
+            return Err(Refusal::Invalid("address"));
         }
-        if !text.is_string() {
+        let named = format!("tel%3A%2B{}", digits(&message["senderAddress"]).unwrap_or_default());
+        if named != sender {
+            return Err(Refusal::Invalid("senderAddress"));
+        }
+        if !message["outboundSMSTextMessage"]["message"].is_string() {
             return Err(Refusal::Missing("message"));
         }
         let resource = format!(
@@ -100,6 +104,7 @@ impl Dialect for Orange {
             desk.mint.token("", 20)
         );
         let mut message = message.clone();
+        desk.resources.messages.push(message.clone());
         message["resourceURL"] = resource.clone().into();
         let answer = json!({ "outboundSMSMessageRequest": message });
         Ok(Answer::json(StatusCode::CREATED, &answer).with_header(header::LOCATION, &resource))
@@ -114,15 +119,15 @@ impl Dialect for Orange {
     }
 }
 
-fn check_client(desk: &Desk<'_>) -> Result<(), Refusal> {
-    let basic = desk.authorization("basic").ok_or(Refusal::ClientAuthentication)?;
-    let pair = STANDARD.decode(basic).ok().and_then(|pair| String::from_utf8(pair).ok());
-    let pair = pair.ok_or(Refusal::ClientAuthentication)?;
-    let (id, secret) = pair.split_once(':').ok_or(Refusal::ClientAuthentication)?;
-    if id != desk.registration.client_id {
-        return Err(Refusal::ClientAuthentication);
-    }
-    desk.check_client_secret(Some(secret))
+/// What follows `tel:+`, if it is digits alone.
+fn digits(address: &Value) -> Option<&str> {
+    let digits = address.as_str()?.strip_prefix("tel:+")?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then_some(digits)
+}
+
+fn is_number(address: &Value) -> bool {
+    digits(address).is_some()
 }
 
 fn refuse_token(refusal: &Refusal) -> Answer {
@@ -195,10 +200,14 @@ fn refuse_resource(refusal: &Refusal) -> Answer {
             "Invalid credentials",
             "The requested service needs credentials, and the ones provided were invalid.",
         ),
-        _ => {
+        other => {
+            let part = match other {
+                Refusal::Missing(name) | Refusal::Invalid(name) => name,
+                _ => "outboundSMSMessageRequest",
+            };
             let exception = json!({ "messageId": "SVC0002",
                 "text": "Invalid input value for message part %1",
-                "variables": ["outboundSMSMessageRequest"] });
+                "variables": [part] });
             let error = json!({ "requestError": { "serviceException": exception } });
             Answer::json(StatusCode::BAD_REQUEST, &error)
         }

@@ -1,0 +1,179 @@
+//! Why a call to a service could not be met, by what a caller can do about it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::Error;
+
+/// Why a call to a service failed. Its text names the service and what to do, and never holds the
+/// body of an answer.
+#[derive(Clone)]
+pub struct ServiceError(Arc<Inner>);
+
+struct Inner {
+    kind: ServiceErrorKind,
+    message: String,
+    status: Option<StatusCode>,
+    field: Option<String>,
+    scope: Option<String>,
+    retry_after: Option<Duration>,
+    idempotency_key: Option<String>,
+    source: Option<Error>,
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServiceErrorKind {
+    /// The service does not have what was asked for.
+    NotFound,
+    /// The request can not be used as it is; [`ServiceError::field`] names what to correct.
+    Invalid,
+    /// It stands against what the service has by now.
+    Conflict,
+    /// There is no credential that the service takes: sign in again, or correct the client.
+    Unauthorized,
+    /// The credential is good, and does not allow this; [`ServiceError::scope`] names what is
+    /// missing where the service says so.
+    Forbidden,
+    /// There is too much of us; [`ServiceError::retry_after`] tells for how long.
+    RateLimited,
+    /// The service, or the way to it, fails for now. A creation that ended so may have been
+    /// carried out.
+    Unavailable,
+    /// The service answered what its documentation does not have.
+    Malformed,
+    /// The session is gone, or the runtime is stopping.
+    Gone,
+}
+
+impl ServiceError {
+    pub(super) fn new(kind: ServiceErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            status: None,
+            field: None,
+            scope: None,
+            retry_after: None,
+            idempotency_key: None,
+            source: None,
+        }))
+    }
+
+    /// What the caller gave for `field` can not be sent.
+    pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::new(ServiceErrorKind::Invalid, message).with_field(Some(field.to_owned()))
+    }
+
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        self.changed(|inner| inner.status = Some(status))
+    }
+
+    pub(super) fn with_field(self, field: Option<String>) -> Self {
+        self.changed(|inner| inner.field = field)
+    }
+
+    pub(super) fn with_scope(self, scope: Option<String>) -> Self {
+        self.changed(|inner| inner.scope = scope)
+    }
+
+    pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        self.changed(|inner| inner.retry_after = retry_after)
+    }
+
+    pub(super) fn with_idempotency_key(self, key: &str) -> Self {
+        self.changed(|inner| inner.idempotency_key = Some(key.to_owned()))
+    }
+
+    /// Errors are changed while they are made, when nobody else holds them.
+    fn changed(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            change(inner);
+        }
+        self
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ServiceErrorKind {
+        self.0.kind
+    }
+
+    /// The status of the answer; none when there was no answer.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.0.status
+    }
+
+    /// The field of the request that can not be used.
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The scope that the access token has to have.
+    pub fn scope(&self) -> Option<&str> {
+        self.0.scope.as_deref()
+    }
+
+    /// How long to wait before asking again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The idempotency key of a creation that failed. To ask again under the same key makes sure
+    /// that it is carried out once, also when this attempt was carried out unnoticed.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.0.idempotency_key.as_deref()
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.0.kind, ServiceErrorKind::RateLimited | ServiceErrorKind::Unavailable)
+    }
+}
+
+impl From<Error> for ServiceError {
+    fn from(error: Error) -> Self {
+        let kind = if error.is_transient() {
+            ServiceErrorKind::Unavailable
+        } else if error.needs_reauthorization() || error.is_configuration() {
+            ServiceErrorKind::Unauthorized
+        } else if error.is_invalid_input() {
+            ServiceErrorKind::Invalid
+        } else if error.is_expired() || error.is_not_found() || error.is_shutting_down() {
+            ServiceErrorKind::Gone
+        } else {
+            ServiceErrorKind::Malformed
+        };
+        let retry_after = error.retry_after();
+        Self::new(kind, error.to_string())
+            .with_retry_after(retry_after)
+            .changed(|inner| inner.source = Some(error))
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceError")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("status", &self.0.status)
+            .field("field", &self.0.field)
+            .field("retry_after", &self.0.retry_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for ServiceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}
