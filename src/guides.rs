@@ -21,6 +21,9 @@ struct VaultAndKeys;
 #[doc = include_str!("../docs/testing.md")]
 struct Testing;
 
+#[doc = include_str!("../docs/services.md")]
+struct Services;
+
 #[doc = include_str!("../docs/security-model.md")]
 struct SecurityModel;
 

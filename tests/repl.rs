@@ -1,12 +1,13 @@
 //! The REPL by script: each file in `tests/repl` is what somebody types, with what they expect to
 //! see. A script that ends with status 1 has failed.
 
-use std::ffi::OsStr;
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use tokenward::testing::SimulatedProvider;
@@ -361,57 +362,9 @@ fn run_text(script: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().expect("the repl ends")
 }
 
-/// The example as the sources say now: `cargo test --test repl` alone does not build it, and one of
-/// before must not pass for it.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("a path");
-        let profile = test.parent().and_then(Path::parent).expect("target/profile/deps");
-        build(profile);
-        let name = format!("repl{}", std::env::consts::EXE_SUFFIX);
-        profile.join("examples").join(name)
-    })
-}
-
-/// Builds the example into `profile`, such as target/debug. It is done in a moment where nothing has
-/// changed.
-fn build(profile: &Path) {
-    let name = profile.file_name().and_then(OsStr::to_str).expect("the name of a profile");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--example", "repl"])
-        .args(["--profile", if name == "debug" { "dev" } else { name }])
-        .arg("--target-dir")
-        .arg(profile.parent().expect("a target folder"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    if cfg!(feature = "redb") {
-        command.args(["--features", "redb"]);
-    }
-    // What Cargo tells a test of its package, build scripts would take for a change.
-    for (name, _) in std::env::vars_os() {
-        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-        if told.iter().any(|beginning| name.to_string_lossy().starts_with(beginning)) {
-            command.env_remove(name);
-        }
-    }
-    assert!(command.status().expect("cargo runs").success(), "the example can not be built");
-}
-
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).env_remove("RUST_LOG");
-    // What this machine configures is not for tests.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        let begins = ["ANTHROPIC_", "OPENAI_", "GEMINI_", "GOOGLE_", "ORANGE_", "OAUTH_"];
-        if begins.iter().any(|beginning| name.starts_with(beginning)) {
-            command.env_remove(name);
-        }
-    }
-    command.env_remove("CREDENTIAL_ENCRYPTION_KEY");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = program::command("repl");
+    command.args(arguments);
     command
 }
 

@@ -103,6 +103,14 @@ impl Answer {
         ServiceError::new(ServiceErrorKind::Malformed, text).with_status(self.status)
     }
 
+    /// When to try again.
+    fn when(&self) -> String {
+        match self.retry_after {
+            Some(wait) => format!("retry in {}s", wait.as_secs()),
+            None => "retry later".to_owned(),
+        }
+    }
+
     /// What it means that the answer has not the status of a success.
     fn refused(self) -> ServiceError {
         use ServiceErrorKind as Kind;
@@ -131,15 +139,9 @@ impl Answer {
             ),
             404 | 410 => (Kind::NotFound, format!("{name} does not have it ({seen})")),
             409 => (Kind::Conflict, format!("{name} has something else by now ({seen})")),
-            429 => (
-                Kind::RateLimited,
-                match self.retry_after {
-                    Some(wait) => {
-                        format!("{name} asks for patience ({seen}), retry in {}s", wait.as_secs())
-                    }
-                    None => format!("{name} asks for patience ({seen}), retry later"),
-                },
-            ),
+            429 => {
+                (Kind::RateLimited, format!("{name} asks for patience ({seen}), {}", self.when()))
+            }
             400 | 413 | 414 | 422 => (
                 Kind::Invalid,
                 match &field {
@@ -148,7 +150,7 @@ impl Answer {
                 },
             ),
             408 | 425 | 500..=599 => {
-                (Kind::Unavailable, format!("{name} fails for now ({seen}), retry later"))
+                (Kind::Unavailable, format!("{name} fails for now ({seen}), {}", self.when()))
             }
             300..=399 => return self.malformed("with a redirect that is not followed"),
             _ => return self.malformed("with a status that is not documented"),
