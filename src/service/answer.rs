@@ -97,8 +97,9 @@ impl Answer {
     pub(super) fn malformed(&self, what: &str) -> ServiceError {
         let (name, status) = (self.manner.name, self.status.as_u16());
         let media_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type =
-            media_type.and_then(shown).map_or_else(String::new, |it| format!(", {it}"));
+        // Without its parameters.
+        let media_type = media_type.and_then(|value| shown(value.split(';').next()?));
+        let media_type = media_type.map_or_else(String::new, |shown| format!(", {shown}"));
         let text = format!("{name} answers {what} ({status}{media_type}), check its address");
         ServiceError::new(ServiceErrorKind::Malformed, text).with_status(self.status)
     }

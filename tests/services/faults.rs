@@ -79,22 +79,27 @@ async fn a_deletion_whose_answer_is_lost_is_a_deletion() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_for_or_told() {
-    let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
-    let bank = host.bank().await;
-    let faults = simulated.faults().on(Endpoint::Resource);
+async fn a_wait_that_is_asked_for_is_waited() {
     for fault in [
         Fault::RateLimited { retry_after: Some(Duration::from_secs(3)) },
         Fault::Unavailable { retry_after: Some(Duration::from_secs(3)) },
     ] {
-        faults.next(1, fault.clone());
+        let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
+        let bank = host.bank().await;
+        simulated.faults().on(Endpoint::Resource).next(1, fault.clone());
         host.patiently(bank.search(&Search::new("x"))).await.expect("after a while");
         let [.., first, second] = &simulated.requests_at(Endpoint::Resource)[..] else {
             panic!("two requests");
         };
         assert_eq!(second.at.since(first.at), Duration::from_secs(3), "{fault}");
     }
+}
 
+#[tokio::test]
+async fn a_wait_that_is_too_long_is_told() {
+    let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
+    let bank = host.bank().await;
+    let faults = simulated.faults().on(Endpoint::Resource);
     let long = Duration::from_mins(2);
     faults.next(1, Fault::RateLimited { retry_after: Some(long) });
     let error = bank.search(&Search::new("x")).await.expect_err("that is too long to wait");

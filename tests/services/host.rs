@@ -79,7 +79,7 @@ impl Host {
                 () = tokio::task::yield_now() => {}
             }
             // The runtime itself wakes only every ten seconds.
-            if let Some(wait) = self.clock.next_wait().filter(|wait| *wait < Duration::from_secs(8))
+            if let Some(wait) = self.clock.next_wait().filter(|wait| *wait < Duration::from_secs(5))
             {
                 self.clock.advance(wait);
             }
