@@ -32,6 +32,7 @@ async fn what_is_no_answer_is_a_clear_error_without_its_body() {
     let doubled = format!(r#"{{"items":[],"items":[{{"memory":{memory}}}]}}"#);
     let twice = format!(r#"{{"items":[{{"memory":{{"id":"m","id":"{CANARY}","content":""}}}}]}}"#);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let long = CANARY.repeat(200);
     let many = Value::Array(vec![json!({ "memory": memory }); 21]);
     for (what, body) in [
         ("no body", String::new()),
@@ -46,6 +47,7 @@ async fn what_is_no_answer_is_a_clear_error_without_its_body() {
             body(json!([{ "memory": { "id": "../x", "content": CANARY } }])),
         ),
         ("a cursor that is none", json!({ "items": [], "next_cursor": { CANARY: 1 } }).to_string()),
+        ("a cursor that is too long", json!({ "items": [], "next_cursor": long }).to_string()),
         ("nesting without end", deep),
         ("more than was asked for", body(many)),
     ] {
@@ -88,8 +90,7 @@ async fn a_refusal_with_content_in_its_names_does_not_get_it_into_the_error() {
 #[tokio::test]
 async fn a_million_items_are_not_read_to_their_end() {
     let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
-    let mut limits = MemoryBankLimits::default();
-    limits.answer_bytes = 100_000;
+    let limits = MemoryBankLimits { answer_bytes: 100_000, ..MemoryBankLimits::default() };
     let bank = host.bank().await.with_limits(limits);
     let mut million = "{\"items\":[".to_owned();
     for number in 0..1_000_000 {
@@ -130,8 +131,7 @@ async fn pages_without_end_are_followed_so_far_and_no_further() {
     let server = Recorder::start(std::iter::once(grant).chain(replies)).await;
     let spec = catalog::memory_bank(server.url("/")).client("id").client_secret("secret");
     let host = Host::calling(spec, clock()).await;
-    let mut limits = MemoryBankLimits::default();
-    limits.pages = 5;
+    let limits = MemoryBankLimits { pages: 5, ..MemoryBankLimits::default() };
     let bank = host.bank().await.with_limits(limits);
     let error = all(&bank, Search::new("x")).await.expect_err("too many");
     assert_malformed(&error, "endless pages");

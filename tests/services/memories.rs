@@ -166,8 +166,7 @@ async fn a_memory_bank_is_called_beside_the_active_provider() {
 #[tokio::test]
 async fn what_no_memory_bank_would_take_is_not_sent() {
     let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
-    let mut limits = MemoryBankLimits::default();
-    limits.content_bytes = 10;
+    let limits = MemoryBankLimits { content_bytes: 10, ..MemoryBankLimits::default() };
     let bank = host.bank().await.with_limits(limits);
     let long = "x".repeat(3_000);
     for (new, field) in [

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{headers, texts};
-use crate::identity::{Method, ProviderId};
+use super::{headers, spec, texts};
+use crate::identity::Method;
 use crate::oauth::{ClientAuthentication, RequestProfile};
 use crate::provider::{OAuthSpec, ProviderSpec, RequestHeaders};
 use crate::resilience::{BreakerPolicy, CallPolicy};
@@ -17,7 +17,6 @@ use crate::resilience::{BreakerPolicy, CallPolicy};
 /// A call answers within 30 seconds, attempts of 10 seconds and the waits between them included; a
 /// memory is looked up while somebody waits for an answer.
 pub fn memory_bank(base_url: Url) -> ProviderSpec {
-    let id = ProviderId::new("memory-bank").expect("the catalogue's names are names");
     ProviderSpec {
         methods: vec![Method::ClientCredentials],
         headers: RequestHeaders {
@@ -46,8 +45,10 @@ pub fn memory_bank(base_url: Url) -> ProviderSpec {
             },
             ..CallPolicy::default()
         },
-        ..ProviderSpec::new(id, base_url)
+        // Its address is whatever it is asked for.
+        ..spec("memory-bank", "https://provider.invalid")
     }
+    .base_url(base_url)
 }
 
 /// `path` beneath whatever path the address has itself.

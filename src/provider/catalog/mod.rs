@@ -30,9 +30,10 @@ const BUILT_IN: [(&str, Preset); 5] = [
 ];
 
 /// Servers that stand wherever their operator put them, so that their address has to be given.
-const SELF_HOSTED: [(&str, fn(Url) -> ProviderSpec); 1] = [("memory-bank", memory_bank)];
+const SELF_HOSTED: [(&str, PresetAt); 1] = [("memory-bank", memory_bank)];
 
 type Preset = fn() -> ProviderSpec;
+type PresetAt = fn(Url) -> ProviderSpec;
 
 /// The names of the built-in providers.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -60,7 +60,6 @@ pub struct MemoryBank {
 /// attempts, breaker, concurrency) is [`CallPolicy`](crate::resilience::CallPolicy), the provider's
 /// `calls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct MemoryBankLimits {
     /// The largest answer, in bytes: 8 MiB, which a full page of the longest memories takes.
     pub answer_bytes: usize,
@@ -102,6 +101,9 @@ impl MemoryBank {
         let page: WirePage = answer.json()?;
         if page.items.len() > search.page_size() {
             return Err(answer.malformed("more memories than were asked for"));
+        }
+        if !page.can_go_on() {
+            return Err(answer.malformed("a cursor that is too long"));
         }
         Ok(page.into())
     }

@@ -18,6 +18,9 @@ const LARGEST_PAGE: usize = 100;
 /// The longest query, in bytes: it stands in an address.
 const LONGEST_QUERY: usize = 2_000;
 
+/// The longest cursor that a service may give, in bytes: it stands in an address, too.
+const LONGEST_CURSOR: usize = 2_000;
+
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
@@ -157,6 +160,13 @@ impl Cursor {
     /// The cursor as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl WirePage {
+    /// Whether the next page can be asked for.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.next_cursor.as_ref().is_none_or(|cursor| cursor.len() <= LONGEST_CURSOR)
     }
 }
 
