@@ -21,6 +21,10 @@ use zeroize::Zeroizing;
 /// How often a child is killed on each engine, unless the environment says so.
 const ROUNDS: usize = 12;
 
+/// How often before there is a new vault: what makes one can be killed, too, and the trail of an old one
+/// is long.
+const ROUNDS_OF_A_VAULT: usize = 50;
+
 const ENGINES: [Engine; 2] = [Engine::Sled, Engine::Redb];
 const WRITERS: u8 = 8;
 
@@ -111,7 +115,12 @@ async fn what_was_acknowledged_survives_a_kill() {
         return write_until_killed(orders).await;
     }
     for engine in 0..ENGINES.len() {
-        kill_again_and_again(engine, killing::rounds(ROUNDS)).await;
+        let mut left = killing::rounds(ROUNDS);
+        while left > 0 {
+            let rounds = left.min(ROUNDS_OF_A_VAULT);
+            kill_again_and_again(engine, rounds).await;
+            left -= rounds;
+        }
     }
 }
 

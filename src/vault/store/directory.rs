@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::StoreError;
 use super::steps::{self, done};
 
+/// What the name of a file ends with as long as it is being made.
+pub(super) const UNFINISHED: &str = ".new";
+
 /// A directory that is ours alone for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct LockedDirectory {
@@ -124,7 +127,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 
 /// Replaces the content of a file durably: all of it, or not at all.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = beside(path, ".new");
+    let aside = beside(path, UNFINISHED);
     let mut file = File::create(&aside)?;
     file.write_all(content)?;
     done(steps::WRITTEN, &aside);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::directory::{UNFINISHED, beside};
 #[cfg(feature = "redb")]
 use super::redb::RedbStore;
 use super::sled::SledStore;
@@ -90,7 +91,9 @@ pub(super) fn parse_data_name(name: &str) -> Option<(u64, &'static str)> {
 
 /// Every file that an engine may have made for the data at `path`.
 pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
-    SledStore::files(path)
+    let mut files = SledStore::files(path);
+    files.push(beside(path, UNFINISHED));
+    files
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ::redb::{
     ReadableTable as _, StorageError, TableDefinition, TableError, TransactionError,
 };
 
-use super::directory::sync_entries;
+use super::directory::{UNFINISHED, beside, remove, sync_entries};
 use super::steps::{self, done};
 use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
 
@@ -46,13 +46,30 @@ impl RedbStore {
     /// Opens the store in the file at `path`, which is created if it is not there. The caller
     /// holds the lock of the directory around it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.try_exists()? {
+            Self::create(path)?;
+        }
+        Self::at(path)
+    }
+
+    /// Makes the file aside and puts it in its place when it is whole: a file whose making was cut
+    /// off is none of redb's, and would be refused for ever.
+    fn create(path: &Path) -> Result<(), StoreError> {
+        let aside = beside(path, UNFINISHED);
+        remove(&aside)?;
+        drop(Self::at(&aside)?);
+        fs::rename(&aside, path)?;
+        done(steps::RENAMED, path);
+        Ok(path.parent().map_or(Ok(()), sync_entries)?)
+    }
+
+    fn at(path: &Path) -> Result<Self, StoreError> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let db = Builder::new().set_cache_size(CACHE_BYTES).create_file(file)?;
         let mut store = Self { db, path: ClosedPath(path.to_owned()), poisoned: None };
         // So that every later transaction finds the table.
         store.apply(&StoreBatch::default())?;
-        path.parent().map_or(Ok(()), sync_entries)?;
         Ok(store)
     }
 
@@ -182,5 +199,29 @@ impl From<CommitError> for StoreError {
             CommitError::Storage(error) => error.into(),
             other => Self::Poisoned(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{put, stored};
+    use super::*;
+
+    #[test]
+    fn a_file_whose_making_was_cut_off_is_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store.redb");
+        let aside = beside(&path, UNFINISHED);
+        // As redb leaves it: lengthened, and without its first bytes.
+        fs::write(&aside, vec![0; 1024 * 1024]).expect("written");
+        assert!(RedbStore::at(&aside).is_err(), "redb does not take it up again");
+
+        let mut store = RedbStore::open(&path).expect("a store");
+
+        put(&mut store, b"k", None, stored(1, b"v")).expect("a commit");
+        drop(store);
+        let store = RedbStore::open(&path).expect("the same store");
+        assert_eq!(store.read(b"k"), Ok(Some(stored(1, b"v"))));
+        assert!(!aside.exists());
     }
 }
