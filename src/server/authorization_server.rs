@@ -2,23 +2,41 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 
+use super::application::{Application, ApplicationId, RateLimit};
 use super::claims::Expectation;
 use super::guard::Guard;
 use super::issuer::TokenIssuer;
+use super::limiter::{ClientAddress, Limiter, Rate};
 use super::refresh::Families;
 use super::routes;
 use super::scope::Scope;
 use super::settings::ServerSettings;
 use super::verify::{self, Caller, TokenRefused};
 use crate::clock::Sources;
+use crate::credential::CredentialHandle;
 use crate::error::Error;
+use crate::health::ProviderHealth;
 use crate::identity::UserId;
 use crate::runtime::Runtime;
 use crate::vault::VaultHandle;
 use crate::vault::audit::{AuditEntry, AuditKind};
+
+/// How often a secret may be wrong in a minute, from one address for one client.
+const FAILURES_FOR_CLIENT: u32 = 10;
+
+/// How often a secret may be wrong in a minute, from one address.
+const FAILURES: u32 = 100;
+
+/// What is counted, each by who did it.
+struct Limits {
+    failures_for_client: Limiter<(ClientAddress, String)>,
+    failures: Limiter<ClientAddress>,
+    requests: Limiter<ApplicationId>,
+}
 
 /// An authorization server on a runtime. Cheap to clone; it stops with the runtime.
 #[derive(Clone)]
@@ -29,6 +47,9 @@ struct Inside {
     expectation: Expectation,
     issuer: TokenIssuer,
     families: Families,
+    limits: Limits,
+    watched: Vec<CredentialHandle>,
+    health: ProviderHealth,
     vault: VaultHandle,
     sources: Sources,
 }
@@ -52,10 +73,25 @@ impl AuthorizationServer {
             parts.sources.clone(),
         )
         .await?;
+        let mut watched = Vec::new();
+        for id in &settings.watched {
+            let credential = runtime.credential(id).await?;
+            // Readiness does not wait for the first caller. How it went is in the snapshot.
+            let acquired = credential.clone();
+            tokio::spawn(async move { acquired.acquire().await });
+            watched.push(credential);
+        }
         let (vault, sources) = (parts.vault.clone(), parts.sources.clone());
         let families = Families::new(vault, sources, issuer.denials().clone());
         Ok(Self(Arc::new(Inside {
             families,
+            limits: Limits {
+                failures_for_client: Limiter::new(),
+                failures: Limiter::new(),
+                requests: Limiter::new(),
+            },
+            watched,
+            health: parts.health.clone(),
             expectation: settings.expectation(),
             settings,
             issuer,
@@ -74,6 +110,7 @@ impl AuthorizationServer {
     /// - `POST /auth/token`
     /// - `POST /auth/revoke` (RFC 7009)
     /// - `POST /auth/introspect` (RFC 7662)
+    /// - `GET /health`, `GET /health/live`, `GET /health/ready`
     /// - `GET /.well-known/jwks.json`
     /// - `GET /.well-known/oauth-authorization-server`
     ///
@@ -96,6 +133,41 @@ impl AuthorizationServer {
     pub fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
         let now = self.0.sources.now().wall;
         verify::verify(&self.0.issuer, &self.0.expectation, token, now)
+    }
+
+    /// Whether `client` may try another secret from `address`. A limit counts what came from one
+    /// address, so nobody can lock out a client that comes from another one.
+    pub(crate) fn may_try(&self, address: ClientAddress, client: &str) -> Result<(), Duration> {
+        let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
+        limits.failures.check(&address, Rate::per_minute(FAILURES), now)?;
+        let key = (address, client.to_owned());
+        limits.failures_for_client.check(&key, Rate::per_minute(FAILURES_FOR_CLIENT), now)
+    }
+
+    /// Counts a wrong secret.
+    pub(crate) fn count_failure(&self, address: ClientAddress, client: &str) {
+        let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
+        let key = (address, client.to_owned());
+        // What is over its limit already is not counted twice.
+        let _ = limits.failures.take(address, Rate::per_minute(FAILURES), now);
+        let rate = Rate::per_minute(FAILURES_FOR_CLIENT);
+        let _ = limits.failures_for_client.take(key, rate, now);
+    }
+
+    /// Counts a request of an application, or says how long it has to wait.
+    pub(crate) fn count_request(&self, application: &Application) -> Result<(), Duration> {
+        let RateLimit::PerMinute(times) = application.rate_limit() else { return Ok(()) };
+        let now = self.0.sources.now().monotonic;
+        self.0.limits.requests.take(application.id().clone(), Rate::per_minute(times.get()), now)
+    }
+
+    /// The credentials that readiness depends on.
+    pub(crate) fn watched(&self) -> &[CredentialHandle] {
+        &self.0.watched
+    }
+
+    pub(crate) fn provider_health(&self) -> &ProviderHealth {
+        &self.0.health
     }
 
     /// The refresh tokens.

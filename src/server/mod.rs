@@ -35,6 +35,7 @@ mod guard;
 mod issuer;
 pub mod jws;
 mod keys;
+mod limiter;
 mod refresh;
 mod refusal;
 mod request;
@@ -42,16 +43,19 @@ mod routes;
 mod scope;
 mod settings;
 mod strict;
+mod upstream_guard;
 mod verify;
 
 pub use application::{
     Application, ApplicationChange, ApplicationId, ApplicationSpec, GrantType,
-    LONGEST_TOKEN_LIFETIME,
+    LONGEST_TOKEN_LIFETIME, RateLimit,
 };
 pub use authorization_server::AuthorizationServer;
 pub use guard::{Guard, Guarded};
 pub use issuer::{Internal, IssuerMessage, KeyRotation, Registered, TokenIssuer};
+pub use limiter::ClientAddress;
 pub use refresh::RefreshPolicy;
 pub use scope::{Scope, ScopeError};
 pub use settings::ServerSettings;
+pub use upstream_guard::{UpstreamGuard, UpstreamGuarded};
 pub use verify::{Caller, TokenRefused};

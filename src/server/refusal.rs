@@ -1,6 +1,8 @@
 //! Why an endpoint does not do what was asked, and how that is answered (RFC 6749 §5.2). The texts
 //! are ours, fixed, and repeat nothing of a request.
 
+use std::time::Duration;
+
 use axum::http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -30,6 +32,8 @@ pub(crate) enum Refusal {
     UnsupportedGrantType,
     /// The scope is malformed, unknown, or more than the client has.
     InvalidScope,
+    /// Too much is asked, or guessed; after so long it may be tried again.
+    TooMany(Duration),
     /// The server can not answer for now.
     Unavailable,
 }
@@ -54,6 +58,7 @@ impl Refusal {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -69,7 +74,7 @@ impl Refusal {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            Self::Unavailable => "temporarily_unavailable",
+            Self::TooMany(_) | Self::Unavailable => "temporarily_unavailable",
         }
     }
 
@@ -85,6 +90,7 @@ impl Refusal {
             Self::UnauthorizedClient => "the client may not use this grant",
             Self::UnsupportedGrantType => "this grant is not supported",
             Self::InvalidScope => "the scope is malformed or more than the client may have",
+            Self::TooMany(_) => "too many requests, wait as long as the header says",
             Self::Unavailable => "the server can not answer for now, try again shortly",
         }
     }
@@ -106,6 +112,11 @@ impl Refusal {
                 if let Ok(challenge) = challenge.try_into() {
                     headers.insert(WWW_AUTHENTICATE, challenge);
                 }
+            }
+            Self::TooMany(wait) => {
+                // Rounded up, so that nobody comes too early.
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             Self::Unavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -132,6 +143,7 @@ mod tests {
             Refusal::UnauthorizedClient,
             Refusal::UnsupportedGrantType,
             Refusal::InvalidScope,
+            Refusal::TooMany(Duration::from_secs(1)),
             Refusal::Unavailable,
         ] {
             for text in [refusal.code(), refusal.description()] {

@@ -9,6 +9,7 @@ use super::claims::Expectation;
 use super::jws::{SigningAlgorithm, VerificationKey};
 use super::keys::KeyPolicy;
 use crate::error::{Error, ErrorKind};
+use crate::identity::CredentialId;
 
 /// How far the clocks of those who verify tokens may differ from ours, at most.
 const MOST_LEEWAY: Duration = Duration::from_mins(1);
@@ -23,6 +24,7 @@ pub struct ServerSettings {
     pub(crate) key_set_max_age: Duration,
     leeway: Duration,
     pub(crate) introspection: String,
+    pub(crate) watched: Vec<CredentialId>,
     pub(crate) trusted: Vec<VerificationKey>,
 }
 
@@ -41,6 +43,7 @@ impl ServerSettings {
             key_set_max_age: Duration::from_mins(10),
             leeway: Duration::from_secs(30),
             introspection: "tokens:introspect".to_owned(),
+            watched: Vec::new(),
             trusted: Vec::new(),
         }
     }
@@ -81,6 +84,14 @@ impl ServerSettings {
     #[must_use]
     pub fn introspection_permission(mut self, permission: impl Into<String>) -> Self {
         self.introspection = permission.into();
+        self
+    }
+
+    /// The host is ready only while this credential can be used (`GET /health/ready`). It is acquired
+    /// at the start, and its name is shown to whoever asks for the health.
+    #[must_use]
+    pub fn ready_with(mut self, credential: CredentialId) -> Self {
+        self.watched.push(credential);
         self
     }
 

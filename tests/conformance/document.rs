@@ -69,7 +69,7 @@ const ROWS: [&str; 54] = [
 ];
 
 /// The rows of the authorization server, in this order.
-const SERVER_ROWS: [&str; 93] = [
+const SERVER_ROWS: [&str; 94] = [
     "S-METH-1",
     "S-REQ-1",
     "S-REQ-2",
@@ -85,6 +85,7 @@ const SERVER_ROWS: [&str; 93] = [
     "S-AUTH-5",
     "S-AUTH-7",
     "S-AUTH-8",
+    "S-AUTH-9",
     "S-AUTH-10",
     "S-AUTH-11",
     "S-AUTH-12",

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokenward::Secret;
 use tokenward::server::{ApplicationChange, ApplicationSpec, IssuerMessage};
 use tokenward::vault::audit::{AuditKind, AuditQuery};
 
@@ -100,4 +101,18 @@ async fn a_second_server_on_a_runtime_is_refused() {
     let host = Host::start().await;
     let settings = tokenward::server::ServerSettings::new("https://other.example", "api");
     assert!(tokenward::server::AuthorizationServer::start(&host.runtime, settings).await.is_err());
+}
+
+#[tokio::test]
+async fn a_secret_from_a_configuration_is_taken_unless_it_is_too_short() {
+    let host = Host::start().await;
+    let spec = ApplicationSpec::new("configured")
+        .id("app_configured".parse().expect("an id"))
+        .permissions("memories:read".parse().expect("a scope"));
+    let short = spec.clone().secret(Secret::new("fifteen-letters"));
+    assert!(host.server.issuer().register(short).await.expect_err("short").is_invalid_input());
+    let given = spec.secret(Secret::new("a-secret-of-a-file"));
+    let registered = host.server.issuer().register(given).await.expect("registered");
+    assert_eq!(registered.secret, Secret::new("a-secret-of-a-file"));
+    assert_eq!(host.ask(&registered, "").await.status, 200);
 }

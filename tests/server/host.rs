@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::extract::Request;
+use axum::middleware::Next;
 use axum::routing::get;
 use axum::{Extension, Router};
 use base64::Engine as _;
@@ -12,7 +14,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokenward::Runtime;
-use tokenward::server::{ApplicationSpec, AuthorizationServer, Caller, Registered, ServerSettings};
+use tokenward::server::{
+    ApplicationSpec, AuthorizationServer, Caller, ClientAddress, Registered, ServerSettings,
+};
 use tokenward::testing::{ManualClock, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -234,9 +238,20 @@ async fn serve(server: &AuthorizationServer) -> (SocketAddr, JoinHandle<()>) {
     let app = Router::new()
         .route("/memories", get(who).layer(guard("memories:read")))
         .route("/both", get(who).layer(guard("memories:read memories:write")))
-        .merge(server.router());
+        .merge(server.router())
+        // As a host behind a proxy does, which knows better than the connection who calls.
+        .layer(axum::middleware::from_fn(async |mut request: Request, next: Next| {
+            let told = request.headers().get("x-test-address");
+            let told = told.and_then(|value| value.to_str().ok()?.parse().ok());
+            if let Some(address) = told {
+                request.extensions_mut().insert(ClientAddress(address));
+            }
+            next.run(request).await
+        }));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("served") });
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let serving =
+        tokio::spawn(async move { axum::serve(listener, service).await.expect("served") });
     (address, serving)
 }

@@ -4,8 +4,10 @@
 mod applications;
 mod end_to_end;
 mod guard;
+mod health;
 mod host;
 mod keys;
+mod limits;
 mod refresh;
 mod revocation;
 mod token;

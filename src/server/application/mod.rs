@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,16 @@ impl fmt::Display for GrantType {
     }
 }
 
+/// How often an application may ask for tokens, or about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RateLimit {
+    /// As often as it likes.
+    #[default]
+    Unlimited,
+    /// So often in a minute.
+    PerMinute(NonZeroU32),
+}
+
 /// A registered application. Its secrets are known by their keyed hashes only.
 #[derive(Clone, PartialEq)]
 pub struct Application {
@@ -72,6 +83,7 @@ pub struct Application {
     pub(crate) refresh: RefreshPolicy,
     /// Grants from before this are over.
     pub(crate) grants_from: SystemTime,
+    pub(crate) rate_limit: RateLimit,
     pub(crate) enabled: bool,
     pub(crate) created: SystemTime,
     /// At most two, the newest last.
@@ -121,6 +133,11 @@ impl Application {
     /// Whether it may use `grant`.
     pub(crate) fn may_use(&self, grant: GrantType) -> bool {
         self.grants.contains(&grant)
+    }
+
+    /// How often it may ask.
+    pub fn rate_limit(&self) -> RateLimit {
+        self.rate_limit
     }
 
     /// Whether it gets tokens, and whether those it has are good.

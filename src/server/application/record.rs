@@ -2,6 +2,7 @@
 //! know is kept.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::spec::is_lifetime;
-use super::{Application, ApplicationId, GrantType, StoredSecret};
+use super::{Application, ApplicationId, GrantType, RateLimit, StoredSecret};
 use crate::server::refresh::RefreshPolicy;
 use crate::server::scope::Scope;
 use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
@@ -28,6 +29,7 @@ struct Known {
     access_token_lifetime: u64,
     refresh: KnownRefresh,
     grants_from: u64,
+    rate_limit: Option<NonZeroU32>,
     enabled: bool,
     created: u64,
     secrets: Vec<KnownSecret>,
@@ -67,6 +69,7 @@ impl Application {
             access_token_lifetime: Some(lifetime).filter(|it| is_lifetime(*it)).ok_or(malformed)?,
             refresh: known.refresh.read().ok_or(malformed)?,
             grants_from: from_millis(known.grants_from).ok_or(malformed)?,
+            rate_limit: known.rate_limit.map_or(RateLimit::Unlimited, RateLimit::PerMinute),
             enabled: known.enabled,
             created: from_millis(known.created).ok_or(malformed)?,
             secrets: secrets.filter(|secrets| secrets.len() <= 2).ok_or(malformed)?,
@@ -87,6 +90,10 @@ impl Application {
         let grants: Vec<_> =
             self.grants.iter().map(|grant| json!(grant.as_str())).chain(unknown).collect();
         let secrets: Vec<_> = self.secrets.iter().map(KnownSecret::write).collect();
+        let rate_limit = match self.rate_limit {
+            RateLimit::Unlimited => None,
+            RateLimit::PerMinute(times) => Some(times),
+        };
         for (name, value) in [
             ("format", json!(FORMAT)),
             ("application", json!(self.id)),
@@ -96,6 +103,7 @@ impl Application {
             ("access_token_lifetime", json!(self.access_token_lifetime.as_secs())),
             ("refresh", json!(KnownRefresh::write(&self.refresh))),
             ("grants_from", json!(to_millis(self.grants_from))),
+            ("rate_limit", json!(rate_limit)),
             ("enabled", json!(self.enabled)),
             ("created", json!(to_millis(self.created))),
             ("secrets", json!(secrets)),

@@ -64,8 +64,13 @@ impl SecretHasher {
         now: SystemTime,
     ) -> Result<(Secret, StoredSecret), Error> {
         let secret = Secret::from(entropy.token()?);
-        let stored = StoredSecret { hash: self.hash(secret.expose()), created: now, ends: None };
+        let stored = self.kept(&secret, now);
         Ok((secret, stored))
+    }
+
+    /// How a secret is kept.
+    pub(crate) fn kept(&self, secret: &Secret, now: SystemTime) -> StoredSecret {
+        StoredSecret { hash: self.hash(secret.expose()), created: now, ends: None }
     }
 
     /// Whether `secret` is a live one of `application`. For none the answer is no, after the same

@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Map;
 
-use super::{Application, ApplicationId, GrantType, LONGEST_TOKEN_LIFETIME, StoredSecret};
+use super::{
+    Application, ApplicationId, GrantType, LONGEST_TOKEN_LIFETIME, RateLimit, StoredSecret,
+};
 use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
 use crate::server::refresh::RefreshPolicy;
 use crate::server::scope::Scope;
 
@@ -19,6 +22,7 @@ const LONGEST_NAME: usize = 200;
 #[derive(Debug, Clone)]
 pub struct ApplicationSpec {
     id: Option<ApplicationId>,
+    secret: Option<Secret>,
     as_changed: ApplicationChange,
 }
 
@@ -30,19 +34,28 @@ pub struct ApplicationChange {
     grants: Option<BTreeSet<GrantType>>,
     access_token_lifetime: Option<Duration>,
     refresh: Option<RefreshPolicy>,
+    rate_limit: Option<RateLimit>,
     enabled: Option<bool>,
 }
 
 impl ApplicationSpec {
     /// An application that people call `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { id: None, as_changed: ApplicationChange::new().name(name) }
+        Self { id: None, secret: None, as_changed: ApplicationChange::new().name(name) }
     }
 
     /// Under this id rather than a random one.
     #[must_use]
     pub fn id(mut self, id: ApplicationId) -> Self {
         self.id = Some(id);
+        self
+    }
+
+    /// With this secret rather than a random one, such as one from a configuration: 16 to 200
+    /// characters of ASCII that are printed. Prefer a random one, which nobody can guess.
+    #[must_use]
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
         self
     }
 
@@ -74,6 +87,13 @@ impl ApplicationSpec {
         self
     }
 
+    /// How often it may ask: as often as it likes, unless set.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.as_changed = self.as_changed.rate_limit(limit);
+        self
+    }
+
     /// Whether it gets tokens from the start.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
@@ -84,6 +104,17 @@ impl ApplicationSpec {
     /// The id that it asks for.
     pub(crate) fn wanted_id(&self) -> Option<&ApplicationId> {
         self.id.as_ref()
+    }
+
+    /// The secret that it asks for.
+    pub(crate) fn wanted_secret(&self) -> Result<Option<&Secret>, Error> {
+        match &self.secret {
+            Some(secret) if !is_secret(secret.expose()) => {
+                let text = "the secret of an application is 16 to 200 printed characters of ASCII";
+                Err(Error::new(ErrorKind::InvalidInput, text))
+            }
+            secret => Ok(secret.as_ref()),
+        }
     }
 
     /// The application.
@@ -101,6 +132,7 @@ impl ApplicationSpec {
             access_token_lifetime: Duration::from_mins(5),
             refresh: RefreshPolicy::new(),
             grants_from: now,
+            rate_limit: RateLimit::Unlimited,
             enabled: true,
             created: now,
             secrets: vec![secret],
@@ -153,6 +185,13 @@ impl ApplicationChange {
         self
     }
 
+    /// How often it may ask from now on.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(limit);
+        self
+    }
+
     /// Whether it gets tokens, and whether those it has are good. Its refresh tokens are over for good
     /// once it was disabled.
     #[must_use]
@@ -184,6 +223,9 @@ impl ApplicationChange {
         if let Some(policy) = change.refresh {
             application.refresh = policy;
         }
+        if let Some(limit) = change.rate_limit {
+            application.rate_limit = limit;
+        }
         if let Some(enabled) = change.enabled {
             if application.enabled && !enabled {
                 application.grants_from = now;
@@ -203,6 +245,10 @@ impl ApplicationChange {
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
     }
+}
+
+fn is_secret(secret: &str) -> bool {
+    (16..=200).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_name(name: &str) -> bool {

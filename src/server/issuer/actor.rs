@@ -210,7 +210,13 @@ impl Issuer {
     }
 
     fn registration(&self, spec: ApplicationSpec) -> Result<(Application, Secret), Error> {
-        let (secret, stored) = self.fresh_secret()?;
+        let (secret, stored) = match spec.wanted_secret()? {
+            Some(secret) => {
+                let now = self.is.sources.now().wall;
+                (secret.clone(), self.hasher()?.kept(secret, now))
+            }
+            None => self.fresh_secret()?,
+        };
         let id = match spec.wanted_id() {
             Some(id) => id.clone(),
             None => ApplicationId::random(&*self.is.sources.entropy)?,
@@ -219,12 +225,15 @@ impl Issuer {
     }
 
     fn fresh_secret(&self) -> Result<(Secret, StoredSecret), Error> {
-        let Some(ring) = self.state.ring() else {
-            let text = "the server has no keys yet, try again shortly";
-            return Err(Error::new(ErrorKind::Interrupted, text));
-        };
         let Sources { entropy, .. } = &self.is.sources;
-        SecretHasher::new(&ring.hash_key).fresh(&**entropy, self.is.sources.now().wall)
+        self.hasher()?.fresh(&**entropy, self.is.sources.now().wall)
+    }
+
+    fn hasher(&self) -> Result<SecretHasher, Error> {
+        let ring = self.state.ring().ok_or_else(|| {
+            Error::new(ErrorKind::Interrupted, "the server has no keys yet, try again shortly")
+        })?;
+        Ok(SecretHasher::new(&ring.hash_key))
     }
 
     fn look_after_keys(&mut self) {

@@ -12,6 +12,7 @@ use super::body;
 use crate::server::application::Application;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::issuer::Published;
+use crate::server::limiter::ClientAddress;
 use crate::server::refusal::Refusal;
 use crate::server::request::{ClientCredentials, Parameters};
 
@@ -32,9 +33,18 @@ pub(super) async fn asked(
     let body = body::read(body, &*server.sources().clock).await?;
     let parameters = Parameters::parse(content_type(&head.headers)?, &body)?;
     let credentials = ClientCredentials::find(&head.headers, &parameters)?;
+    let address = ClientAddress::of(&head.extensions);
+    if let Some(address) = address {
+        server.may_try(address, &credentials.id).map_err(Refusal::TooMany)?;
+    }
     let published = server.issuer().published()?;
     let now = server.sources().now().wall;
-    let application = authenticated(server, &published, &credentials, now)?;
+    let application = authenticated(server, &published, &credentials, now).inspect_err(|_| {
+        if let Some(address) = address {
+            server.count_failure(address, &credentials.id);
+        }
+    })?;
+    server.count_request(&application).map_err(Refusal::TooMany)?;
     Ok(Asked { published, application, parameters, now })
 }
 

@@ -2,6 +2,7 @@
 
 mod asked;
 mod body;
+mod health;
 mod introspect;
 mod revoke;
 mod token;
@@ -24,6 +25,9 @@ const REVOKE: &str = "/auth/revoke";
 /// Where is asked whether a token is good.
 const INTROSPECT: &str = "/auth/introspect";
 
+/// Where is asked how the host fares.
+const HEALTH: &str = "/health";
+
 /// Where the keys are published.
 const KEY_SET: &str = "/.well-known/jwks.json";
 
@@ -36,6 +40,9 @@ pub(super) fn router(server: AuthorizationServer) -> Router {
         .route(&format!("{base}{TOKEN}"), post(token::issue).fallback(other_method))
         .route(&format!("{base}{REVOKE}"), post(revoke::revoke).fallback(other_method))
         .route(&format!("{base}{INTROSPECT}"), post(introspect::introspect).fallback(other_method))
+        .route(&format!("{base}{HEALTH}"), get(health::health))
+        .route(&format!("{base}{HEALTH}/live"), get(health::live))
+        .route(&format!("{base}{HEALTH}/ready"), get(health::ready))
         .route(&format!("{base}{KEY_SET}"), get(well_known::key_set))
         // The path of the issuer comes last (RFC 8414 §3.1).
         .route(&format!("{METADATA}{base}"), get(well_known::metadata))

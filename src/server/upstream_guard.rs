@@ -1,0 +1,93 @@
+//! The guard before routes that call a provider: while their credential can not be used they answer
+//! 503 at once, instead of failing in the middle of their work.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::answer;
+use crate::credential::CredentialHandle;
+use crate::error::Error;
+
+/// A layer that lets requests through while a credential can be used. One that is expired is renewed
+/// first, once for all who wait. Otherwise the answer is 503, with `Retry-After` where it is known.
+#[derive(Clone)]
+pub struct UpstreamGuard(CredentialHandle);
+
+impl UpstreamGuard {
+    /// A guard for routes that need this credential.
+    pub fn new(credential: CredentialHandle) -> Self {
+        Self(credential)
+    }
+}
+
+impl fmt::Debug for UpstreamGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UpstreamGuard").field(self.0.id()).finish()
+    }
+}
+
+impl<S> Layer<S> for UpstreamGuard {
+    type Service = UpstreamGuarded<S>;
+
+    fn layer(&self, inner: S) -> UpstreamGuarded<S> {
+        UpstreamGuarded { guard: self.clone(), inner }
+    }
+}
+
+/// A service behind an [`UpstreamGuard`].
+#[derive(Debug, Clone)]
+pub struct UpstreamGuarded<S> {
+    guard: UpstreamGuard,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for UpstreamGuarded<S>
+where
+    S: Service<Request<Body>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready is taken, and a fresh one left in its place.
+        let fresh = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, fresh);
+        let credential = self.guard.0.clone();
+        Box::pin(async move {
+            match credential.acquire().await {
+                Ok(_) => ready.call(request).await,
+                Err(error) => Ok(unavailable(&credential, &error)),
+            }
+        })
+    }
+}
+
+fn unavailable(credential: &CredentialHandle, error: &Error) -> Response {
+    tracing::debug!(credential = %credential.id(), %error, "a route waits for its credential");
+    let body = json!({
+        "error": "temporarily_unavailable",
+        "error_description": "a service that this needs can not be used for now",
+    });
+    let mut response = answer::secret(StatusCode::SERVICE_UNAVAILABLE, &body);
+    if let Some(after) = error.retry_after() {
+        // Rounded up, so that nobody comes too early.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
