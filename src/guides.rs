@@ -34,6 +34,10 @@ struct Configuration;
 #[doc = include_str!("../docs/server.md")]
 struct Server;
 
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;
+
 #[doc = include_str!("../docs/http.md")]
 struct Http;
 

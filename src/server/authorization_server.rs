@@ -17,7 +17,7 @@ use super::scope::Scope;
 use super::settings::ServerSettings;
 use super::verify::{self, Caller, TokenRefused};
 use crate::clock::Sources;
-use crate::credential::CredentialHandle;
+use crate::credential::{CredentialHandle, Credentials};
 use crate::error::Error;
 use crate::health::ProviderHealth;
 use crate::identity::UserId;
@@ -48,6 +48,7 @@ struct Inside {
     issuer: TokenIssuer,
     families: Families,
     limits: Limits,
+    credentials: Credentials,
     watched: Vec<CredentialHandle>,
     health: ProviderHealth,
     vault: VaultHandle,
@@ -91,6 +92,7 @@ impl AuthorizationServer {
                 requests: Limiter::new(),
             },
             watched,
+            credentials: parts.credentials.clone(),
             health: parts.health.clone(),
             expectation: settings.expectation(),
             settings,
@@ -110,6 +112,7 @@ impl AuthorizationServer {
     /// - `POST /auth/token`
     /// - `POST /auth/revoke` (RFC 7009)
     /// - `POST /auth/introspect` (RFC 7662)
+    /// - `POST /admin/refresh`, `POST /admin/signing-key`, with the permission for it
     /// - `GET /health`, `GET /health/live`, `GET /health/ready`
     /// - `GET /.well-known/jwks.json`
     /// - `GET /.well-known/oauth-authorization-server`
@@ -159,6 +162,10 @@ impl AuthorizationServer {
         let RateLimit::PerMinute(times) = application.rate_limit() else { return Ok(()) };
         let now = self.0.sources.now().monotonic;
         self.0.limits.requests.take(application.id().clone(), Rate::per_minute(times.get()), now)
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
     }
 
     /// The credentials that readiness depends on.

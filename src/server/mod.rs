@@ -56,6 +56,6 @@ pub use issuer::{Internal, IssuerMessage, KeyRotation, Registered, TokenIssuer};
 pub use limiter::ClientAddress;
 pub use refresh::RefreshPolicy;
 pub use scope::{Scope, ScopeError};
-pub use settings::ServerSettings;
+pub use settings::{Capability, ServerSettings};
 pub use upstream_guard::{UpstreamGuard, UpstreamGuarded};
 pub use verify::{Caller, TokenRefused};

@@ -1,5 +1,6 @@
 //! What a server is configured with, and everything that is wrong with it, told before it starts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -8,11 +9,30 @@ use super::application::LONGEST_TOKEN_LIFETIME;
 use super::claims::Expectation;
 use super::jws::{SigningAlgorithm, VerificationKey};
 use super::keys::KeyPolicy;
+use super::scope::Scope;
 use crate::error::{Error, ErrorKind};
 use crate::identity::CredentialId;
 
 /// How far the clocks of those who verify tokens may differ from ours, at most.
 const MOST_LEEWAY: Duration = Duration::from_mins(1);
+
+/// What can be switched off, by [`ServerSettings::without`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// `/auth/token`. Tokens that are out are verified on, and keys published.
+    TokenIssue,
+    /// Refresh tokens at `/auth/token`: none is given, and none is taken.
+    RefreshTokens,
+    /// `/auth/revoke`.
+    Revocation,
+    /// `/auth/introspect`.
+    Introspection,
+    /// `/health` and what is beneath it.
+    Health,
+    /// `/admin` and what is beneath it.
+    Administration,
+}
 
 /// What a server is to be.
 #[derive(Debug, Clone)]
@@ -24,6 +44,8 @@ pub struct ServerSettings {
     pub(crate) key_set_max_age: Duration,
     leeway: Duration,
     pub(crate) introspection: String,
+    pub(crate) administration: String,
+    switched_off: BTreeSet<Capability>,
     pub(crate) watched: Vec<CredentialId>,
     pub(crate) trusted: Vec<VerificationKey>,
 }
@@ -43,6 +65,8 @@ impl ServerSettings {
             key_set_max_age: Duration::from_mins(10),
             leeway: Duration::from_secs(30),
             introspection: "tokens:introspect".to_owned(),
+            administration: "admin".to_owned(),
+            switched_off: BTreeSet::new(),
             watched: Vec::new(),
             trusted: Vec::new(),
         }
@@ -85,6 +109,25 @@ impl ServerSettings {
     pub fn introspection_permission(mut self, permission: impl Into<String>) -> Self {
         self.introspection = permission.into();
         self
+    }
+
+    /// The permission by which an application may use `/admin`: `admin`, unless set otherwise.
+    #[must_use]
+    pub fn administration_permission(mut self, permission: impl Into<String>) -> Self {
+        self.administration = permission.into();
+        self
+    }
+
+    /// Switches a capability off: its endpoints are not there, and the metadata does not name them.
+    #[must_use]
+    pub fn without(mut self, capability: Capability) -> Self {
+        self.switched_off.insert(capability);
+        self
+    }
+
+    /// Whether a capability is there.
+    pub(crate) fn has(&self, capability: Capability) -> bool {
+        !self.switched_off.contains(&capability)
     }
 
     /// The host is ready only while this credential can be used (`GET /health/ready`). It is acquired
@@ -143,6 +186,11 @@ impl ServerSettings {
         }
         if self.audience.is_empty() {
             problems.push("the audience is empty, name what the tokens are for");
+        }
+        for permission in [&self.introspection, &self.administration] {
+            if permission.parse::<Scope>().map_or(0, |scope| scope.permissions().count()) != 1 {
+                problems.push("a permission of the settings is not one word of a scope");
+            }
         }
         if self.leeway > MOST_LEEWAY {
             problems.push("the leeway is more than a minute");

@@ -1,6 +1,7 @@
 //! The authorization server as its host and its clients see it: real HTTP on loopback, a real vault
 //! on disk, time by hand. Tests name the rows of `docs/server-conformance.md` that they are for.
 
+mod admin;
 mod applications;
 mod end_to_end;
 mod guard;

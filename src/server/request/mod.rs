@@ -31,6 +31,11 @@ impl Parameters {
         }
     }
 
+    /// Those of a request without a body.
+    pub(crate) fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// The value of a parameter. One without a value counts as omitted (RFC 6749 §3.2).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty())

@@ -49,7 +49,7 @@ pub(super) async fn asked(
 }
 
 /// The one content type of a request.
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let first = types.next();
     if types.next().is_some() {

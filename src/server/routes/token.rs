@@ -17,6 +17,7 @@ use crate::server::jws;
 use crate::server::refresh::{ReadToken, Refreshed};
 use crate::server::refusal::Refusal;
 use crate::server::scope::Scope;
+use crate::server::settings::Capability;
 use crate::server::verify::since_1970;
 
 pub(super) async fn issue(State(server): State<AuthorizationServer>, request: Request) -> Response {
@@ -42,7 +43,10 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
         .parameters
         .get("grant_type")
         .ok_or(Refusal::InvalidRequest("the parameter grant_type is missing"))?;
-    let grant = GrantType::named(grant).ok_or(Refusal::UnsupportedGrantType)?;
+    let grant = GrantType::named(grant).filter(|grant| {
+        *grant != GrantType::RefreshToken || server.settings().has(Capability::RefreshTokens)
+    });
+    let grant = grant.ok_or(Refusal::UnsupportedGrantType)?;
     if !asked.application.may_use(grant) {
         return Err(Refusal::UnauthorizedClient);
     }
@@ -68,7 +72,8 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
 /// one.
 async fn by_credentials(server: &AuthorizationServer, asked: &Asked) -> Result<Granted, Refusal> {
     let scope = granted(asked.parameters.get("scope"), &asked.application)?;
-    if !asked.application.may_use(GrantType::RefreshToken) {
+    let refreshes = server.settings().has(Capability::RefreshTokens);
+    if !refreshes || !asked.application.may_use(GrantType::RefreshToken) {
         return Ok(Granted { scope, family: None, refresh_token: None });
     }
     let tokens = &asked.published.refresh_tokens;

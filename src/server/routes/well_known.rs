@@ -9,6 +9,7 @@ use crate::server::answer;
 use crate::server::application::GrantType;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::refusal::Refusal;
+use crate::server::settings::Capability;
 
 /// How long the metadata may be kept, in seconds.
 const METADATA_MAX_AGE: u64 = 3_600;
@@ -25,19 +26,26 @@ pub(super) async fn key_set(State(server): State<AuthorizationServer>) -> Respon
 
 pub(super) async fn metadata(State(server): State<AuthorizationServer>) -> Response {
     let settings = server.settings();
-    let methods = ["client_secret_basic", "client_secret_post"];
-    let body = json!({
+    let methods = json!(["client_secret_basic", "client_secret_post"]);
+    let refreshes = settings.has(Capability::RefreshTokens);
+    let grants =
+        GrantType::ALL.into_iter().filter(|it| refreshes || *it != GrantType::RefreshToken);
+    let mut body = json!({
         "issuer": settings.issuer,
-        "token_endpoint": settings.endpoint(TOKEN),
         "jwks_uri": settings.endpoint(KEY_SET),
-        "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
-        "token_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint": settings.endpoint(REVOKE),
-        "revocation_endpoint_auth_methods_supported": methods,
-        "introspection_endpoint": settings.endpoint(INTROSPECT),
-        "introspection_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": grants.map(GrantType::as_str).collect::<Vec<_>>(),
         // Required, and there is no authorization endpoint (RFC 8414 §2).
         "response_types_supported": [],
     });
+    for (capability, name, path) in [
+        (Capability::TokenIssue, "token_endpoint", TOKEN),
+        (Capability::Revocation, "revocation_endpoint", REVOKE),
+        (Capability::Introspection, "introspection_endpoint", INTROSPECT),
+    ] {
+        if settings.has(capability) {
+            body[name] = json!(settings.endpoint(path));
+            body[format!("{name}_auth_methods_supported")] = methods.clone();
+        }
+    }
     answer::public(body.to_string(), METADATA_MAX_AGE)
 }
