@@ -225,9 +225,14 @@ impl VaultStore for FaultyStore {
         self.kept.version(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         self.before_read()?;
-        self.kept.scan(prefix, visit)
+        self.kept.scan(prefix, after, visit)
     }
 
     fn compact(&mut self) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 //! store at once, and taken over only when the store has made it durable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
@@ -168,8 +169,9 @@ impl OpenVault {
     pub(super) fn delete_user(&mut self, user: &UserId) -> Result<usize, Failure> {
         let mut staged = BTreeMap::new();
         for prefix in BlindName::stored_prefixes(&self.keys.name_key, user) {
-            self.store.scan(&prefix, &mut |key, _| {
+            self.store.scan(&prefix, None, &mut |key, _| {
                 staged.extend(BlindName::of_stored(key).map(|name| (name, Staged::Delete)));
+                ControlFlow::Continue(())
             })?;
         }
         // What is in the index and gone from the store is to be forgotten as well.
@@ -346,9 +348,12 @@ impl OpenVault {
         to: &Staged,
     ) -> Result<(), Failure> {
         let (record_key, entry_key) = (name.record_key(), name.entry_key());
-        let known = self.index.get(name).map(|slot| slot.entry.version);
-        // What does not open may be there in another version than the index says, or in none.
-        let (record, entry) = if self.quarantine.contains_key(name) {
+        let slot = self.index.get(name);
+        let known = slot.map(|slot| slot.entry.version);
+        // What does not open, or was not opened yet, may be there in another version than the index
+        // says, or in none.
+        let is_proven = slot.is_none_or(|slot| slot.proven);
+        let (record, entry) = if self.quarantine.contains_key(name) || !is_proven {
             let version = |key: &[u8]| self.store.version(key).map_err(Failure::of_store);
             (version(&record_key)?, version(&entry_key)?)
         } else {

@@ -2,6 +2,7 @@
 //! the index does not agree with the head.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use super::error::VaultError;
 use super::head::{HEAD_KEY, Head};
@@ -15,7 +16,7 @@ use super::quarantine::Quarantine;
 use super::record::RecordVersion;
 use super::seal::{Header, KeyId, Place};
 use super::settings::Vault;
-use super::store::{StoreBatch, Stored, VaultStore};
+use super::store::{Scanned, StoreBatch, Stored, VaultStore};
 use crate::clock::Sources;
 use crate::event::EventKind;
 
@@ -116,8 +117,9 @@ impl OpenVault {
     fn load_index(&mut self) -> Result<BTreeSet<BlindName>, VaultError> {
         let mut unopened = BTreeSet::new();
         let Self { store, header, keys, index, .. } = self;
-        store.scan(ENTRIES, &mut |key, stored| {
-            let Some(name) = BlindName::of_stored(key) else { return };
+        // What is left of a damaged one does not open, as all that is sealed.
+        store.scan(ENTRIES, None, &mut |key, Scanned { stored, .. }| {
+            let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
             let version = RecordVersion(stored.version);
             let plain = open_stored(keys, &header.vault, key, version, &stored);
             let meta = plain.ok().and_then(|plain| serde_json::from_slice::<Meta>(&plain).ok());
@@ -127,6 +129,7 @@ impl OpenVault {
                 }
                 _ => drop(unopened.insert(name)),
             }
+            ControlFlow::Continue(())
         })?;
         Ok(unopened)
     }
@@ -137,13 +140,14 @@ impl OpenVault {
     fn rebuild_index(&mut self, mut unknown: BTreeSet<BlindName>) -> Result<(), VaultError> {
         tracing::warn!("vault index does not agree with the head, rebuilding it from the records");
         let mut suspects = Vec::new();
-        self.store.scan(RECORDS, &mut |key, stored| {
-            let Some(name) = BlindName::of_stored(key) else { return };
+        self.store.scan(RECORDS, None, &mut |key, Scanned { stored, .. }| {
+            let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
             let version = RecordVersion(stored.version);
             // A record older than its entry is found when it is read.
             if self.index.get(&name).is_none_or(|slot| slot.entry.version < version) {
                 suspects.push((name, version));
             }
+            ControlFlow::Continue(())
         })?;
         let mut rebuilt = Vec::new();
         for (name, version) in suspects {
@@ -196,7 +200,10 @@ fn check_new(store: &dyn VaultStore, settings: &Vault) -> Result<(), VaultError>
         )));
     }
     let mut empty = true;
-    store.scan(b"", &mut |_, _| empty = false)?;
+    store.scan(b"", None, &mut |_, _| {
+        empty = false;
+        ControlFlow::Break(())
+    })?;
     if empty {
         Ok(())
     } else {

@@ -1,8 +1,9 @@
 //! What every store has to do, as one suite that each of them runs.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{LONGEST_KEY, LONGEST_VALUE, StoreBatch, StoreError, Stored, VaultStore};
+use super::{LONGEST_KEY, LONGEST_VALUE, Scanned, StoreBatch, StoreError, Stored, VaultStore};
 
 /// Runs the suite. `fresh` makes a new place to keep things and gives what opens it; opening
 /// again, after the former store was dropped, must find what was committed.
@@ -37,9 +38,14 @@ pub(super) fn put(
     store.commit(&batch)
 }
 
-pub(super) fn everything(store: &dyn VaultStore, prefix: &[u8]) -> Vec<(Vec<u8>, Stored)> {
+pub(crate) fn everything(store: &dyn VaultStore, prefix: &[u8]) -> Vec<(Vec<u8>, Stored)> {
     let mut seen = Vec::new();
-    store.scan(prefix, &mut |key, stored| seen.push((key.to_vec(), stored))).expect("a scan");
+    let mut see = |key: &[u8], found: Scanned| {
+        assert_eq!(found.damage, None);
+        seen.push((key.to_vec(), found.stored));
+        ControlFlow::Continue(())
+    };
+    store.scan(prefix, None, &mut see).expect("a scan");
     seen
 }
 
@@ -88,6 +94,33 @@ fn a_scan_is_ordered_and_knows_its_prefix(open: &dyn Fn() -> Box<dyn VaultStore>
     let seen: Vec<Vec<u8>> = everything(&*store, b"b").into_iter().map(|(key, _)| key).collect();
     let sorted: [&[u8]; 5] = [b"b", b"b\0", b"b\0\x01", b"ba", b"b\xff\xff"];
     assert_eq!(seen, sorted);
+    let mut pages = Vec::<Vec<u8>>::new();
+    loop {
+        let before = pages.len();
+        let mut two = |key: &[u8], _: Scanned| {
+            pages.push(key.to_vec());
+            if pages.len() == before + 2 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let after = seen.get(before.wrapping_sub(1)).map(Vec::as_slice);
+        store.scan(b"b", after, &mut two).expect("a scan");
+        if pages.len() < before + 2 {
+            break;
+        }
+    }
+    assert_eq!(pages, seen, "page by page it is the same");
+    for outside in [b"a".as_slice(), b"c"] {
+        let mut first = None;
+        let mut see = |key: &[u8], _: Scanned| {
+            first = Some(key.to_vec());
+            ControlFlow::Break(())
+        };
+        store.scan(b"b", Some(outside), &mut see).expect("a scan");
+        assert_eq!(first.is_some(), outside < b"b".as_slice());
+    }
 }
 
 fn values_of_every_length_come_back(open: &dyn Fn() -> Box<dyn VaultStore>) {
@@ -134,6 +167,47 @@ fn a_large_batch_is_applied_whole(open: &dyn Fn() -> Box<dyn VaultStore>) {
     assert!(keys.iter().map(Vec::as_slice).eq(batch.writes.iter().map(|write| &*write.key)));
     drop(store);
     assert_eq!(everything(&*open(), b"").len(), 513);
+}
+
+/// What every store has to do when a value in it is damaged: `tear` damages what stands under a key
+/// of the closed store.
+pub(super) fn holds_with_a_torn_value(
+    open: &dyn Fn() -> Box<dyn VaultStore>,
+    tear: impl Fn(&[u8]),
+) {
+    let mut store = open();
+    let keys: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
+    for key in keys {
+        put(&mut *store, key, None, stored(7, &vec![3; 20_000])).expect("a commit");
+    }
+    drop(store);
+    tear(b"b");
+    tear(b"c");
+    let mut store = open();
+    for compacted in [false, true] {
+        let mut found = Vec::new();
+        let mut see = |key: &[u8], scanned: Scanned| {
+            assert_eq!(store.version(key).expect("a version"), Some(scanned.stored.version));
+            assert!(scanned.damage.is_some() || scanned.stored == stored(7, &vec![3; 20_000]));
+            found.push((key.to_vec(), scanned.stored.value.len() == 20_000));
+            ControlFlow::Continue(())
+        };
+        store.scan(b"", None, &mut see).expect("one damaged value does not end a scan");
+        let all = keys.map(|key| (key.to_vec(), key != b"b" && key != b"c"));
+        assert_eq!(found, all, "what is damaged is there and does not pass for whole");
+        if !compacted {
+            assert!(matches!(store.read(b"b"), Err(StoreError::Damaged(_))));
+            store.compact().expect("a damaged value does not end a compaction");
+        }
+    }
+    let version = store.version(b"b").expect("a version");
+    put(&mut *store, b"b", version, stored(8, b"new")).expect("it can be replaced");
+    let mut batch = StoreBatch::default();
+    batch.write(b"c".to_vec(), store.version(b"c").expect("a version"), None);
+    store.commit(&batch).expect("it can be removed");
+    drop(store);
+    let left: Vec<_> = everything(&*open(), b"").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(left, [b"a", b"b", b"d"]);
 }
 
 fn a_compaction_changes_nothing_that_can_be_seen(open: &dyn Fn() -> Box<dyn VaultStore>) {

@@ -1,22 +1,27 @@
 //! Copying what one store keeps into another, which is empty, and comparing the two.
 
+use std::ops::ControlFlow;
+
 use ring::digest::{Context, Digest, SHA256};
 
-use super::{StoreBatch, StoreError, VaultStore};
+use super::{Scanned, StoreBatch, StoreError, VaultStore};
 
 /// The most items and bytes that are written at once.
 const MOST_ITEMS: usize = 256;
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// Copies everything that `from` keeps to `to`, byte for byte, and reads it again.
+/// Copies everything that `from` keeps to `to`, byte for byte, and reads it again. Of a value that is
+/// damaged, what is left is copied: it opens there as little as here, and is not taken for absent.
 pub(crate) fn copy(from: &dyn VaultStore, to: &mut dyn VaultStore) -> Result<(), StoreError> {
     let mut batch = StoreBatch::default();
     let mut bytes = 0;
     let mut outcome = Ok(());
-    from.scan(b"", &mut |key, stored| {
-        // The rest would only fill memory.
-        if outcome.is_err() {
-            return;
+    from.scan(b"", None, &mut |key, Scanned { stored, damage }| {
+        if let Some(damage) = damage {
+            tracing::error!(
+                damage,
+                "the store holds a damaged value, what is left of it is copied"
+            );
         }
         bytes += key.len() + stored.value.len();
         batch.write(key.to_vec(), None, Some(stored));
@@ -24,6 +29,8 @@ pub(crate) fn copy(from: &dyn VaultStore, to: &mut dyn VaultStore) -> Result<(),
             outcome = to.commit(&batch);
             (batch, bytes) = (StoreBatch::default(), 0);
         }
+        // The rest would only fill memory.
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     outcome?;
     if !batch.is_empty() {
@@ -43,11 +50,12 @@ pub(super) fn compare(one: &dyn VaultStore, two: &dyn VaultStore) -> Result<(), 
 
 fn fingerprint(store: &dyn VaultStore) -> Result<Digest, StoreError> {
     let mut context = Context::new(&SHA256);
-    store.scan(b"", &mut |key, stored| {
+    store.scan(b"", None, &mut |key, Scanned { stored, .. }| {
         for part in [key, &stored.version.to_be_bytes(), &stored.value] {
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
+        ControlFlow::Continue(())
     })?;
     Ok(context.finish())
 }

@@ -138,8 +138,13 @@ impl VaultStore for DiskStore {
         self.data.version(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.data.scan(prefix, visit)
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.data.scan(prefix, after, visit)
     }
 
     fn compact(&mut self) -> Result<(), StoreError> {
@@ -196,6 +201,17 @@ mod tests {
                 let directory = tempfile::tempdir().expect("a directory");
                 move || Box::new(open(&directory.path().join("v"), *engine))
             });
+        }
+    }
+
+    #[test]
+    fn a_damaged_value_fails_alone_on_every_engine() {
+        for engine in ENGINES {
+            let directory = tempfile::tempdir().expect("a directory");
+            contract::holds_with_a_torn_value(
+                &|| Box::new(open(directory.path(), *engine)),
+                |key| engine.tear(&directory.path().join(engine.data_name(1)), key),
+            );
         }
     }
 

@@ -58,6 +58,16 @@ impl Engine {
         }
     }
 
+    /// Damages what stands under `key` in the closed data at `data`, as a torn write would.
+    #[cfg(test)]
+    pub(crate) fn tear(self, data: &Path, key: &[u8]) {
+        match self {
+            Self::Sled => SledStore::tear(data, key),
+            #[cfg(feature = "redb")]
+            Self::Redb => RedbStore::tear(data, key),
+        }
+    }
+
     /// Opens what this engine keeps at `data`, or creates it.
     pub(super) fn open(self, data: &Path) -> Result<Box<dyn VaultStore>, StoreError> {
         Ok(match self {

@@ -1,9 +1,13 @@
 //! A store in memory, for tests and for runtimes that keep nothing.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
+use super::{
+    Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
+    scan_start,
+};
 
 /// Keeps everything in memory. Clones share what is kept, so that a clone is what a file is to
 /// the store on disk: the thing that is opened again.
@@ -40,11 +44,18 @@ impl VaultStore for MemoryStore {
         Ok(kept.get(key).map(|stored| stored.version))
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_prefix = kept.range(prefix.to_vec()..);
-        for (key, stored) in from_prefix.take_while(|(key, _)| key.starts_with(prefix)) {
-            visit(key, stored.clone());
+        let found = kept.range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded));
+        for (key, stored) in found.take_while(|(key, _)| key.starts_with(prefix)) {
+            if visit(key, Scanned { stored: stored.clone(), damage: None }).is_break() {
+                break;
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod sled;
 pub(crate) mod steps;
 
 use std::fmt;
+use std::ops::{Bound, ControlFlow};
 
 pub(crate) use self::copy::copy;
 pub(crate) use self::directory::{beside, check_free, copy_all, remove, sync_entries};
@@ -39,11 +40,19 @@ pub(crate) trait VaultStore: fmt::Debug + Send {
     /// What is kept under `key`.
     fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError>;
 
-    /// The version of what is kept under `key`, also where a part of the value is damaged.
+    /// The version of what is kept under `key`, also where a part of the value is damaged. What is
+    /// too damaged to tell has version 0.
     fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError>;
 
-    /// Shows every key that begins with `prefix` and what is kept under it, in the order of bytes.
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    /// Shows every key that begins with `prefix` and is greater than `after`, and what is kept under
+    /// it, in the order of bytes, until `visit` breaks off. A value that is damaged does not end the
+    /// scan: what is left of it is shown.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError>;
 
     /// Rewrites everything, so that nothing of what was removed or replaced remains. A store that
     /// remembers nothing has nothing to do.
@@ -55,8 +64,18 @@ pub(crate) trait VaultStore: fmt::Debug + Send {
     fn health(&mut self) -> Result<StoreHealth, StoreError>;
 }
 
-/// Sees one key and what is kept under it.
-pub(crate) type Visit<'a> = dyn FnMut(&[u8], Stored) + 'a;
+/// Sees one key and what is kept under it, and says whether to go on.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], Scanned) -> ControlFlow<()> + 'a;
+
+/// What a scan finds under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// What is kept there, or what is left of it. What the vault sealed does not open when a part of
+    /// it is missing, so what is left is never taken for the whole.
+    pub(crate) stored: Stored,
+    /// Why the value is not whole, if it is not: [`VaultStore::read`] fails with this.
+    pub(crate) damage: Option<String>,
+}
 
 /// Opens a store: once at the start, and again after it was poisoned.
 pub(crate) type OpenStore =
@@ -173,6 +192,11 @@ impl From<std::io::Error> for StoreError {
             _ => Self::Io(error.to_string()),
         }
     }
+}
+
+/// Where a scan of `prefix` behind `after` begins.
+fn scan_start<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
+    after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
 /// Whether `batch` is small enough for every store.

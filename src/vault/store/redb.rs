@@ -2,6 +2,7 @@
 //! it returns.
 
 use std::fs::{self, OpenOptions};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use ::redb::{
@@ -11,7 +12,9 @@ use ::redb::{
 
 use super::directory::{UNFINISHED, beside, remove, sync_entries};
 use super::steps::{self, done};
-use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
+use super::{
+    Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes, scan_start,
+};
 
 /// Key to version (eight bytes) and value.
 const ITEMS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("items");
@@ -81,7 +84,7 @@ impl RedbStore {
         let mut table = transaction.open_table(ITEMS)?;
         for write in &batch.writes {
             let standing = table.get(write.key.as_slice())?.map(|item| version_of(item.value()));
-            if standing.transpose()? != write.expect {
+            if standing != write.expect {
                 return Err(StoreError::Conflict);
             }
         }
@@ -117,22 +120,30 @@ impl VaultStore for RedbStore {
 
     fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
         let table = self.db.begin_read()?.open_table(ITEMS)?;
-        table.get(key)?.map(|item| parse(item.value())).transpose()
+        let Some(item) = table.get(key)? else { return Ok(None) };
+        let Scanned { stored, damage } = parse(item.value());
+        damage.map_or(Ok(Some(stored)), |damage| Err(StoreError::Damaged(damage)))
     }
 
     fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
         let table = self.db.begin_read()?.open_table(ITEMS)?;
-        table.get(key)?.map(|item| version_of(item.value())).transpose()
+        Ok(table.get(key)?.map(|item| version_of(item.value())))
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         let table = self.db.begin_read()?.open_table(ITEMS)?;
-        for item in table.range(prefix..)? {
+        let found = table.range::<&[u8]>((scan_start(prefix, after), Bound::Unbounded))?;
+        for item in found {
             let (key, item) = item?;
-            if !key.value().starts_with(prefix) {
+            let key = key.value();
+            if !key.starts_with(prefix) || visit(key, parse(item.value())).is_break() {
                 break;
             }
-            visit(key.value(), parse(item.value())?);
         }
         Ok(())
     }
@@ -143,15 +154,14 @@ impl VaultStore for RedbStore {
     }
 }
 
-fn version_of(item: &[u8]) -> Result<u64, StoreError> {
-    item.first_chunk()
-        .map(|version| u64::from_be_bytes(*version))
-        .ok_or_else(|| StoreError::Damaged("an item is cut short".to_owned()))
+fn version_of(item: &[u8]) -> u64 {
+    item.first_chunk().map_or(0, |version| u64::from_be_bytes(*version))
 }
 
-fn parse(item: &[u8]) -> Result<Stored, StoreError> {
-    let version = version_of(item)?;
-    Ok(Stored { version, value: item.get(8..).unwrap_or_default().to_vec() })
+fn parse(item: &[u8]) -> Scanned {
+    let value = item.get(8..).unwrap_or_default().to_vec();
+    let damage = (item.len() < 8).then(|| "an item is cut short".to_owned());
+    Scanned { stored: Stored { version: version_of(item), value }, damage }
 }
 
 impl From<StorageError> for StoreError {
@@ -199,6 +209,21 @@ impl From<CommitError> for StoreError {
             CommitError::Storage(error) => error.into(),
             other => Self::Poisoned(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+impl RedbStore {
+    /// Loses all but a few bytes of a value.
+    pub(crate) fn tear(path: &Path, key: &[u8]) {
+        let store = Self::open(path).expect("a store");
+        let transaction = store.db.begin_write().expect("a transaction");
+        transaction
+            .open_table(ITEMS)
+            .expect("a table")
+            .insert(key, [1, 2, 3].as_slice())
+            .expect("written");
+        transaction.commit().expect("durable");
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::vault::head::HEAD_KEY;
 use crate::vault::opened::OpenVault;
+use crate::vault::store::contract::everything;
 
 /// Everything that a store holds.
 type Snapshot = BTreeMap<Vec<u8>, Stored>;
@@ -50,11 +51,7 @@ impl Victim {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut all = Snapshot::new();
-        self.store
-            .scan(b"", &mut |key, stored| drop(all.insert(key.to_vec(), stored)))
-            .expect("ok");
-        all
+        everything(&self.store, b"").into_iter().collect()
     }
 
     /// Lets the store hold exactly this.

@@ -31,8 +31,13 @@ impl VaultStore for Gated {
         self.inner.version(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.inner.scan(prefix, visit)
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.inner.scan(prefix, after, visit)
     }
 
     fn health(&mut self) -> Result<StoreHealth, StoreError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::rotation::Crashing;
 use super::*;
 use crate::vault::keys::{FORMAT, HEADER_KEY};
+use crate::vault::store::contract::everything;
 
 /// A copy of a vault in format 1; see `tests/fixtures/README.md`.
 fn format_1() -> tempfile::TempDir {
@@ -21,9 +22,7 @@ fn format_1() -> tempfile::TempDir {
 
 fn stored(directory: &Path) -> std::collections::BTreeMap<Vec<u8>, Stored> {
     let store = on_disk(directory).store()().expect("a store");
-    let mut all = std::collections::BTreeMap::new();
-    store.scan(b"", &mut |key, stored| drop(all.insert(key.to_vec(), stored))).expect("a scan");
-    all
+    everything(&*store, b"").into_iter().collect()
 }
 
 fn format(header: &Stored) -> u64 {

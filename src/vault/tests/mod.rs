@@ -13,6 +13,7 @@ mod power_cut;
 mod refusals;
 mod rotation;
 mod tampering;
+mod torn;
 
 use std::path::Path;
 use std::sync::Arc;

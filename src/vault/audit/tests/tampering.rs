@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::vault::audit::trail::entry_key;
 use crate::vault::names::BlindName;
+use crate::vault::store::contract::everything;
 use crate::vault::store::{StoreBatch, Stored, VaultStore as _};
 
 impl Bench {
@@ -35,8 +36,9 @@ impl Bench {
     /// Everything in the store, as a copy of its files would have it.
     fn copy(&self) -> MemoryStore {
         let mut batch = StoreBatch::default();
-        let mut keep = |key: &[u8], stored| batch.write(key.to_vec(), None, Some(stored));
-        self.store.scan(b"", &mut keep).expect("a scan");
+        for (key, stored) in everything(&self.store, b"") {
+            batch.write(key, None, Some(stored));
+        }
         let mut copy = MemoryStore::default();
         copy.commit(&batch).expect("a commit");
         copy

@@ -11,6 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,10 @@ use self::recovery::open_or_recover;
 use self::tally::Tally;
 use super::directory::{beside, sync_entries};
 use super::steps::{self, done};
-use super::{StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes};
+use super::{
+    Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
+    scan_start,
+};
 
 /// The key under which sled holds the number of the last commit.
 const COMMITS: u8 = 2;
@@ -123,25 +127,26 @@ impl SledStore {
 
     fn first_part(&self, key: &[u8]) -> Result<Option<FirstPart>, StoreError> {
         match self.db.get(first_part_key(key)).map_err(translate)? {
-            Some(bytes) => FirstPart::parse(&bytes).map(Some),
+            Some(bytes) => Ok(Some(FirstPart::parse(&bytes))),
             None => Ok(None),
         }
     }
 
-    /// The whole value that begins with `first`.
-    fn assemble(&self, key: &[u8], first: FirstPart) -> Result<Stored, StoreError> {
-        let FirstPart { version, parts, mut value } = first;
+    /// The value that begins with `first`, or what is left of it.
+    fn assemble(&self, key: &[u8], first: FirstPart) -> Result<Scanned, StoreError> {
+        let FirstPart { version, parts, mut value, mut damage } = first;
         for number in 1..parts {
-            let part = self.db.get(other_part_key(key, number)).map_err(translate)?;
-            let part = part.ok_or_else(|| StoreError::Damaged("a part is missing".to_owned()))?;
-            match part.split_first_chunk() {
-                Some((of, rest)) if u64::from_be_bytes(*of) == version => {
-                    value.extend_from_slice(rest);
-                }
-                _ => return Err(StoreError::Damaged("a part is of another version".to_owned())),
+            match self.db.get(other_part_key(key, number)).map_err(translate)? {
+                None => damage = Some("a part is missing"),
+                Some(part) => match part.split_first_chunk() {
+                    Some((of, rest)) if u64::from_be_bytes(*of) == version => {
+                        value.extend_from_slice(rest);
+                    }
+                    _ => damage = Some("a part is of another version"),
+                },
             }
         }
-        Ok(Stored { version, value })
+        Ok(Scanned { stored: Stored { version, value }, damage: damage.map(str::to_owned) })
     }
 
     fn blob_files(&self) -> io::Result<usize> {
@@ -189,7 +194,10 @@ impl VaultStore for SledStore {
 
     fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
         guarded(|| match self.first_part(key)? {
-            Some(first) => self.assemble(key, first).map(Some),
+            Some(first) => match self.assemble(key, first)? {
+                Scanned { stored, damage: None } => Ok(Some(stored)),
+                Scanned { damage: Some(damage), .. } => Err(StoreError::Damaged(damage)),
+            },
             None => Ok(None),
         })
     }
@@ -198,13 +206,24 @@ impl VaultStore for SledStore {
         guarded(|| Ok(self.first_part(key)?.map(|first| first.version)))
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let start = scan_start(prefix, after).map(first_part_key);
+        let prefix = first_part_key(prefix);
         guarded(|| {
-            for item in self.db.scan_prefix(first_part_key(prefix)) {
+            for item in self.db.range::<Vec<u8>, _>((start, Bound::Unbounded)) {
                 let (key, bytes) = item.map_err(translate)?;
+                if !key.starts_with(&prefix) {
+                    break;
+                }
                 let key = key.get(1..).unwrap_or_default();
-                let stored = self.assemble(key, FirstPart::parse(&bytes)?)?;
-                visit(key, stored);
+                if visit(key, self.assemble(key, FirstPart::parse(&bytes))?).is_break() {
+                    break;
+                }
             }
             Ok(())
         })

@@ -18,18 +18,21 @@ pub(super) struct FirstPart {
     pub(super) version: u64,
     pub(super) parts: u16,
     pub(super) value: Vec<u8>,
+    /// Why it is not whole, if it is not.
+    pub(super) damage: Option<&'static str>,
 }
 
 impl FirstPart {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
-        let torn = || StoreError::Damaged("an item is cut short".to_owned());
-        let (version, rest) = bytes.split_first_chunk().ok_or_else(torn)?;
-        let (parts, value) = rest.split_first_chunk().ok_or_else(torn)?;
-        Ok(Self {
-            version: u64::from_be_bytes(*version),
-            parts: u16::from_be_bytes(*parts),
-            value: value.to_vec(),
-        })
+    /// Reads `bytes`, which may be cut short: then it is damaged, and its version is 0.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let parse = || {
+            let (version, rest) = bytes.split_first_chunk()?;
+            let (parts, value) = rest.split_first_chunk()?;
+            let (version, parts) = (u64::from_be_bytes(*version), u16::from_be_bytes(*parts));
+            Some(Self { version, parts, value: value.to_vec(), damage: None })
+        };
+        let cut_short = Some("an item is cut short");
+        parse().unwrap_or(Self { version: 0, parts: 1, value: Vec::new(), damage: cut_short })
     }
 }
 

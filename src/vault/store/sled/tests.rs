@@ -10,6 +10,17 @@ fn write(store: &mut SledStore, key: &[u8], expect: Option<u64>, to: Option<Stor
     store.commit(&batch).expect("a commit");
 }
 
+impl SledStore {
+    /// Loses the second part of a value, and all but a few bytes of one that has no second part.
+    pub(crate) fn tear(data: &Path, key: &[u8]) {
+        let store = Self::open(data).expect("a store");
+        if store.db.remove(other_part_key(key, 1)).expect("removed").is_none() {
+            store.db.insert(first_part_key(key), &[1, 2, 3]).expect("written");
+        }
+        store.make_durable().expect("durable");
+    }
+}
+
 #[test]
 fn shorter_values_leave_no_old_parts_behind() {
     let directory = tempfile::tempdir().expect("a directory");
