@@ -16,9 +16,9 @@ use crate::identity::ProviderId;
 use crate::oauth::{Limits, OUR_USER_AGENT};
 use crate::provider::{HeaderTemplate, ProviderSpec, RedirectRules, catalog};
 use crate::session::SessionPolicy;
-use crate::vault::Engine;
 use crate::vault::audit::AuditRetention;
 use crate::vault::settings::RESERVE;
+use crate::vault::{DataKeyPolicy, Engine};
 
 /// What a preset adds to a provider's own data: the client that its vendor publishes.
 const PUBLIC_CLIENTS: [(&str, &str); 1] = [("openai", catalog::OPENAI_PUBLIC_CLIENT_ID)];
@@ -145,19 +145,22 @@ impl Settings {
 }
 
 /// What holds when nobody says otherwise.
-fn defaults() -> [(&'static str, Value); 12] {
+fn defaults() -> [(&'static str, Value); 14] {
     let (sessions, limits) = (SessionPolicy::default(), Limits::default());
     let span = |span| Value::Plain(humantime::format_duration(span).to_string().into());
     let number = |number: u64| toml::Value::from(i64::try_from(number).unwrap_or(i64::MAX));
-    let retention = AuditRetention::default();
+    let (retention, data_keys) = (AuditRetention::default(), DataKeyPolicy::default());
     // In days, since humantime would make a year, a month and what is left of them.
-    let days = |keep: Duration| format!("{}days", keep.as_secs() / (24 * 60 * 60)).into();
+    let days =
+        |keep: Duration| toml::Value::from(format!("{}days", keep.as_secs() / (24 * 60 * 60)));
     let keep = retention.keep.map_or(toml::Value::from(false), days);
     let body = i64::try_from(limits.body).unwrap_or(i64::MAX);
     [
         ("vault.create_if_missing", Value::Plain(true.into())),
         ("vault.engine", Value::Plain(Engine::default().as_str().into())),
         ("vault.reserve", Value::Plain(number(RESERVE))),
+        ("vault.data_keys.rotate_after", Value::Plain(days(data_keys.rotate_after))),
+        ("vault.data_keys.rotate_after_seals", Value::Plain(number(data_keys.rotate_after_seals))),
         ("audit.retention.keep", Value::Plain(keep)),
         ("audit.retention.at_least", Value::Plain(number(retention.at_least))),
         ("sessions.timeout", span(sessions.timeout)),

@@ -18,7 +18,7 @@ use crate::provider::Provider;
 use crate::secret::Secret;
 use crate::session::SessionPolicy;
 use crate::vault::audit::AuditRetention;
-use crate::vault::{Engine, MasterKey, Vault};
+use crate::vault::{DataKeyPolicy, Engine, MasterKey, Vault};
 
 /// The parts of a runtime, as they are set.
 #[derive(Debug)]
@@ -135,7 +135,24 @@ impl Settings {
         if let Some(bytes) = self.get(&SettingPath::parse("vault.reserve")) {
             vault = vault.reserve(bytes);
         }
-        Some(vault)
+        Some(vault.data_keys(self.data_keys(problems)))
+    }
+
+    /// When the data keys of the vault are rotated.
+    fn data_keys(&self, problems: &mut Vec<Problem>) -> DataKeyPolicy {
+        let default = DataKeyPolicy::default();
+        let after_seals = SettingPath::parse("vault.data_keys.rotate_after_seals");
+        let policy = DataKeyPolicy {
+            rotate_after: self.span("vault.data_keys.rotate_after", problems),
+            rotate_after_seals: self.get(&after_seals).unwrap_or(default.rotate_after_seals),
+        };
+        if let Err(error) = policy.check() {
+            let path = SettingPath::parse("vault.data_keys");
+            let origin = self.nearest_origin(&path, &Origin::Default);
+            problems.push(problem(&path, &origin, &error.to_string()));
+            return default;
+        }
+        policy
     }
 
     /// How long the audit trail is kept: for ever where `keep` is taken away.

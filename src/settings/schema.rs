@@ -26,6 +26,8 @@ pub(super) const SCHEMA: Schema = Schema(&[
     ),
     plain("vault.engine", "the name of an engine in this build, such as \"sled\"", engine),
     plain("vault.reserve", "a number of bytes", reads_as::<u64>),
+    duration("vault.data_keys.rotate_after"),
+    plain("vault.data_keys.rotate_after_seals", "a number of seals", reads_as::<u64>),
     removable("audit.retention.keep", "a duration such as \"400days\"", reads_as::<Span>),
     plain("audit.retention.at_least", "a number of entries", reads_as::<u64>),
     text("sign_in.application"),

@@ -8,8 +8,8 @@ use super::*;
 use crate::identity::{Method, ProviderId};
 use crate::provider::{Provider as _, ProviderSpec};
 use crate::secret::Secret;
-use crate::vault::Engine;
 use crate::vault::audit::AuditRetention;
+use crate::vault::{DataKeyPolicy, Engine};
 
 const VAULT: &str = "[vault]\npath = \"v\"\nkey = { file = \"k\", create_if_missing = true }\n";
 
@@ -398,10 +398,30 @@ fn the_vault_has_the_engine_the_reserve_and_the_retention_that_are_set() {
     assert_eq!(plain.audit_retention, AuditRetention::default());
     let for_ever = set.replace("\"30days\"", "false");
     assert_eq!(toml(&for_ever).resolve(true).0.audit_retention.keep, None);
+    assert_eq!(vault.data_keys, DataKeyPolicy::default());
     let at_once = toml(&set.replace("30days", "0s"));
     assert!(problems(&at_once).join("; ").contains("audit.retention.keep (test.toml:8): is zero"));
     let unknown = toml(&set.replace("sled", "sqlite"));
     assert!(problems(&unknown).join("; ").contains("vault.engine (test.toml:4)"));
+}
+
+#[test]
+fn the_data_keys_of_the_vault_rotate_as_it_is_set() {
+    let set = |after: &str, seals: u64| {
+        toml(&format!(
+            "{VAULT}data_keys.rotate_after = \"{after}\"\ndata_keys.rotate_after_seals = {seals}\n\
+             [providers.openai]\n"
+        ))
+    };
+    let settings = set("7days", 5_000);
+    assert_eq!(problems(&settings), [""; 0]);
+    let week =
+        DataKeyPolicy { rotate_after: Duration::from_hours(7 * 24), rotate_after_seals: 5_000 };
+    assert_eq!(settings.resolve(true).0.vault.expect("a vault").data_keys, week);
+    for only_rotating in [set("1s", 5_000), set("7days", 10)] {
+        let told = problems(&only_rotating).join("; ");
+        assert!(told.contains("vault.data_keys (test.toml:5): the data key is to be"), "{told}");
+    }
 }
 
 #[cfg(feature = "redb")]
