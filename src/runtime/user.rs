@@ -180,8 +180,8 @@ impl User {
     /// revoked where the provider can), and then every record in the vault, whose files are
     /// rewritten so that nothing of them remains. Answers how many records were left to erase.
     ///
-    /// Every other write of the vault waits while its files are rewritten. Copies of the vault
-    /// elsewhere are not reached.
+    /// The vault goes on answering while its files are rewritten. Copies of the vault elsewhere are
+    /// not reached.
     ///
     /// # Errors
     ///

@@ -235,9 +235,9 @@ impl VaultStore for FaultyStore {
         self.kept.scan(prefix, after, visit)
     }
 
-    fn compact(&mut self) -> Result<(), StoreError> {
+    fn compact_some(&mut self) -> Result<bool, StoreError> {
         match self.faults.call(Call::Commit) {
-            None => self.kept.compact(),
+            None => self.kept.compact_some(),
             Some(VaultFault::NoRoom | VaultFault::Full) => Err(StoreError::NoRoom),
             Some(fault) => Err(failure(fault)),
         }

@@ -70,34 +70,12 @@ impl VaultActor {
         message: VaultMessage,
         state: &mut VaultState,
     ) -> Result<(), ActorProcessingErr> {
-        state.writer.submit(match message {
-            VaultMessage::Read { key, reply } => Request::Read { key, answer: reply },
-            VaultMessage::Commit { batch, reply } => Request::Commit { batch, answer: reply },
-            VaultMessage::List { query, reply } => Request::List { query, answer: reply },
-            VaultMessage::Inspect { reply } => Request::Inspect { answer: reply },
-            VaultMessage::WriteNotes { reply } => {
-                state.write_notes(reply);
-                return Ok(());
-            }
-            VaultMessage::ReadAudit { query, reply } => Request::ReadAudit { query, answer: reply },
-            VaultMessage::VerifyAudit { from, marked, reply } => {
-                Request::VerifyAudit { from, marked, answer: reply }
-            }
-            VaultMessage::ApplyAuditRetention { policy, reply } => {
-                Request::ApplyAuditRetention { policy, answer: reply }
-            }
-            VaultMessage::Export { to, reply } => Request::Export { to, answer: reply },
-            VaultMessage::Backup { to, reply } => Request::Backup { to, answer: reply },
-            VaultMessage::EraseUser { user, reply } => Request::EraseUser { user, answer: reply },
-            VaultMessage::RotateDataKey { reply } => Request::RotateDataKey { answer: reply },
-            VaultMessage::RotateMasterKey { key, reply } => {
-                state.rotate_master_key(key, reply);
-                return Ok(());
-            }
-            VaultMessage::Quarantined { reply } => Request::Quarantined { answer: reply },
-            VaultMessage::Discard { id, reply } => Request::Discard { id, answer: reply },
+        match message {
+            VaultMessage::WriteNotes { reply } => state.write_notes(reply),
+            VaultMessage::RotateMasterKey { key, reply } => state.rotate_master_key(key, reply),
             VaultMessage::GiveUp { reason } => return Err(reason.into()),
-        });
+            message => state.writer.submit(Request::Message(message)),
+        }
         Ok(())
     }
 
@@ -133,7 +111,7 @@ impl VaultState {
         let (writer, sources) = (Arc::clone(&self.writer), self.sources.clone());
         // Not awaited: whoever asked waits for the answer, and the thread outlives this actor.
         tokio::task::spawn_blocking(move || match NewMaster::prepare(key, &*sources.entropy) {
-            Ok(new) => writer.submit(Request::RotateMasterKey { new: Box::new(new), answer }),
+            Ok(new) => writer.submit(Request::RotateMasterKey(Box::new(new), answer)),
             // Whoever asked may have given up; that is their right.
             Err(error) => drop(answer.send(Err(error))),
         });
@@ -153,7 +131,8 @@ async fn write_notes(
             return Ok(());
         }
         let batch = entries.iter().cloned().fold(Batch::new(), Batch::record);
-        let outcome = writer.ask(|answer| Request::Commit { batch, answer }).await;
+        let commit = |reply| Request::Message(VaultMessage::Commit { batch, reply });
+        let outcome = writer.ask(commit).await;
         if let Err(error) = outcome {
             notes.give_back(entries);
             return Err(error);

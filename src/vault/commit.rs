@@ -147,25 +147,30 @@ impl OpenVault {
         self.write_all(StoreBatch::default(), staged, &recorded, last)
     }
 
-    /// Deletes every record of `user`, those that do not open too, in one batch, and rewrites the
-    /// store. Gives the number of records there were.
-    pub(crate) fn erase_user(&mut self, user: &UserId) -> Result<usize, Failure> {
-        let records = self.delete_user(user)?;
-        self.finish_erasure()?;
-        tracing::info!(records, "a user was erased from the vault and its files were rewritten");
-        Ok(records)
-    }
-
     /// Rewrites the store, if a user was deleted since that was last done.
     pub(crate) fn finish_erasure(&mut self) -> Result<(), Failure> {
-        let Some(owed) = self.store.version(REWRITE_KEY)? else { return Ok(()) };
-        self.store.compact()?;
-        let mut batch = StoreBatch::default();
-        batch.write(REWRITE_KEY.to_vec(), Some(owed), None);
-        Ok(self.store.commit(&batch)?)
+        while !self.continue_erasure()? {}
+        Ok(())
     }
 
-    /// Deletes every record of `user`, and leaves a mark that the store is to be rewritten.
+    /// Does a part of rewriting the store, if a user was deleted since that was last done, and says
+    /// whether nothing of it is left to do.
+    pub(crate) fn continue_erasure(&mut self) -> Result<bool, Failure> {
+        let Some(owed) = self.store.version(REWRITE_KEY)? else { return Ok(true) };
+        if !self.store.compact_some()? {
+            return Ok(false);
+        }
+        let mut batch = StoreBatch::default();
+        batch.write(REWRITE_KEY.to_vec(), Some(owed), None);
+        self.commit_to_store(&batch)?;
+        Ok(true)
+    }
+
+    /// Deletes every record of `user`, those that do not open too, and leaves a mark that the store
+    /// is to be rewritten. Gives the number of records there were.
+    ///
+    /// It is one batch, so that nobody ever sees a part of a user, such as a token without what is
+    /// known of its last renewal.
     pub(super) fn delete_user(&mut self, user: &UserId) -> Result<usize, Failure> {
         let mut staged = BTreeMap::new();
         for prefix in BlindName::stored_prefixes(&self.keys.name_key, user) {
@@ -229,6 +234,7 @@ impl OpenVault {
         if batch.is_empty() {
             return Ok(());
         }
+        self.keep_for_export(staged.keys());
         self.commit_with_head(batch, last, digest, trail)?;
         for (name, to) in staged {
             self.quarantine.remove(&name);
@@ -252,8 +258,17 @@ impl OpenVault {
         let seals = self.seals.saturating_add(u64::try_from(sealed).unwrap_or(u64::MAX));
         let head = self.seal(HEAD_KEY, last, &Head { digest, seals, trail }.to_bytes())?;
         batch.write(HEAD_KEY.to_vec(), Some(self.last.0), Some(head));
-        self.store.commit(&batch).map_err(Failure::of_store)?;
+        self.commit_to_store(&batch)?;
         (self.last, self.digest, self.seals, self.trail) = (last, digest, seals, trail);
+        Ok(())
+    }
+
+    /// Every commit of an open vault passes here, so that a backup under way can follow.
+    pub(super) fn commit_to_store(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        self.store.commit(batch)?;
+        if let Some(backup) = &mut self.backup {
+            backup.follow(batch);
+        }
         Ok(())
     }
 

@@ -210,7 +210,8 @@ impl VaultHandle {
     }
 
     /// Writes every record to `to`, durably; records that do not open are left out and counted. The
-    /// audit trail stays with the vault, and tells of the export. Every other request waits meanwhile.
+    /// audit trail stays with the vault, and tells of the export. The file shows the vault as it was when
+    /// the export began; other requests are answered between two pages.
     ///
     /// # Errors
     ///
@@ -220,9 +221,9 @@ impl VaultHandle {
         self.0.ask(|reply| VaultMessage::Export { to, reply }).await?
     }
 
-    /// Makes a copy of the vault as it is now in the directory `to`, sealed as it is, and reads it
-    /// again and compares. It opens with the same master key and the same engine; see
-    /// [`Vault::restore`]. Every other request waits meanwhile.
+    /// Makes a copy of the vault in the directory `to`, sealed as it is, and reads it again and
+    /// compares. It shows the vault as it was when it was done; other requests are answered between
+    /// two pages. It opens with the same master key and the same engine; see [`Vault::restore`].
     ///
     /// # Errors
     ///
@@ -236,7 +237,8 @@ impl VaultHandle {
     /// Erases every record of `user`, those that do not open too, and then rewrites the files: what
     /// is only deleted stays in them for long. Answers how many records there were.
     ///
-    /// Every other request waits meanwhile. What a disk keeps of files that were removed, and copies
+    /// The records go by one commit; while the files are rewritten, other requests are answered between
+    /// two pages. What a disk keeps of files that were removed, and copies
     /// of the vault elsewhere, are not reached by this.
     ///
     /// # Errors

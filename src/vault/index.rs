@@ -195,6 +195,12 @@ impl Index {
         self.slots.range(first..=last).map(|(name, _)| *name)
     }
 
+    /// The names after `after`, in their order.
+    pub(crate) fn names_after(&self, after: Option<BlindName>) -> impl Iterator<Item = BlindName> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.slots.range((from, Bound::Unbounded)).map(|(name, _)| *name)
+    }
+
     /// Notes that the record under `name` was opened.
     pub(crate) fn prove(&mut self, name: &BlindName) {
         if let Some(slot) = self.slots.get_mut(name) {

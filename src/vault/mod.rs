@@ -14,6 +14,7 @@ mod handle;
 mod head;
 mod index;
 mod inspection;
+mod keeper;
 mod keys;
 mod messages;
 mod names;
@@ -28,6 +29,7 @@ mod record;
 mod seal;
 pub(crate) mod settings;
 pub(crate) mod store;
+mod tasks;
 mod writer;
 
 pub use batch::{Batch, Expect};

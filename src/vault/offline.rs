@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::VaultError;
+use super::names::BlindName;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
 use super::store::steps::{self, done};
-use super::store::{DiskOptions, DiskStore, Engine};
-use super::store::{beside, check_free, copy, copy_all, remove, sync_entries};
+use super::store::{DiskOptions, DiskStore, Engine, Mirror, StoreBatch};
+use super::store::{beside, check_free, copy_all, remove, sync_entries};
 use crate::clock::Sources;
 
 impl Vault {
@@ -65,25 +66,63 @@ impl Vault {
             };
             // Files that are being written make no copy that holds together.
             check_free(&from)?;
-            let aside = beside(path, ".new");
-            in_place(path, &aside, || {
-                copy_all(&from, &aside)?;
-                let place = Place::Directory(aside.clone());
-                let copied = Self { place, create_if_missing: false, ..vault.clone() };
-                OpenVault::open(&copied, Sources::system(), Arc::new(|_| {})).map(drop)
-            })
+            let aside = Aside::beside(path)?;
+            copy_all(&from, &aside.path)?;
+            let place = Place::Directory(aside.path.clone());
+            let copied = Self { place, create_if_missing: false, ..vault.clone() };
+            drop(OpenVault::open(&copied, Sources::system(), Arc::new(|_| {}))?);
+            aside.put_in_place()
         })
         .await
     }
 }
 
+/// A backup under way. It shows the vault as it is at its end: what is committed meanwhile is in it.
+#[derive(Debug)]
+pub(super) struct Backup {
+    // Dropped in this order, since what is open can not be removed everywhere.
+    mirror: Mirror,
+    aside: Aside,
+}
+
+impl Backup {
+    /// Does with the copy what was just committed.
+    pub(super) fn follow(&mut self, batch: &StoreBatch) {
+        self.mirror.follow(batch);
+    }
+}
+
 impl OpenVault {
-    /// Copies the vault into the directory `to`.
-    pub(super) fn back_up(&self, to: &Path) -> Result<(), VaultError> {
-        in_place(to, &beside(to, ".new"), || {
-            let options = DiskOptions { engine: self.settings.engine, create: true, reserve: 0 };
-            Ok(copy(&*self.store, &mut DiskStore::open(&beside(to, ".new"), options)?)?)
-        })
+    /// Begins a copy of the vault that is to stand in the directory `to`.
+    pub(super) fn begin_backup(&mut self, to: &Path) -> Result<(), VaultError> {
+        let aside = Aside::beside(to)?;
+        let (path, engine) = (aside.path.clone(), self.settings.engine);
+        let options = DiskOptions { engine, create: true, reserve: 0 };
+        let mirror =
+            Mirror::begin(Arc::new(move || Ok(Box::new(DiskStore::open(&path, options)?))))?;
+        self.backup = Some(Backup { mirror, aside });
+        Ok(())
+    }
+
+    /// Copies or compares a page, and says whether the backup is in its place.
+    pub(super) fn continue_backup(&mut self) -> Result<bool, VaultError> {
+        let Some(mut backup) = self.backup.take() else { return Err(interrupted()) };
+        if !backup.mirror.step(&*self.store)? {
+            self.backup = Some(backup);
+            return Ok(false);
+        }
+        let Backup { mirror, aside } = backup;
+        for name in mirror.damaged().iter().filter_map(|key| BlindName::of_stored(key)) {
+            if let Some(slot) = self.index.get(&name)
+                && !self.quarantine.contains_key(&name)
+            {
+                let key = slot.entry.key.clone();
+                self.set_quarantined(name, Some(&key), "a part of it is damaged".to_owned());
+            }
+        }
+        drop(mirror);
+        aside.put_in_place()?;
+        Ok(true)
     }
 }
 
@@ -94,38 +133,60 @@ pub(super) fn build_beside<T>(
     build: impl FnOnce(&Vault) -> Result<T, VaultError>,
 ) -> Result<T, VaultError> {
     let Place::Directory(path) = &vault.place else { return build(vault) };
-    let aside = beside(path, ".new");
-    let place = Place::Directory(aside.clone());
-    in_place(path, &aside, || build(&Vault { place, ..vault.clone() }))
+    let aside = Aside::beside(path)?;
+    let place = Place::Directory(aside.path.clone());
+    let done = build(&Vault { place, ..vault.clone() })?;
+    aside.put_in_place()?;
+    Ok(done)
 }
 
-/// Lets `build` make a directory at `aside`, and moves it to `path`, where there must be nothing.
-fn in_place<T>(
-    path: &Path,
-    aside: &Path,
-    build: impl FnOnce() -> Result<T, VaultError>,
-) -> Result<T, VaultError> {
-    if !is_free(path)? {
-        return Err(VaultError::occupied(path));
+/// A directory in the making beside its place. Unless it is put there, it is removed.
+#[derive(Debug)]
+struct Aside {
+    path: PathBuf,
+    place: PathBuf,
+    placed: bool,
+}
+
+impl Aside {
+    /// A directory beside `place`, where there must be nothing. It is not there yet.
+    fn beside(place: &Path) -> Result<Self, VaultError> {
+        if !is_free(place)? {
+            return Err(VaultError::occupied(place));
+        }
+        let path = beside(place, ".new");
+        // What an attempt that was cut off left behind.
+        remove(&path)?;
+        Ok(Self { path, place: place.to_owned(), placed: false })
     }
-    // What an attempt that was cut off left behind.
-    remove(aside)?;
-    let in_place = build().and_then(|built| {
+
+    fn put_in_place(mut self) -> Result<(), VaultError> {
         // Windows does not rename over a directory, not even an empty one.
-        if path.exists() {
-            fs::remove_dir(path)?;
+        if self.place.exists() {
+            fs::remove_dir(&self.place)?;
         }
-        fs::rename(aside, path)?;
-        done(steps::RENAMED, path);
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_entries(parent.unwrap_or(Path::new(".")))?;
-        Ok(built)
-    });
-    in_place.inspect_err(|_| {
-        if let Err(error) = remove(aside) {
-            tracing::warn!(%error, path = %aside.display(), "an unfinished copy was not removed");
+        fs::rename(&self.path, &self.place)?;
+        done(steps::RENAMED, &self.place);
+        self.placed = true;
+        let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok(sync_entries(parent.unwrap_or(Path::new(".")))?)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.placed
+            && let Err(error) = remove(&self.path)
+        {
+            let path = self.path.display();
+            tracing::warn!(%error, %path, "an unfinished copy was not removed");
         }
-    })
+    }
+}
+
+/// Why what was under way is not any more.
+pub(super) fn interrupted() -> VaultError {
+    VaultError::unavailable("the vault was closed by a failure meanwhile, begin again")
 }
 
 /// Whether there is nothing at `path`, or an empty directory.

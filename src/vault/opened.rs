@@ -8,10 +8,12 @@ use zeroize::Zeroizing;
 
 use super::audit::Trail;
 use super::error::VaultError;
+use super::export::Exporting;
 use super::head::Digest;
 use super::index::{Index, Meta, Unknown};
-use super::keys::{Found, KeyRing, Sweep, VaultHeader};
+use super::keys::{FoundIn, KeyRing, Sweep, VaultHeader};
 use super::names::BlindName;
+use super::offline::Backup;
 use super::quarantine::Quarantine;
 use super::record::{Entry, Query, Record, RecordKey, RecordVersion};
 use super::seal::{KeyBytes, Place, VaultId};
@@ -30,7 +32,7 @@ pub(crate) struct OpenVault {
     /// The master key, since a rotation of a data key seals the ring again.
     pub(super) master: KeyBytes,
     /// Where the master key was found.
-    pub(super) found: Found,
+    pub(super) found: FoundIn,
     pub(super) keys: KeyRing,
     pub(super) index: Index,
     /// The version of the last batch.
@@ -45,9 +47,13 @@ pub(crate) struct OpenVault {
     pub(super) sweep: Sweep,
     /// What does not open, and why.
     pub(super) quarantine: Quarantine,
+    /// Without the master key: `master` is the only copy that an open vault has.
     pub(super) settings: Vault,
     pub(super) sources: Sources,
     pub(super) report: Report,
+    /// The export and the backup that are under way.
+    pub(super) export: Option<Exporting>,
+    pub(super) backup: Option<Backup>,
     /// What was last found wrong with the store although it works, and when.
     pub(super) watched: Watched,
 }

@@ -61,7 +61,7 @@ impl OpenVault {
             store,
             header,
             master,
-            found,
+            found: found.told,
             keys,
             index: Index::default(),
             last,
@@ -70,9 +70,11 @@ impl OpenVault {
             seals,
             sweep: Sweep::default(),
             quarantine: Quarantine::default(),
-            settings: settings.clone(),
+            settings: Vault { master_key: None, ..settings.clone() },
             sources,
             report,
+            export: None,
+            backup: None,
             watched: Watched::default(),
         };
         let unopened = vault.load_index()?;

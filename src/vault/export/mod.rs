@@ -1,6 +1,7 @@
 //! Everything in a vault in one file under a passphrase, and a new vault from such a file: to move to
 //! another machine, another master key, or another release.
 
+mod running;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -13,14 +14,14 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+pub(super) use self::running::Exporting;
 use self::stream::{OpeningReader, SealingWriter};
 use super::audit::{AuditEntry, AuditKind};
 use super::batch::MOST_BYTES;
-use super::commit::Failure;
 use super::error::VaultError;
 use super::index::Meta;
 use super::offline::{blocking, build_beside};
-use super::opened::{OpenVault, encode};
+use super::opened::OpenVault;
 use super::settings::Vault;
 use super::store::sync_entries;
 use crate::clock::Sources;
@@ -35,7 +36,8 @@ const RECORDS_AT_ONCE: usize = 256;
 /// A file that an export goes to, with the key that was derived for it.
 pub struct ExportFile {
     path: PathBuf,
-    writer: Box<SealingWriter<BufWriter<File>>>,
+    /// None once it has its end.
+    writer: Option<Box<SealingWriter<BufWriter<File>>>>,
 }
 
 /// What an export or an import was about.
@@ -75,51 +77,31 @@ impl ExportFile {
                 _ => error.into(),
             })?;
             SealingWriter::new(BufWriter::new(file), passphrase.expose(), &*entropy)
-                .map(|writer| Self { path: path.clone(), writer: Box::new(writer) })
+                .map(|writer| Self { path: path.clone(), writer: Some(Box::new(writer)) })
                 .inspect_err(|_| discard(&path))
         })
         .await
     }
 
-    /// Writes every record of `vault`, durably, or leaves no file.
-    pub(super) fn take(mut self, vault: &mut OpenVault) -> Result<Exported, Failure> {
-        let path = self.path.clone();
-        let written = self.write(vault).map_err(Failure::from).and_then(|exported| {
-            // Before the end of the file, without which nobody can use it: there is no export that
-            // the trail does not tell of.
-            vault.record(&AuditEntry::new(AuditKind::VaultExported))?;
-            self.finish()?;
-            Ok(exported)
+    /// Writes the end of the file, durably.
+    fn finish(mut self) -> Result<(), VaultError> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let ended = writer.finish().and_then(|writer| {
+            let file = writer.into_inner().map_err(IntoInnerError::into_error)?;
+            Ok(file.sync_all()?)
         });
-        written.inspect_err(|_| discard(&path))
-    }
-
-    fn finish(self) -> Result<(), VaultError> {
-        let file = self.writer.finish()?.into_inner().map_err(IntoInnerError::into_error)?;
-        file.sync_all()?;
         let folder = self.path.parent().filter(|path| !path.as_os_str().is_empty());
-        Ok(sync_entries(folder.unwrap_or(Path::new(".")))?)
+        let synced = ended.and_then(|()| Ok(sync_entries(folder.unwrap_or(Path::new(".")))?));
+        synced.inspect_err(|_| discard(&self.path))
     }
+}
 
-    fn write(&mut self, vault: &OpenVault) -> Result<Exported, VaultError> {
-        let mut exported = Exported { records: 0, left_out: vault.quarantine.len() };
-        for (name, slot) in vault.index.iter() {
-            if vault.quarantine.contains_key(name) {
-                continue;
-            }
-            let Ok((_, payload)) = vault.open_record(name, slot.entry.version)? else {
-                exported.left_out += 1;
-                continue;
-            };
-            let meta = Zeroizing::new(encode(&slot.entry, &slot.unknown)?);
-            for part in [&meta, &payload] {
-                let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-                self.writer.write_all(&length.to_be_bytes())?;
-                self.writer.write_all(part)?;
-            }
-            exported.records += 1;
+impl Drop for ExportFile {
+    /// Leaves no file that has no end.
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            discard(&self.path);
         }
-        Ok(exported)
     }
 }
 

@@ -126,7 +126,7 @@ mod tests {
         let master = master.create_if_missing();
         assert!(master.find().is_err_and(|error| error.is_missing_key()), "not by looking");
         let created = master.create(&SystemEntropy::new()).expect("created");
-        assert!(created.source.contains("service agent"));
+        assert!(created.told.source.contains("service agent"));
         assert!(master.find().is_ok());
     }
 
@@ -135,7 +135,7 @@ mod tests {
     fn a_keyring_that_forgets_says_so() {
         let master = in_mock().create_if_missing();
         let created = master.create(&SystemEntropy::new()).expect("created");
-        assert!(created.warning.is_some_and(|warning| warning.contains("next reboot")));
+        assert!(created.told.warning.is_some_and(|warning| warning.contains("next reboot")));
     }
 
     #[test]

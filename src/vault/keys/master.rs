@@ -220,7 +220,12 @@ impl Held {
 /// What was found in the sources of a master key.
 pub(crate) struct Found {
     pub(crate) held: Held,
-    /// Where, in words.
+    pub(crate) told: FoundIn,
+}
+
+/// Where a master key was found: what is told of it, without the key.
+pub(crate) struct FoundIn {
+    /// In words.
     pub(crate) source: String,
     /// The places that were looked at, and what was there.
     pub(crate) looked_at: Vec<String>,
@@ -233,7 +238,7 @@ pub(crate) struct Found {
 pub(crate) struct NewMaster {
     pub(crate) key: KeyBytes,
     pub(crate) derivation: Option<Derivation>,
-    pub(crate) found: Found,
+    pub(crate) found: FoundIn,
     /// Where it is to be looked for at the next opening.
     pub(crate) settings: MasterKey,
 }
@@ -246,7 +251,7 @@ impl NewMaster {
             found => found?,
         };
         let (key, derivation) = found.held.new_key(entropy)?;
-        Ok(Self { key, derivation, found, settings })
+        Ok(Self { key, derivation, found: found.told, settings })
     }
 }
 
@@ -275,7 +280,7 @@ impl Candidate {
         let warning = matches!(self.source, Source::Keyring(_)).then(Keyring::warning).flatten();
         #[cfg(not(feature = "keyring"))]
         let warning = None;
-        Found { held, source, looked_at, warning }
+        Found { held, told: FoundIn { source, looked_at, warning } }
     }
 
     /// What stands in the source.
@@ -439,7 +444,7 @@ mod tests {
             let found = master.find().expect("a passphrase");
             let Held::Passphrase(text) = &found.held else { panic!("a key") };
             assert_eq!(text.expose(), "correct horse battery");
-            assert!(found.source.starts_with("passphrase from"));
+            assert!(found.told.source.starts_with("passphrase from"));
         }
         let short = in_env("correct hor").as_passphrase().find().err().expect("refused");
         assert!(short.is_unusable_key() && short.to_string().contains("12 characters"));
@@ -460,17 +465,17 @@ mod tests {
         let set = || in_env(&STANDARD.encode([1; 32]));
         let file = MasterKey::from_file(directory.path().join("none"));
         let found = unset().or(file.clone()).or(set()).find().expect("a key");
-        assert_eq!(found.source, "environment variable KEY");
-        assert_eq!(found.looked_at.len(), 3);
-        assert_eq!(found.looked_at[0], "environment variable UNSET: nothing there");
-        assert_eq!(found.looked_at[2], "environment variable KEY: used");
+        assert_eq!(found.told.source, "environment variable KEY");
+        assert_eq!(found.told.looked_at.len(), 3);
+        assert_eq!(found.told.looked_at[0], "environment variable UNSET: nothing there");
+        assert_eq!(found.told.looked_at[2], "environment variable KEY: used");
         let none = unset().or(file.clone()).find().err().expect("missing");
         assert!(none.is_missing_key() && none.to_string().contains("UNSET"));
         let wrong = in_env("nonsense").or(set()).find().err().expect("refused");
         assert!(wrong.is_unusable_key(), "what is wrong is not passed over");
         let chain = unset().or(file.create_if_missing());
         let created = chain.create(&SystemEntropy::new()).expect("created");
-        assert!(created.source.starts_with("file "));
+        assert!(created.told.source.starts_with("file "));
         assert!(chain.find().is_ok());
     }
 

@@ -13,7 +13,7 @@ mod rotation;
 
 pub(crate) use self::header::{FORMAT, HEADER_KEY, Unlocked, VaultHeader, put_header, unlock};
 pub use self::master::MasterKey;
-pub(crate) use self::master::{Found, NewMaster};
+pub(crate) use self::master::{Found, FoundIn, NewMaster};
 pub use self::policy::DataKeyPolicy;
 pub(crate) use self::ring::{KeyRing, random_key};
 pub(crate) use self::rotation::Sweep;

@@ -87,7 +87,7 @@ impl OpenVault {
         batch.writes.retain(|write| write.key != FORMER_HEADER_KEY);
         batch.write(FORMER_HEADER_KEY.to_vec(), former, Some(old));
         reached("master-key-asked");
-        self.store.commit(&batch)?;
+        self.commit_to_store(&batch)?;
         reached("master-key-written");
         let kept = self.store.read(HEADER_KEY)?;
         let opened = kept.ok_or_else(not_kept).and_then(|kept| {
@@ -97,7 +97,7 @@ impl OpenVault {
         if let Err(error) = opened {
             let mut batch = StoreBatch::default();
             put_header(&*self.store, &mut batch, &self.header)?;
-            self.store.commit(&batch)?;
+            self.commit_to_store(&batch)?;
             return Err(error.into());
         }
         reached("master-key-opened");

@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::copy::{compare, copy};
 use super::current::{Current, remove_data};
 use super::directory::LockedDirectory;
+use super::mirror::Mirror;
 use super::reserve::{Reserve, room};
 use super::{Engine, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit};
 
@@ -27,6 +28,8 @@ pub(crate) struct DiskOptions {
 pub(crate) struct DiskStore {
     // Dropped in this order: the engine lets go of its files before the directory's lock is lifted.
     data: Box<dyn VaultStore>,
+    /// What is to take its place.
+    rewriting: Option<Rewriting>,
     engine: Engine,
     current: Current,
     reserve: Reserve,
@@ -66,7 +69,7 @@ impl DiskStore {
         }
         current.remove_superseded(path)?;
         reserve.hold();
-        Ok(Self { data, engine: options.engine, current, reserve, directory })
+        Ok(Self { data, rewriting: None, engine: options.engine, current, reserve, directory })
     }
 
     /// Whether there is a store in the directory at `path`.
@@ -77,18 +80,34 @@ impl DiskStore {
     /// Rewrites everything into fresh data of `engine`, which takes the place of what there is when
     /// it was opened again and found to be the same. Copies that were set aside go with the old.
     pub(crate) fn rewrite(&mut self, engine: Engine) -> Result<(), StoreError> {
-        let path = self.directory.path();
-        let mut next = self.current.next(engine);
-        let at = next.path(path);
-        // What an attempt that was cut off left behind.
-        remove_data(&at)?;
-        let fresh = self.prepare(engine, &at).map_err(|error| {
-            if let Err(error) = remove_data(&at) {
-                tracing::warn!(%error, "a rewriting of the vault was not removed");
+        while !self.rewrite_some(engine)? {}
+        Ok(())
+    }
+
+    /// Does a part of [`DiskStore::rewrite`], and says whether that was the last.
+    fn rewrite_some(&mut self, engine: Engine) -> Result<bool, StoreError> {
+        let mut rewriting = match self.rewriting.take() {
+            Some(rewriting) if rewriting.engine == engine => rewriting,
+            _ => Rewriting::begin(&self.current, engine, self.directory.path()).map_err(kept)?,
+        };
+        match rewriting.mirror.step(&*self.data) {
+            Ok(false) => {
+                self.rewriting = Some(rewriting);
+                Ok(false)
             }
-            // The data in force were only read: there is no reason to close them.
-            if error == StoreError::Full { StoreError::NoRoom } else { error }
-        })?;
+            Ok(true) => self.put_in_force(rewriting).map(|()| true),
+            Err(error) => {
+                rewriting.give_up(self.directory.path());
+                Err(kept(error))
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, rewriting: Rewriting) -> Result<(), StoreError> {
+        let Rewriting { mut next, engine, mirror } = rewriting;
+        let path = self.directory.path();
+        let fresh = mirror.into_store()?;
+        self.directory.sync()?;
         // If this fails, either may be in force; the caller opens the store again to find out.
         next.write(path)?;
         self.data = fresh;
@@ -97,15 +116,6 @@ impl DiskStore {
         next.remove_superseded(path)?;
         self.current = next;
         Ok(())
-    }
-
-    /// What there is as fresh data of `engine` at `at`, opened again and compared.
-    fn prepare(&self, engine: Engine, at: &Path) -> Result<Box<dyn VaultStore>, StoreError> {
-        copy(&*self.data, &mut *engine.open(at)?)?;
-        let fresh = engine.open(at)?;
-        compare(&*self.data, &*fresh)?;
-        self.directory.sync()?;
-        Ok(fresh)
     }
 
     fn little_room(&self) -> Option<String> {
@@ -118,6 +128,37 @@ impl DiskStore {
     }
 }
 
+/// Fresh data that is to take the place of what is in force.
+struct Rewriting {
+    next: Current,
+    engine: Engine,
+    mirror: Mirror,
+}
+
+impl Rewriting {
+    fn begin(current: &Current, engine: Engine, directory: &Path) -> Result<Self, StoreError> {
+        let next = current.next(engine);
+        let at = next.path(directory);
+        // What an attempt that was cut off left behind.
+        remove_data(&at)?;
+        let mirror = Mirror::begin(Arc::new(move || engine.open(&at)))?;
+        Ok(Self { next, engine, mirror })
+    }
+
+    fn give_up(self, directory: &Path) {
+        let Self { next, mirror, .. } = self;
+        drop(mirror);
+        if let Err(error) = remove_data(&next.path(directory)) {
+            tracing::warn!(%error, "a rewriting of the vault was not removed");
+        }
+    }
+}
+
+/// The data in force were only read, so a disk without room is no reason to close them.
+fn kept(error: StoreError) -> StoreError {
+    if error == StoreError::Full { StoreError::NoRoom } else { error }
+}
+
 impl VaultStore for DiskStore {
     fn commit(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
         if !self.reserve.hold() {
@@ -126,6 +167,9 @@ impl VaultStore for DiskStore {
         let outcome = self.data.commit(batch);
         if outcome == Err(StoreError::Full) && self.reserve.give_up() {
             tracing::error!("the disk with the vault is full, its reserve is given up");
+        }
+        if let (Ok(()), Some(rewriting)) = (&outcome, &mut self.rewriting) {
+            rewriting.mirror.follow(batch);
         }
         outcome
     }
@@ -147,8 +191,8 @@ impl VaultStore for DiskStore {
         self.data.scan(prefix, after, visit)
     }
 
-    fn compact(&mut self) -> Result<(), StoreError> {
-        self.rewrite(self.engine)
+    fn compact_some(&mut self) -> Result<bool, StoreError> {
+        self.rewrite_some(self.engine)
     }
 
     fn health(&mut self) -> Result<StoreHealth, StoreError> {
@@ -260,7 +304,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let mut store = open(directory.path(), *engine);
             put(&mut store, b"k", None, stored(1, b"v")).expect("a commit");
-            store.compact().expect("rewritten");
+            store.rewrite(*engine).expect("rewritten");
             drop(store);
             let mark = directory.path().join("current");
             let kept = fs::read(&mark).expect("a mark");
@@ -288,7 +332,7 @@ mod tests {
             store.commit(&batch).expect("a removal");
             for _ in 0..2 {
                 let before = everything(&store, b"");
-                store.compact().expect("rewritten");
+                store.rewrite(*engine).expect("rewritten");
                 assert_eq!(everything(&store, b""), before);
                 assert_eq!(contract::files_with(directory.path(), b"canary-that"), 0);
             }
@@ -359,7 +403,7 @@ mod tests {
             drop((store, other));
             let mut store = open(directory.path(), *engine);
             assert_eq!(everything(&store, b"").len(), 1);
-            store.compact().expect("rewritten");
+            store.rewrite(*engine).expect("rewritten");
             assert_eq!(everything(&store, b"").len(), 1);
         }
     }

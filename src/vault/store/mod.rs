@@ -3,12 +3,12 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
-mod copy;
 mod current;
 mod directory;
 mod disk;
 mod engine;
 mod memory;
+mod mirror;
 #[cfg(test)]
 pub(crate) mod power_cut;
 #[cfg(feature = "redb")]
@@ -20,11 +20,11 @@ pub(crate) mod steps;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-pub(crate) use self::copy::copy;
 pub(crate) use self::directory::{beside, check_free, copy_all, remove, sync_entries};
 pub(crate) use self::disk::{DiskOptions, DiskStore};
 pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;
+pub(crate) use self::mirror::Mirror;
 
 /// A place that keeps opaque bytes in versions.
 ///
@@ -54,10 +54,11 @@ pub(crate) trait VaultStore: fmt::Debug + Send {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError>;
 
-    /// Rewrites everything, so that nothing of what was removed or replaced remains. A store that
-    /// remembers nothing has nothing to do.
-    fn compact(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    /// Does a part of rewriting everything, so that nothing of what was removed or replaced before the
+    /// first part remains, and says whether that was the last. Between two parts the store is used
+    /// as ever. One that remembers nothing has nothing to do.
+    fn compact_some(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
     /// How it is, after the upkeep that it can do by itself.

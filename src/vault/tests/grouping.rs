@@ -71,7 +71,7 @@ impl Stage {
 
     fn submit(&self, batch: Batch) -> impl Future<Output = Result<(), VaultError>> + use<> {
         let (answer, answered) = oneshot();
-        self.writer.submit(Request::Commit { batch, answer: answer.into() });
+        self.writer.submit(Request::Message(VaultMessage::Commit { batch, reply: answer.into() }));
         async move { answered.await.expect("an answer") }
     }
 }
@@ -120,7 +120,9 @@ async fn nobody_sees_a_batch_before_its_barrier() {
     // Queued together with a batch, so that it is served from before that batch's barrier.
     let later = stage.submit(put(&record, b"2", Expect::Anything));
     let (answer, read) = oneshot();
-    stage.writer.submit(Request::Read { key: record.clone(), answer: answer.into() });
+    stage
+        .writer
+        .submit(Request::Message(VaultMessage::Read { key: record.clone(), reply: answer.into() }));
     stage.gate.send(()).expect("open");
     commit.await.expect("durable");
     let seen = read.await.expect("an answer").expect("a read").expect("a record");
@@ -144,7 +146,7 @@ async fn a_vault_is_closed_only_after_what_was_asked_before() {
     let refused = stage.submit(put(&record, b"3", Expect::Anything)).await;
     assert!(refused.is_err_and(|error| error.is_unavailable()));
     stage.writer.open().await.expect("it opens again");
-    let read = |answer| Request::Read { key: record.clone(), answer };
+    let read = |reply| Request::Message(VaultMessage::Read { key: record.clone(), reply });
     let found = stage.writer.ask(read).await.expect("a read").expect("a record");
     assert_eq!(*found.payload, b"2".to_vec());
 }

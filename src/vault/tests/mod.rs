@@ -14,6 +14,7 @@ mod refusals;
 mod rotation;
 mod tampering;
 mod torn;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -327,6 +328,15 @@ async fn a_crash_of_the_actor_loses_nothing_and_leaves_no_one_waiting() {
         }
     }
     running.stop().await;
+}
+
+impl opened::OpenVault {
+    /// Erases a user at once, as the vault's thread does by and by.
+    fn erase_user(&mut self, user: &UserId) -> Result<usize, commit::Failure> {
+        let records = self.delete_user(user)?;
+        self.finish_erasure()?;
+        Ok(records)
+    }
 }
 
 /// Lets simulated time pass whenever something waits for it.

@@ -20,7 +20,7 @@ fn torn(path: &Path, engine: Engine, data: &str) -> Vault {
     let mut vault = open.expect("a vault");
     for who in ["ada", "bob"] {
         for name in ["torn", "whole"] {
-            let batch = put(&key(who, name), &[7; 20_000], Expect::Absent);
+            let batch = put(&key(who, name), &vec![7; 20_000], Expect::Absent);
             vault.commit(vec![batch]).verdicts.remove(0).expect("durable");
         }
     }
