@@ -54,6 +54,11 @@ fn two_users_work_with_three_providers_each_and_everything_is_there_after_a_rest
 }
 
 #[test]
+fn the_vault_tells_of_its_keys_a_breaker_is_set_and_a_user_is_erased() {
+    assert_success(&run("vault.repl", &[]));
+}
+
+#[test]
 fn tokens_come_through_faults_and_outages() {
     assert_success(&run("faults.repl", &[]));
 }

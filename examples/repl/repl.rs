@@ -90,6 +90,11 @@ impl Repl {
         self.sessions.remove(&self.user);
     }
 
+    /// Works in no session of `user`, who has none any more.
+    pub(crate) fn forget_sessions_of(&mut self, user: &str) {
+        self.sessions.remove(user);
+    }
+
     /// The account that the next call goes to, as far as it is known without asking.
     pub(crate) fn active(&self) -> Option<String> {
         let view = self.sessions.get(&self.user)?.view();

@@ -227,6 +227,16 @@ pub(crate) const COMMANDS: &[Entry] = &[
         parse: |_| Ok(Command::Faults),
     },
     Entry {
+        name: "breaker",
+        arguments: "[PROVIDER [open|closed|disabled]]",
+        about: "show what holds calls back, or set it",
+        more: "A breaker opens by itself while most calls to its provider fail, and lets a few probe \
+               later. Set by hand, open stays open and disabled lets every call through, until: \
+               breaker PROVIDER closed.",
+        slots: &[Slot::Provider, Slot::OneOf(BREAKER)],
+        parse: breaker,
+    },
+    Entry {
         name: "stop",
         arguments: "PROVIDER",
         about: "begin an outage",
@@ -294,6 +304,15 @@ pub(crate) const COMMANDS: &[Entry] = &[
         parse: |_| Ok(Command::Vault),
     },
     Entry {
+        name: "erase",
+        arguments: "USER USER",
+        about: "erase a user for good, the name twice",
+        more: "Ends the user's sign-ins and sessions, deletes every record, and rewrites the vault's \
+               files. It can not be undone.",
+        slots: &[Slot::User, Slot::User],
+        parse: erase,
+    },
+    Entry {
         name: "expect",
         arguments: "TEXT",
         about: "in scripts: the last answer contains TEXT",
@@ -326,6 +345,28 @@ pub(crate) const COMMANDS: &[Entry] = &[
         parse: |_| Ok(Command::Quit),
     },
 ];
+
+/// How a breaker can be set.
+const BREAKER: &[&str] = &["open", "closed", "disabled"];
+
+fn breaker(words: &mut Words<'_>) -> Result<Command, Problem> {
+    let provider = words.optional();
+    let to = words.optional().map(|word| {
+        BREAKER.iter().copied().find(|to| *to == word).ok_or_else(|| words.wrong(&word))
+    });
+    Ok(Command::Breaker { provider, to: to.transpose()? })
+}
+
+/// The name has to be written twice, since there is no way back.
+fn erase(words: &mut Words<'_>) -> Result<Command, Problem> {
+    let text = words.text()?;
+    let halves = text.split_at_checked(text.len() / 2);
+    match halves.map(|(one, two)| (one, two.trim_start())) {
+        Some((one, two)) if one == two => Ok(Command::Erase(two.to_owned())),
+        _ => Err(Problem::new("this can not be undone, write the name of the user twice")
+            .advice("erase NAME NAME")),
+    }
+}
 
 /// What can follow the method of a sign-in.
 const HOW: Slot = Slot::OneOf(&["paste", "verify"]);

@@ -9,6 +9,7 @@ mod sessions;
 mod show;
 mod sign_in;
 mod trouble;
+mod vault;
 mod wait;
 
 pub(crate) use help::greeting;
@@ -52,6 +53,10 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         }
         Command::NoFault(provider) => trouble::no_fault(repl, &provider),
         Command::Faults => Ok(trouble::faults(repl)),
+        Command::Breaker { provider: Some(provider), to: Some(to) } => {
+            trouble::breaker(repl, &provider, to)
+        }
+        Command::Breaker { provider, .. } => show::breakers(repl, provider.as_deref()),
         Command::Stop(provider) => trouble::stop(repl, &provider).await,
         Command::Start(provider) => trouble::start(repl, &provider).await,
         Command::Crash(actor) => trouble::crash(repl, &actor).await,
@@ -62,7 +67,8 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         }
         Command::Wait(until) => wait::wait(repl, until).await,
         Command::Stats => show::stats(repl),
-        Command::Vault => show::vault(repl).await,
+        Command::Vault => vault::vault(repl).await,
+        Command::Erase(user) => vault::erase(repl, &user).await,
         Command::Expect { .. } | Command::ExpectError(_) => {
             Err(Problem::new("there is nothing to expect at a prompt, write it into a script"))
         }

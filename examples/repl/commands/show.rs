@@ -3,6 +3,7 @@
 use tokenward::credential::Snapshot;
 use tokenward::identity::Label;
 use tokenward::supervision::TreeNode;
+use tokenward::testing::Counters;
 
 use crate::account::account_of;
 use crate::grammar::name_of;
@@ -134,47 +135,52 @@ fn node(node: &TreeNode, indent: &str) -> Vec<Cell> {
     ]
 }
 
-pub(super) fn stats(repl: &Repl) -> Answer {
-    let Some(simulations) = &repl.host.simulations else {
-        return Err(Problem::new("only simulated providers tell, run without --real and --config"));
-    };
-    let mut rows = vec![headings(&[
-        "provider", "asked", "issued", "renewed", "reused", "revoked", "calls", "refused", "faults",
-    ])];
-    for provider in simulations.all() {
-        let counters = provider.counters();
-        let numbers = [
-            counters.token_requests,
-            counters.issued_access_tokens,
-            counters.refreshes,
-            counters.reused_refresh_tokens,
-            counters.revocation_requests,
-            counters.resource_requests,
-            counters.refusals,
-            counters.faults,
-        ];
-        let mut row = vec![cell(Tone::Plain, provider.name())];
+/// What the breakers before the providers say, or before one of them.
+pub(super) fn breakers(repl: &Repl, only: Option<&str>) -> Answer {
+    if let Some(provider) = only {
+        repl.host.check_provider(provider)?;
+    }
+    let mut rows = vec![headings(&["provider", "breaker", "changes", "calls", "failed"])];
+    for provider in repl.host.runtime.providers() {
+        let name = provider.id().as_str();
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
+        let status = repl.host.runtime.upstream(name)?.status();
+        let numbers =
+            [status.generation, status.counts.calls.into(), status.counts.failures.into()];
+        let mut row = vec![cell(Tone::Plain, name), cell(Tone::Strong, status.state.as_str())];
         row.extend(numbers.map(|number| cell(Tone::Plain, number.to_string())));
         rows.push(row);
     }
     Ok(repl.palette.table(&rows))
 }
 
-pub(super) async fn vault(repl: &Repl) -> Answer {
-    let seen = repl.host.runtime.inspect_vault().await?;
-    let size = seen.bytes_on_disk.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes} bytes"));
-    let mut facts = vec![
-        ("store", seen.store),
-        ("master key", seen.master_key),
-        ("format", seen.format.to_string()),
-        ("records", seen.records.to_string()),
-        ("quarantined", seen.quarantined.to_string()),
-        ("on disk", size),
+/// A column for each provider, since there are more counts than providers.
+pub(super) fn stats(repl: &Repl) -> Answer {
+    let Some(simulations) = &repl.host.simulations else {
+        return Err(Problem::new("only simulated providers tell, run without --real and --config"));
+    };
+    let (mut head, mut seen) = (vec![""], Vec::new());
+    for provider in simulations.all() {
+        head.push(provider.name());
+        seen.push(provider.counters());
+    }
+    let counts: [(&str, fn(&Counters) -> usize); 8] = [
+        ("asked", |it| it.token_requests),
+        ("issued", |it| it.issued_access_tokens),
+        ("renewed", |it| it.refreshes),
+        ("reused", |it| it.reused_refresh_tokens),
+        ("revoked", |it| it.revocation_requests),
+        ("calls", |it| it.resource_requests),
+        ("refused", |it| it.refusals),
+        ("faults", |it| it.faults),
     ];
-    facts.extend(seen.warnings.into_iter().map(|warning| ("warning", warning)));
-    let rows: Vec<_> = facts
-        .into_iter()
-        .map(|(name, value)| vec![cell(Tone::Faint, name), cell(Tone::Plain, value)])
-        .collect();
+    let mut rows = vec![headings(&head)];
+    for (name, count) in counts {
+        let mut row = vec![cell(Tone::Faint, name)];
+        row.extend(seen.iter().map(|seen| cell(Tone::Plain, count(seen).to_string())));
+        rows.push(row);
+    }
     Ok(repl.palette.table(&rows))
 }

@@ -81,6 +81,25 @@ pub(super) fn faults(repl: &Repl) -> String {
     repl.palette.table(&rows)
 }
 
+pub(super) fn breaker(repl: &Repl, provider: &str, to: &str) -> Answer {
+    repl.host.check_provider(provider)?;
+    let upstream = repl.host.runtime.upstream(provider)?;
+    Ok(match to {
+        "open" => {
+            upstream.breaker().force_open();
+            format!("{provider} holds every call back, until: breaker {provider} closed")
+        }
+        "disabled" => {
+            upstream.breaker().disable();
+            format!("{provider} lets every call through, until: breaker {provider} closed")
+        }
+        _ => {
+            upstream.breaker().close();
+            format!("{provider} is watched again, and lets calls through")
+        }
+    })
+}
+
 pub(super) async fn stop(repl: &Repl, provider: &str) -> Answer {
     repl.host.simulation(provider)?.stop().await.map_err(|error| {
         Problem::new(format!("{provider} can not be stopped, its port was taken: {error}"))
