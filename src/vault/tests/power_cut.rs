@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::rotation::{keep_up, new_master};
 use super::*;
 use crate::secret::Secret;
-use crate::vault::export::ExportFile;
+use crate::vault::export::{ExportFile, Exported};
 use crate::vault::names::BlindName;
 use crate::vault::opened::OpenVault;
 use crate::vault::store::contract::files_with;
@@ -238,12 +238,24 @@ fn backup(folder: &Path) -> PathBuf {
     folder.join("backup")
 }
 
+fn back_up(vault: &mut OpenVault, folder: &Path) -> Result<(), VaultError> {
+    vault.begin_backup(&backup(folder))?;
+    while !vault.continue_backup()? {}
+    Ok(())
+}
+
+fn export(vault: &mut OpenVault, to: ExportFile) -> Result<Exported, VaultError> {
+    vault.begin_export(to);
+    while !vault.continue_export()? {}
+    vault.end_export().map_err(|failure| failure.error)?.finish()
+}
+
 #[test]
 fn in_a_backup_the_vault_is_as_it_was_and_the_copy_is_whole_or_not_there() {
     let prepare = |folder: &Path, engine| fill(&settings(folder, engine));
     let work = |folder: &Path, engine, promises: &Promises| {
-        let vault = open(&settings(folder, engine)).expect("a vault");
-        vault.back_up(&backup(folder)).expect("backed up");
+        let mut vault = open(&settings(folder, engine)).expect("a vault");
+        back_up(&mut vault, folder).expect("backed up");
         promises.give();
     };
     let check = |folder: &Path, engine, cut: &Cut| {
@@ -256,8 +268,8 @@ fn in_a_backup_the_vault_is_as_it_was_and_the_copy_is_whole_or_not_there() {
             assert_whole(&restored, &filled(), cut);
         } else {
             assert_eq!(cut.promised, 0, "after {}", cut.step);
-            let vault = open(&vault).expect("a vault");
-            vault.back_up(&backup(folder)).expect("it can be done again");
+            let mut vault = open(&vault).expect("a vault");
+            back_up(&mut vault, folder).expect("it can be done again");
         }
         assert_whole(&vault, &filled(), cut);
     };
@@ -268,8 +280,8 @@ fn in_a_backup_the_vault_is_as_it_was_and_the_copy_is_whole_or_not_there() {
 fn in_a_restoration_the_vault_is_whole_or_not_there_and_the_backup_is_as_it_was() {
     let prepare = |folder: &Path, engine| {
         fill(&settings(folder, engine));
-        let vault = open(&settings(folder, engine)).expect("a vault");
-        vault.back_up(&backup(folder)).expect("backed up");
+        let mut vault = open(&settings(folder, engine)).expect("a vault");
+        back_up(&mut vault, folder).expect("backed up");
         drop(vault);
         std::fs::remove_dir_all(folder.join("agent.vault")).expect("lost");
     };
@@ -297,7 +309,7 @@ fn in_an_import_the_vault_is_whole_or_not_there() {
         let mut vault = open(&settings(folder, engine)).expect("a vault");
         let sources = Sources::system();
         let to = wait(ExportFile::create(file(folder), passphrase(), &sources)).expect("a file");
-        assert_eq!(to.take(&mut vault).expect("exported").records, 24);
+        assert_eq!(export(&mut vault, to).expect("exported").records, 24);
         drop(vault);
         std::fs::remove_dir_all(folder.join("agent.vault")).expect("lost");
     };
