@@ -133,7 +133,9 @@ impl RequestBuilder {
         let (active, request) = self.addressed().await?;
         let upstream = self.session.upstream(active.provider.id())?;
         let Self { session, headers, timeout, whole, .. } = self;
-        Call { session, active, upstream, headers, timeout, whole }.make(request).await
+        let call = Call { session, active, upstream, headers, timeout, whole };
+        // So that the futures of hosts do not all have room for a call.
+        Box::pin(call.make(request)).await
     }
 
     /// The request with everything that authenticates it, to be sent by an HTTP client of the

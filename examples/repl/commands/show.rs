@@ -156,6 +156,8 @@ pub(super) fn breakers(repl: &Repl, only: Option<&str>) -> Answer {
     Ok(repl.palette.table(&rows))
 }
 
+type Count = fn(&Counters) -> usize;
+
 /// A column for each provider, since there are more counts than providers.
 pub(super) fn stats(repl: &Repl) -> Answer {
     let Some(simulations) = &repl.host.simulations else {
@@ -166,7 +168,7 @@ pub(super) fn stats(repl: &Repl) -> Answer {
         head.push(provider.name());
         seen.push(provider.counters());
     }
-    let counts: [(&str, fn(&Counters) -> usize); 8] = [
+    let counts: [(&str, Count); 8] = [
         ("asked", |it| it.token_requests),
         ("issued", |it| it.issued_access_tokens),
         ("renewed", |it| it.refreshes),
