@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use ring::digest::{SHA256, digest};
 
 use super::application::{Application, ApplicationId, RateLimit};
 use super::claims::Expectation;
@@ -33,7 +34,7 @@ const FAILURES: u32 = 100;
 
 /// What is counted, each by who did it.
 struct Limits {
-    failures_for_client: Limiter<(ClientAddress, String)>,
+    failures_for_client: Limiter<(ClientAddress, [u8; 32])>,
     failures: Limiter<ClientAddress>,
     requests: Limiter<ApplicationId>,
 }
@@ -143,14 +144,14 @@ impl AuthorizationServer {
     pub(crate) fn may_try(&self, address: ClientAddress, client: &str) -> Result<(), Duration> {
         let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
         limits.failures.check(&address, Rate::per_minute(FAILURES), now)?;
-        let key = (address, client.to_owned());
+        let key = (address, named(client));
         limits.failures_for_client.check(&key, Rate::per_minute(FAILURES_FOR_CLIENT), now)
     }
 
     /// Counts a wrong secret.
     pub(crate) fn count_failure(&self, address: ClientAddress, client: &str) {
         let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
-        let key = (address, client.to_owned());
+        let key = (address, named(client));
         // What is over its limit already is not counted twice.
         let _ = limits.failures.take(address, Rate::per_minute(FAILURES), now);
         let rate = Rate::per_minute(FAILURES_FOR_CLIENT);
@@ -221,6 +222,13 @@ impl AuthorizationServer {
         let user = client_id.and_then(|id| UserId::new(id).ok());
         self.0.vault.note(user.iter().fold(entry, AuditEntry::user));
     }
+}
+
+/// What a client is counted by: a text of any length is not kept.
+fn named(client: &str) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, client.as_bytes()).as_ref());
+    name
 }
 
 impl fmt::Debug for AuthorizationServer {

@@ -2,14 +2,15 @@
 //! the monotonic one of the runtime.
 
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::http::Extensions;
 use dashmap::DashMap;
 
-/// The most keys that are remembered. Beyond them those are forgotten that are not limited now.
+/// The most keys that are remembered. Beyond them those are forgotten that are not limited now or,
+/// when that is not the half of them, all: what many addresses send must not fill the memory.
 const MOST_KEYS: usize = 100_000;
 
 /// Who sent a request. A host behind a proxy puts it among the extensions of each request; otherwise
@@ -23,7 +24,18 @@ impl ClientAddress {
     pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
         let told = extensions.get::<Self>().copied();
         let peer = || Some(Self(extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()));
-        told.or_else(peer)
+        told.or_else(peer).map(Self::network)
+    }
+
+    /// What one sender has: the address or, of IPv6, the network of 64 bits that it can choose from.
+    fn network(self) -> Self {
+        Self(match self.0.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        })
     }
 }
 
@@ -76,6 +88,9 @@ impl<K: Eq + Hash> Limiter<K> {
     fn make_room(&self, now: Duration) {
         if self.0.len() >= MOST_KEYS {
             self.0.retain(|_, clear| *clear > now);
+            if self.0.len() >= MOST_KEYS / 2 {
+                self.0.clear();
+            }
         }
     }
 }
@@ -101,6 +116,28 @@ mod tests {
         assert_eq!(limiter.take("b", rate, seconds(100)), Ok(()), "another key");
         assert_eq!(limiter.take("a", rate, seconds(120)), Ok(()));
         assert_eq!(limiter.take("a", rate, seconds(120)), Err(seconds(20)), "and no more");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_whoever_asks() {
+        let (limiter, rate) = (Limiter::new(), Rate::per_minute(1));
+        for key in 0..3 * MOST_KEYS {
+            let _ = limiter.take(key, rate, seconds(0));
+            assert!(limiter.0.len() <= MOST_KEYS);
+        }
+    }
+
+    #[test]
+    fn an_address_of_ipv6_counts_as_its_network() {
+        let of = |text: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(ClientAddress(text.parse().expect("an address")));
+            ClientAddress::of(&extensions)
+        };
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
     #[test]
