@@ -18,6 +18,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     retry_after: Option<Duration>,
+    was_attempted: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -61,7 +62,7 @@ pub(crate) enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), retry_after: None, source: None }))
+        Self::made(kind, message.into(), None, None)
     }
 
     pub(crate) fn with_source(
@@ -69,13 +70,20 @@ impl Error {
         message: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        let source = Some(Box::new(source) as _);
-        Self(Arc::new(Inner { kind, message: message.into(), retry_after: None, source }))
+        Self::made(kind, message.into(), None, Some(Box::new(source)))
     }
 
     pub(crate) fn retry_in(kind: ErrorKind, message: impl Into<String>, after: Duration) -> Self {
-        let retry_after = Some(after);
-        Self(Arc::new(Inner { kind, message: message.into(), retry_after, source: None }))
+        Self::made(kind, message.into(), Some(after), None)
+    }
+
+    fn made(
+        kind: ErrorKind,
+        message: String,
+        retry_after: Option<Duration>,
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, message, retry_after, was_attempted: false, source }))
     }
 
     /// The same failure, with how often it was attempted and why no further attempt was made.
@@ -84,11 +92,17 @@ impl Error {
         let why = gave_up.map_or_else(String::new, |gave_up| format!(", {gave_up}"));
         let message = format!("{self} ({made} {times}{why})");
         let Inner { kind, retry_after, .. } = *self.0;
-        Self(Arc::new(Inner { kind, message, retry_after, source: Some(Box::new(self)) }))
+        let source = Some(Box::new(self) as _);
+        Self(Arc::new(Inner { kind, message, retry_after, was_attempted: true, source }))
     }
 
-    /// For tests that tell apart what no predicate does.
-    #[cfg(test)]
+    /// Whether it is what [`Error::after_attempts`] made: the failure of a request that may have
+    /// been sent.
+    pub(crate) fn was_attempted(&self) -> bool {
+        self.0.was_attempted
+    }
+
+    /// For rooms that tell apart what no predicate does.
     pub(crate) fn kind(&self) -> ErrorKind {
         self.0.kind
     }

@@ -25,6 +25,8 @@ pub(super) struct Manner {
     pub(super) name: &'static str,
     /// The largest body that is read, in bytes.
     pub(super) most: usize,
+    /// Whether its requests are made again after one that may have arrived.
+    pub(super) repeats: bool,
     /// What it says in the JSON of a refusal.
     pub(super) refusal: fn(&Value) -> Refusal,
 }
@@ -55,11 +57,17 @@ impl Answer {
         client: &Client,
         manner: Manner,
     ) -> Result<Self, ServiceError> {
-        let response = request.whole_body(manner.most).send().await?;
+        let answered = request.whole_body(manner.most).send().await;
+        let response = answered.map_err(|error| ServiceError::unanswered(error, manner.repeats))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let now = client.session().sources().now().wall;
         let attempts = response.extensions().get::<Attempts>().map_or(1, |told| told.made);
-        let body = read(response, manner).await?;
+        let body = match read(response, manner).await {
+            Ok(body) => body,
+            Err(error) if status.is_success() => return Err(error),
+            // The status of a refusal says enough.
+            Err(_) => Bytes::new(),
+        };
         let retry_after = retry_after(&headers, now);
         Ok(Self { manner, status, headers, body, attempts, retry_after })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Why a call to a service failed. Its text names the service and what to do, and never holds the
 /// body of an answer.
@@ -21,6 +21,7 @@ struct Inner {
     scope: Option<String>,
     retry_after: Option<Duration>,
     idempotency_key: Option<String>,
+    may_have_arrived: bool,
     source: Option<Error>,
 }
 
@@ -41,12 +42,17 @@ pub enum ServiceErrorKind {
     Forbidden,
     /// There is too much of us; [`ServiceError::retry_after`] tells for how long.
     RateLimited,
-    /// The service, or the way to it, fails for now. A creation that ended so may have been
-    /// carried out.
+    /// The service, or the way to it or to a token, fails for now.
+    /// [`ServiceError::may_have_arrived`] tells whether it may have been carried out all the same.
     Unavailable,
-    /// The service answered what its documentation does not have.
+    /// It was held back here: calls to the service fail, or more is asked than is admitted.
+    HeldBack,
+    /// The service, or whoever issues its tokens, answered what its documentation does not have.
     Malformed,
-    /// The session is gone, or the runtime is stopping.
+    /// The vault with the credential can not be opened: its key is missing or another one, or
+    /// another process has it.
+    Vault,
+    /// The session or the credential is gone, or the runtime is stopping.
     Gone,
 }
 
@@ -60,8 +66,18 @@ impl ServiceError {
             scope: None,
             retry_after: None,
             idempotency_key: None,
+            may_have_arrived: false,
             source: None,
         }))
+    }
+
+    /// Why there is no answer. `repeats`: the request may have been sent more than once.
+    pub(super) fn unanswered(error: Error, repeats: bool) -> Self {
+        // Breakers are asked before the first attempt. What goes wrong before a later one is told
+        // as it is, and does not say that there was an earlier one.
+        let is_before_all = error.is_circuit_open() || error.is_invalid_input();
+        let may_have_arrived = error.was_attempted() || repeats && !is_before_all;
+        Self::from(error).changed(|inner| inner.may_have_arrived = may_have_arrived)
     }
 
     /// What the caller gave for `field` can not be sent.
@@ -70,7 +86,10 @@ impl ServiceError {
     }
 
     pub(super) fn with_status(self, status: StatusCode) -> Self {
-        self.changed(|inner| inner.status = Some(status))
+        self.changed(|inner| {
+            inner.status = Some(status);
+            inner.may_have_arrived = true;
+        })
     }
 
     pub(super) fn with_field(self, field: Option<String>) -> Self {
@@ -128,29 +147,42 @@ impl ServiceError {
         self.0.idempotency_key.as_deref()
     }
 
+    /// Whether the service may have got the request, and may have carried it out. False: nothing of
+    /// it was sent, so that to ask again can not do it twice. In doubt it is true.
+    pub fn may_have_arrived(&self) -> bool {
+        self.0.may_have_arrived
+    }
+
     /// Whether the same call may succeed later with nothing changed.
     pub fn is_transient(&self) -> bool {
-        matches!(self.0.kind, ServiceErrorKind::RateLimited | ServiceErrorKind::Unavailable)
+        use ServiceErrorKind as Kind;
+        matches!(self.0.kind, Kind::RateLimited | Kind::Unavailable | Kind::HeldBack)
     }
 }
 
 impl From<Error> for ServiceError {
     fn from(error: Error) -> Self {
-        let kind = if error.is_transient() {
-            ServiceErrorKind::Unavailable
-        } else if error.needs_reauthorization() || error.is_configuration() {
-            ServiceErrorKind::Unauthorized
-        } else if error.is_invalid_input() {
-            ServiceErrorKind::Invalid
-        } else if error.is_expired() || error.is_not_found() || error.is_shutting_down() {
-            ServiceErrorKind::Gone
-        } else {
-            ServiceErrorKind::Malformed
+        use ServiceErrorKind as Kind;
+        let kind = match error.kind() {
+            ErrorKind::Transient | ErrorKind::Interrupted | ErrorKind::VaultUnavailable => {
+                Kind::Unavailable
+            }
+            ErrorKind::RateLimited => Kind::RateLimited,
+            ErrorKind::CircuitOpen | ErrorKind::Overloaded => Kind::HeldBack,
+            ErrorKind::ReauthorizationRequired
+            | ErrorKind::Configuration
+            | ErrorKind::Uncertain => Kind::Unauthorized,
+            ErrorKind::InvalidInput => Kind::Invalid,
+            ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::ShuttingDown => Kind::Gone,
+            ErrorKind::VaultLocked | ErrorKind::VaultInUse => Kind::Vault,
+            ErrorKind::Protocol => Kind::Malformed,
         };
+        let may_have_arrived = error.was_attempted();
         let retry_after = error.retry_after();
-        Self::new(kind, error.to_string())
-            .with_retry_after(retry_after)
-            .changed(|inner| inner.source = Some(error))
+        Self::new(kind, error.to_string()).with_retry_after(retry_after).changed(|inner| {
+            inner.may_have_arrived = may_have_arrived;
+            inner.source = Some(error);
+        })
     }
 }
 
@@ -168,6 +200,7 @@ impl fmt::Debug for ServiceError {
             .field("status", &self.0.status)
             .field("field", &self.0.field)
             .field("retry_after", &self.0.retry_after)
+            .field("may_have_arrived", &self.0.may_have_arrived)
             .finish_non_exhaustive()
     }
 }

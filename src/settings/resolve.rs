@@ -20,6 +20,9 @@ use crate::session::SessionPolicy;
 use crate::vault::audit::AuditRetention;
 use crate::vault::{DataKeyPolicy, Engine, MasterKey, Vault};
 
+const NO_API_KEY: &str = "is no api key that this provider takes, paste the whole key alone and \
+                          look at methods, api_key.prefix and api_key.not";
+
 /// The parts of a runtime, as they are set.
 #[derive(Debug)]
 pub(crate) struct Resolved {
@@ -80,8 +83,9 @@ impl Settings {
             let path = SettingPath::parse("providers").join(&id).beneath("api_key.value");
             if let Some(key) = settings.secret(&path, &mut problems) {
                 let origin = settings.nearest_origin(&path, &selected_by);
-                if let Some(Err(error)) = provider.as_ref().map(|it| it.check_api_key(&key)) {
-                    problems.push(problem(&path, &origin, &error.to_string()));
+                // The error itself repeats the prefix, which may be set, and is no key's for sure.
+                if provider.as_ref().is_some_and(|it| it.check_api_key(&key).is_err()) {
+                    problems.push(problem(&path, &origin, NO_API_KEY));
                 }
                 api_keys.insert(name, OfferedKey { key, origin });
             }

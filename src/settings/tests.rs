@@ -446,6 +446,16 @@ fn layers() -> impl Strategy<Value = [Option<usize>; 3]> {
     proptest::array::uniform3(proptest::option::of(0_usize..3))
 }
 
+#[test]
+fn an_api_key_without_the_prefix_that_is_set_is_told_without_either() {
+    let set = "[providers.openai]\napi_key.prefix = \"canary-a\"\napi_key.not = [\"canary-b\"]\n";
+    for key in ["sk-canary", "canary-a", ""] {
+        let told = problems(&toml(&format!("{set}api_key.value = \"{key}\"\n"))).join("\n");
+        assert!(told.contains("api_key.value"), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_spread_over_the_layers_merges_field_by_field(

@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokenward::catalog;
-use tokenward::service::memory_bank::{MemoryBankLimits, NewMemory, Search};
+use tokenward::service::memory_bank::{MemoryBank, MemoryBankLimits, NewMemory, Search};
 use tokenward::service::{ServiceError, ServiceErrorKind};
 use tokenward::testing::{Endpoint, Fault, SimulatedProvider};
 
@@ -107,7 +108,28 @@ async fn a_million_items_are_not_read_to_their_end() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_comes_back_ends_the_search() {
+async fn a_refusal_with_too_long_a_body_is_the_refusal_that_it_is() {
+    for (status, kind) in [
+        (401, ServiceErrorKind::Unauthorized),
+        (404, ServiceErrorKind::NotFound),
+        (429, ServiceErrorKind::RateLimited),
+        (503, ServiceErrorKind::Unavailable),
+    ] {
+        let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
+        let limits = MemoryBankLimits { answer_bytes: 1_000, ..MemoryBankLimits::default() };
+        let bank = host.bank().await.with_limits(limits);
+        let refusal = Fault::Status(status, CANARY.repeat(1_000));
+        simulated.faults().on(Endpoint::Resource).always(refusal);
+        let error = host.patiently(bank.search(&Search::new("x"))).await.expect_err("refused");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
+        assert_eq!(error.is_transient(), matches!(status, 429 | 503), "{error}");
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_comes_back_ends_the_search_after_what_was_found() {
     let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
     let bank = host.bank().await;
     remember(&bank, 4).await;
@@ -115,7 +137,8 @@ async fn a_cursor_that_comes_back_ends_the_search() {
     let always = Fault::SetField("next_cursor".to_owned(), "YXQgMg".into());
     simulated.faults().on(Endpoint::Resource).always(always);
     let before = simulated.requests_at(Endpoint::Resource).len();
-    let error = all(&bank, Search::new("cat").limit(2)).await.expect_err("it has no end");
+    let (found, error) = until_error(&bank, Search::new("cat").limit(2)).await;
+    assert_eq!(found, ["cat 4", "cat 3", "cat 2", "cat 1"]);
     assert_malformed(&error, "a loop");
     assert!(error.to_string().contains("same cursor twice"), "{error}");
     assert_eq!(simulated.requests_at(Endpoint::Resource).len() - before, 2);
@@ -123,19 +146,38 @@ async fn a_cursor_that_comes_back_ends_the_search() {
 
 #[tokio::test]
 async fn pages_without_end_are_followed_so_far_and_no_further() {
-    let replies = (0..20).map(|number| {
-        Reply::json(200, &json!({ "items": [], "next_cursor": number.to_string() }).to_string())
-    });
+    let page = |number: i32| {
+        let memory = json!({ "id": number.to_string(), "content": format!("cat {number}") });
+        json!({ "items": [{ "memory": memory }], "next_cursor": number.to_string() })
+    };
+    let replies = (0..20).map(|number| Reply::json(200, &page(number).to_string()));
     let grant = json!({ "access_token": "at", "token_type": "Bearer", "expires_in": 3600 });
     let grant = Reply::json(200, &grant.to_string());
     let server = Recorder::start(std::iter::once(grant).chain(replies)).await;
     let spec = catalog::memory_bank(server.url("/")).client("id").client_secret("secret");
     let host = Host::calling(spec, clock()).await;
-    let limits = MemoryBankLimits { pages: 5, ..MemoryBankLimits::default() };
+    let limits = MemoryBankLimits { pages: 3, ..MemoryBankLimits::default() };
     let bank = host.bank().await.with_limits(limits);
-    let error = all(&bank, Search::new("x")).await.expect_err("too many");
+    let (found, error) = until_error(&bank, Search::new("x")).await;
+    assert_eq!(found, ["cat 0", "cat 1", "cat 2"], "all that was fetched");
     assert_malformed(&error, "endless pages");
-    assert_eq!(server.requests().len(), 1 + 5);
+    assert!(error.to_string().contains("more pages than are followed"), "{error}");
+    assert_eq!(server.requests().len(), 1 + 3);
+}
+
+/// What a search gives, one after the other, until its error, after which there is nothing.
+async fn until_error(bank: &MemoryBank, search: Search) -> (Vec<String>, ServiceError) {
+    let mut hits = Box::pin(bank.search_all(search));
+    let mut found = Vec::new();
+    loop {
+        match hits.next().await.expect("it does not end without an error") {
+            Ok(hit) => found.push(hit.memory.content),
+            Err(error) => {
+                assert!(hits.next().await.is_none(), "it ends with its error");
+                return (found, error);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod common;
 mod examples;
 mod faults;
+mod guide;
 mod host;
 mod hostile;
 mod memories;

@@ -128,9 +128,30 @@ async fn a_message_is_never_sent_twice_after_its_first_byte_left() {
 
         let error = host.patiently(orange.send_sms(&sms())).await.expect_err("nobody knows");
 
-        assert!(error.is_transient(), "{fault}: {error}");
+        assert!(error.is_transient() && error.may_have_arrived(), "{fault}: {error}");
         assert_eq!(simulated.requests_at(Endpoint::Resource).len(), 1, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_was_held_back_was_not_delivered() {
+    let (host, simulated) = with(SimulatedProvider::orange()).await;
+    let orange = host.orange().await;
+    let upstream = host.runtime.upstream("orange").expect("the service");
+    upstream.breaker().force_open();
+    let error = orange.send_sms(&sms()).await.expect_err("held back");
+    assert_eq!(error.kind(), ServiceErrorKind::HeldBack);
+    assert!(error.is_transient() && !error.may_have_arrived(), "{error}");
+
+    upstream.breaker().close();
+    orange.clear().await.expect("cleared");
+    simulated.faults().on(Endpoint::Token).always(Fault::Status(503, String::new()));
+    let error = host.patiently(orange.send_sms(&sms())).await.expect_err("there is no token");
+    assert_eq!(error.kind(), ServiceErrorKind::Unavailable);
+    assert!(error.is_transient() && !error.may_have_arrived(), "{error}");
+
+    assert_eq!(simulated.requests_at(Endpoint::Resource).len(), 0);
+    assert_eq!(simulated.messages().len(), 0);
 }
 
 #[tokio::test]

@@ -61,7 +61,9 @@ pub struct MemoryBank {
 /// `calls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBankLimits {
-    /// The largest answer, in bytes: 8 MiB, which a full page of the longest memories takes.
+    /// The largest answer, in bytes: 8 MiB. A page of the most and longest memories takes 6.25 MiB
+    /// of content, and more where JSON escapes much of it or there is much metadata: then ask for
+    /// fewer on a page ([`Search::limit`]), or let this be larger.
     pub answer_bytes: usize,
     /// The longest content of a memory that is created, in bytes of UTF-8: 64 KiB.
     pub content_bytes: usize,
@@ -110,7 +112,8 @@ impl MemoryBank {
 
     /// Finds memories, page after page, each fetched when it is needed. It ends after the last one,
     /// or after the first error. A cursor that comes back, and more pages than
-    /// [`MemoryBankLimits::pages`], are errors: their end would never come.
+    /// [`MemoryBankLimits::pages`], are errors: their end would never come. What the last page holds
+    /// comes before.
     pub fn search_all(
         &self,
         search: Search,
@@ -123,9 +126,10 @@ impl MemoryBank {
     ///
     /// # Errors
     ///
-    /// When the memory can not be sent as it is, or the service does not take it. After
-    /// [`ServiceErrorKind::Unavailable`] it may exist all the same: create it again under the
-    /// error's [`idempotency_key`](ServiceError::idempotency_key).
+    /// When the memory can not be sent as it is, or the service does not take it. Where it
+    /// [`may_have_arrived`](ServiceError::may_have_arrived), as after
+    /// [`ServiceErrorKind::Unavailable`], it may exist all the same: create it again under the error's
+    /// [`idempotency_key`](ServiceError::idempotency_key).
     pub async fn create(&self, memory: &NewMemory) -> Result<Memory, ServiceError> {
         memory.check(self.limits.content_bytes)?;
         let entropy = &self.client.session().sources().entropy;
@@ -157,7 +161,8 @@ impl MemoryBank {
         self.ask(request).await?.with_status(StatusCode::OK)?.json()
     }
 
-    /// Deletes a memory.
+    /// Deletes a memory. When it is not there at a second attempt, that counts as deleted: the first
+    /// one may have done it, and its answer was lost.
     ///
     /// # Errors
     ///
@@ -167,7 +172,7 @@ impl MemoryBank {
         let repeated = answer.attempts > 1;
         match answer.with_status(StatusCode::NO_CONTENT) {
             Ok(_) => Ok(()),
-            // An earlier attempt has deleted it, and its answer was lost.
+            // An earlier attempt may have deleted it, and its answer was lost.
             Err(error) if repeated && error.kind() == ServiceErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -175,7 +180,8 @@ impl MemoryBank {
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, ServiceError> {
         let most = self.limits.answer_bytes;
-        Answer::to(request, &self.client, Manner { name: "the memory bank", most, refusal }).await
+        let manner = Manner { name: "the memory bank", most, repeats: true, refusal };
+        Answer::to(request, &self.client, manner).await
     }
 }
 

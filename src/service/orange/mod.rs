@@ -64,7 +64,8 @@ impl Orange {
     /// # Errors
     ///
     /// When Orange does not take it. After
-    /// [`Unavailable`](super::ServiceErrorKind::Unavailable) it may have been delivered.
+    /// [`Unavailable`](super::ServiceErrorKind::Unavailable) it may have been delivered, unless
+    /// [`ServiceError::may_have_arrived`] says that nothing of it was sent.
     pub async fn send_sms(&self, sms: &Sms) -> Result<SentSms, ServiceError> {
         sms.check()?;
         let request = self.client.post(sms.path()).json(&sms.body());
@@ -110,9 +111,10 @@ impl Orange {
         runtime.check_health(credential.id().provider.as_str()).await
     }
 
+    /// Sends a request that must not be carried out twice.
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, ServiceError> {
-        Answer::to(request, &self.client, Manner { name: "orange", most: LARGEST_ANSWER, refusal })
-            .await
+        let manner = Manner { name: "orange", most: LARGEST_ANSWER, repeats: false, refusal };
+        Answer::to(request, &self.client, manner).await
     }
 }
 
