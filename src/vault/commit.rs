@@ -13,9 +13,10 @@ use super::error::VaultError;
 use super::head::{Digest, HEAD_KEY, Head};
 use super::index::{Meta, Slot, Unknown, whole_micros};
 use super::names::BlindName;
-use super::opened::{OpenVault, encode, join};
+use super::opened::OpenVault;
 use super::plan::{Effect, Intent, Refusal, Standing, decide};
 use super::record::{Entry, RecordKey, RecordKind, RecordVersion, Tags};
+use super::sealing::{Sealer, Writing};
 use super::store::{StoreBatch, StoreError, Stored};
 use crate::identity::UserId;
 
@@ -223,10 +224,13 @@ impl OpenVault {
         recorded: &[Recorded],
         last: RecordVersion,
     ) -> Result<(), Failure> {
+        let writings: Vec<Writing<'_>> =
+            staged.iter().map(|(name, to)| self.writing(name, to)).collect::<Result<_, _>>()?;
+        let sealer = Sealer { keys: &self.keys, vault: &self.header.vault };
+        let (writes, toggled) = sealer.seal_all(&writings, &*self.sources.entropy)?;
+        batch.writes.extend(writes);
         let mut digest = self.digest;
-        for (name, to) in &staged {
-            self.write(&mut batch, &mut digest, name, to)?;
-        }
+        digest.toggle_all(toggled);
         let mut trail = self.trail;
         for (entry, identity) in recorded {
             self.append_audit(&mut batch, &mut trail, entry, identity.as_ref())?;
@@ -354,48 +358,25 @@ impl OpenVault {
         Ok(Some(identity))
     }
 
-    /// Adds to `batch` what brings the store from what stands under `name` to `to`.
-    fn write(
-        &self,
-        batch: &mut StoreBatch,
-        digest: &mut Digest,
-        name: &BlindName,
-        to: &Staged,
-    ) -> Result<(), Failure> {
-        let (record_key, entry_key) = (name.record_key(), name.entry_key());
+    /// What brings the store from what stands under `name` to `to`.
+    fn writing<'a>(&self, name: &'a BlindName, to: &'a Staged) -> Result<Writing<'a>, Failure> {
         let slot = self.index.get(name);
         let known = slot.map(|slot| slot.entry.version);
         // What does not open, or was not opened yet, may be there in another version than the index
         // says, or in none.
         let is_proven = slot.is_none_or(|slot| slot.proven);
         let (record, entry) = if self.quarantine.contains_key(name) || !is_proven {
-            let version = |key: &[u8]| self.store.version(key).map_err(Failure::of_store);
-            (version(&record_key)?, version(&entry_key)?)
+            (self.store.version(&name.record_key())?, self.store.version(&name.entry_key())?)
         } else {
             (known.map(|version| version.0), known.map(|version| version.0))
         };
         // The head counts a record of which nothing is known at the version that it is stored with.
-        if let Some(version) = known.or_else(|| record.or(entry).map(RecordVersion)) {
-            digest.toggle(&self.keys.name_key, name, version);
-        }
-        match to {
-            Staged::Put { slot, payload } => {
-                let version = slot.entry.version;
-                let meta = encode(&slot.entry, &slot.unknown)?;
-                let sealed = self.seal(&record_key, version, &join(&meta, payload))?;
-                batch.write(record_key, record, Some(sealed));
-                let sealed = self.seal(&entry_key, version, &meta)?;
-                batch.write(entry_key, entry, Some(sealed));
-                digest.toggle(&self.keys.name_key, name, version);
-            }
-            Staged::Delete => {
-                let there = [(record_key, record), (entry_key, entry)];
-                for (key, version) in there.into_iter().filter(|(_, version)| version.is_some()) {
-                    batch.write(key, version, None);
-                }
-            }
-        }
-        Ok(())
+        let counted = known.or_else(|| record.or(entry).map(RecordVersion));
+        let to = match to {
+            Staged::Put { slot, payload } => Some((slot, payload.as_slice())),
+            Staged::Delete => None,
+        };
+        Ok(Writing { name, record, entry, counted, to })
     }
 }
 

@@ -60,15 +60,32 @@ pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
     /// Takes a record at a version in, or out again.
-    pub(crate) fn toggle(&mut self, key: &KeyBytes, name: &BlindName, version: RecordVersion) {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &**key);
-        let mut context = hmac::Context::with_key(&key);
+    pub(crate) fn toggle(&mut self, key: &DigestKey, name: &BlindName, version: RecordVersion) {
+        let mut context = hmac::Context::with_key(&key.0);
         context.update(b"live record");
         context.update(name.as_bytes());
         context.update(&version.0.to_be_bytes());
-        for (byte, hashed) in self.0.iter_mut().zip(context.sign().as_ref()) {
-            *byte ^= hashed;
+        self.combine(context.sign().as_ref());
+    }
+
+    /// Takes everything in, or out again, that `other` was given.
+    pub(crate) fn toggle_all(&mut self, other: Self) {
+        self.combine(&other.0);
+    }
+
+    fn combine(&mut self, bytes: &[u8]) {
+        for (byte, other) in self.0.iter_mut().zip(bytes) {
+            *byte ^= other;
         }
+    }
+}
+
+/// What a [`Digest`] is counted with, made for one operation: ring does not wipe its keys.
+pub(crate) struct DigestKey(hmac::Key);
+
+impl DigestKey {
+    pub(crate) fn new(name_key: &KeyBytes) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &**name_key))
     }
 }
 
@@ -83,11 +100,12 @@ mod tests {
 
     fn digest(live: impl IntoIterator<Item = (u8, u64)>) -> Digest {
         let key = Zeroizing::new([1; 32]);
+        let digest_key = DigestKey::new(&key);
         let mut digest = Digest::default();
         for (name, version) in live {
             let user = UserId::new("ada").expect("a name");
             let name = RecordKey::new(RecordKind::Session, user, name.to_string());
-            digest.toggle(&key, &BlindName::new(&key, &name), RecordVersion(version));
+            digest.toggle(&digest_key, &BlindName::new(&key, &name), RecordVersion(version));
         }
         digest
     }

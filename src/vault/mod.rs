@@ -27,6 +27,7 @@ mod plan;
 mod quarantine;
 mod record;
 mod seal;
+mod sealing;
 pub(crate) mod settings;
 pub(crate) mod store;
 mod tasks;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::audit::Trail;
 use super::error::VaultError;
 use super::export::Exporting;
-use super::head::Digest;
+use super::head::{Digest, DigestKey};
 use super::index::{Index, Meta, Unknown};
 use super::keys::{FoundIn, KeyRing, Sweep, VaultHeader};
 use super::names::BlindName;
@@ -120,9 +120,9 @@ impl OpenVault {
 
     /// What the head says when it counts what the index holds.
     pub(super) fn live(&self) -> Digest {
-        let mut digest = Digest::default();
+        let (key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
         for (name, slot) in self.index.iter() {
-            digest.toggle(&self.keys.name_key, name, slot.entry.version);
+            digest.toggle(&key, name, slot.entry.version);
         }
         digest
     }
@@ -204,16 +204,12 @@ pub(super) fn encode(entry: &Entry, unknown: &Unknown) -> Result<Vec<u8>, VaultE
         .map_err(|_| VaultError::invalid("a record's name or tags can not be written"))
 }
 
-/// What a record seals: its index entry, after its length, and its payload.
-pub(super) fn join(meta: &[u8], payload: &[u8]) -> Zeroizing<Vec<u8>> {
-    let length = u32::try_from(meta.len()).unwrap_or(u32::MAX);
-    let mut plain = Zeroizing::new(Vec::with_capacity(4 + meta.len() + payload.len()));
-    plain.extend_from_slice(&length.to_be_bytes());
-    plain.extend_from_slice(meta);
-    plain.extend_from_slice(payload);
-    plain
+/// What stands before a record's index entry where it is sealed; its payload follows that.
+pub(super) fn length_of(meta: &[u8]) -> [u8; 4] {
+    u32::try_from(meta.len()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
+/// Takes apart what a record seals: its index entry, after its length, and its payload.
 pub(super) fn split(plain: &[u8]) -> OpenedRecord {
     let parts = plain.split_first_chunk().and_then(|(length, rest)| {
         rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::error::VaultError;
-use super::head::{HEAD_KEY, Head};
+use super::head::{Digest, DigestKey, HEAD_KEY, Head};
 use super::index::{Index, Meta, Slot};
 use super::keys::{
     FORMAT, Found, HEADER_KEY, KeyRing, Sweep, Unlocked, VaultHeader, put_header, unlock,
@@ -77,8 +77,8 @@ impl OpenVault {
             backup: None,
             watched: Watched::default(),
         };
-        let unopened = vault.load_index()?;
-        if !unopened.is_empty() || vault.live() != digest {
+        let (unopened, live) = vault.load_index()?;
+        if !unopened.is_empty() || live != digest {
             vault.rebuild_index(unopened)?;
         }
         if let Some(finding) = vault.check_audit_end()? {
@@ -115,9 +115,11 @@ impl OpenVault {
         Ok(())
     }
 
-    /// Fills the index from its sealed entries, and gives the names of those that do not open.
-    fn load_index(&mut self) -> Result<BTreeSet<BlindName>, VaultError> {
+    /// Fills the index from its sealed entries. Gives the names of those that do not open, and what
+    /// the head says when it counts the others.
+    fn load_index(&mut self) -> Result<(BTreeSet<BlindName>, Digest), VaultError> {
         let mut unopened = BTreeSet::new();
+        let (digest_key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
         let Self { store, header, keys, index, .. } = self;
         // What is left of a damaged one does not open, as all that is sealed.
         store.scan(ENTRIES, None, &mut |key, Scanned { stored, .. }| {
@@ -127,13 +129,14 @@ impl OpenVault {
             let meta = plain.ok().and_then(|plain| serde_json::from_slice::<Meta>(&plain).ok());
             match (meta, Header::of(&stored.value)) {
                 (Some(meta), Ok(sealed)) => {
+                    digest.toggle(&digest_key, &name, version);
                     index.insert(name, meta.into_slot(version, sealed.key_id));
                 }
                 _ => drop(unopened.insert(name)),
             }
             ControlFlow::Continue(())
         })?;
-        Ok(unopened)
+        Ok((unopened, digest))
     }
 
     /// Rebuilds what is wrong in the index by opening records. What neither the index nor a record
@@ -170,12 +173,12 @@ impl OpenVault {
         }
         // What does not open is counted at the version that it is stored with. If the head says
         // otherwise, something else than these records was changed, too.
-        let mut counted = self.live();
+        let (key, mut counted) = (DigestKey::new(&self.keys.name_key), self.live());
         for name in &unknown {
             let version = self.store.version(&name.record_key())?;
             let version =
                 version.map_or_else(|| self.store.version(&name.entry_key()), |it| Ok(Some(it)))?;
-            counted.toggle(&self.keys.name_key, name, RecordVersion(version.unwrap_or_default()));
+            counted.toggle(&key, name, RecordVersion(version.unwrap_or_default()));
         }
         if counted != self.digest {
             return Err(VaultError::damaged(

@@ -14,6 +14,10 @@ const FORMAT: u8 = 1;
 const ALGORITHM: u8 = 1;
 
 const SALT: usize = 32;
+
+/// The random part of what a write's key is derived from. It is no secret, and never used twice.
+pub(crate) type Salted = [u8; SALT];
+
 const HEADER: usize = 1 + 1 + 4 + SALT + 8;
 const TAG: usize = 16;
 
@@ -77,7 +81,7 @@ pub(crate) enum OpenError {
 pub(crate) struct Header {
     pub(crate) key_id: KeyId,
     pub(crate) version: u64,
-    salt: [u8; SALT],
+    salt: Salted,
 }
 
 impl Header {
@@ -100,11 +104,12 @@ impl Header {
         })
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT, ALGORITHM];
-        bytes.extend_from_slice(&self.key_id.0.to_be_bytes());
-        bytes.extend_from_slice(&self.salt);
-        bytes.extend_from_slice(&self.version.to_be_bytes());
+    fn bytes(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..2].copy_from_slice(&[FORMAT, ALGORITHM]);
+        bytes[2..6].copy_from_slice(&self.key_id.0.to_be_bytes());
+        bytes[6..6 + SALT].copy_from_slice(&self.salt);
+        bytes[6 + SALT..].copy_from_slice(&self.version.to_be_bytes());
         bytes
     }
 }
@@ -117,12 +122,26 @@ pub(crate) fn seal(
     plain: &[u8],
     entropy: &dyn Entropy,
 ) -> Result<Vec<u8>, EntropyError> {
-    let mut salt = [0; SALT];
+    let mut salt = Salted::default();
     entropy.fill(&mut salt)?;
+    seal_with(key_id, key, place, &[plain], salt)
+}
+
+/// Seals the `parts`, one after the other, as [`seal`] does. `salt` was drawn for this one write.
+pub(crate) fn seal_with(
+    key_id: KeyId,
+    key: &KeyBytes,
+    place: Place<'_>,
+    parts: &[&[u8]],
+    salt: Salted,
+) -> Result<Vec<u8>, EntropyError> {
     let header = Header { key_id, version: place.version, salt };
-    let mut sealed = Zeroizing::new(Vec::with_capacity(HEADER + plain.len() + TAG));
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut sealed = Zeroizing::new(Vec::with_capacity(HEADER + length + TAG));
     sealed.extend_from_slice(&header.bytes());
-    sealed.extend_from_slice(plain);
+    for part in parts {
+        sealed.extend_from_slice(part);
+    }
     let body = sealed.get_mut(HEADER..).unwrap_or_default();
     let tag = once_key(key, &header, place)
         .and_then(|once| {

@@ -10,7 +10,7 @@ use super::encoding;
 use super::header::Facts;
 use crate::clock::{Entropy, EntropyError};
 use crate::vault::error::VaultError;
-use crate::vault::seal::{self, KeyBytes, KeyId, OpenError, Place};
+use crate::vault::seal::{self, KeyBytes, KeyId, OpenError, Place, Salted};
 
 /// Every key below the master key.
 #[derive(Clone, Serialize, Deserialize)]
@@ -104,6 +104,18 @@ impl KeyRing {
     ) -> Result<Vec<u8>, VaultError> {
         let newest = self.newest()?;
         Ok(seal::seal(newest.id, &newest.key, place, plain, entropy)?)
+    }
+
+    /// Seals the `parts`, one after the other, as [`KeyRing::seal`] does. `salt` was drawn for this one
+    /// write.
+    pub(crate) fn seal_with(
+        &self,
+        place: Place<'_>,
+        parts: &[&[u8]],
+        salt: Salted,
+    ) -> Result<Vec<u8>, VaultError> {
+        let newest = self.newest()?;
+        Ok(seal::seal_with(newest.id, &newest.key, place, parts, salt)?)
     }
 
     /// Opens what was sealed for `place` with the data key that it names.

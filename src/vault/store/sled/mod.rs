@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use self::parts::{FirstPart, first_part_key, other_part_key, put_parts};
+use self::parts::{FirstPart, Standing, first_part_key, other_part_key, put_parts};
 use self::recovery::open_or_recover;
 use self::tally::Tally;
 use super::directory::{beside, sync_entries};
@@ -91,11 +91,11 @@ impl SledStore {
     fn apply(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
         let mut changes = sled::Batch::default();
         for write in &batch.writes {
-            let standing = self.first_part(&write.key)?;
-            if standing.as_ref().map(|first| first.version) != write.expect {
+            let standing = self.standing(&write.key)?;
+            if standing.map(|standing| standing.version) != write.expect {
                 return Err(StoreError::Conflict);
             }
-            let old_parts = standing.map_or(0, |first| first.parts);
+            let old_parts = standing.map_or(0, |standing| standing.parts);
             let new_parts = if let Some(to) = &write.to {
                 put_parts(&mut changes, &write.key, to)?
             } else {
@@ -123,6 +123,12 @@ impl SledStore {
         self.barrier.sync_data()?;
         done(steps::SYNCED, &self.data);
         Ok(())
+    }
+
+    /// What stands under `key`, without a copy of it.
+    fn standing(&self, key: &[u8]) -> Result<Option<Standing>, StoreError> {
+        let bytes = self.db.get(first_part_key(key)).map_err(translate)?;
+        Ok(bytes.map(|bytes| Standing::parse(&bytes)))
     }
 
     fn first_part(&self, key: &[u8]) -> Result<Option<FirstPart>, StoreError> {
@@ -203,7 +209,7 @@ impl VaultStore for SledStore {
     }
 
     fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        guarded(|| Ok(self.first_part(key)?.map(|first| first.version)))
+        guarded(|| Ok(self.standing(key)?.map(|standing| standing.version)))
     }
 
     fn scan(

@@ -25,14 +25,31 @@ pub(super) struct FirstPart {
 impl FirstPart {
     /// Reads `bytes`, which may be cut short: then it is damaged, and its version is 0.
     pub(super) fn parse(bytes: &[u8]) -> Self {
+        let Standing { version, parts } = Standing::parse(bytes);
+        let value = bytes.get(BEFORE_VALUE..);
+        let damage = value.is_none().then_some("an item is cut short");
+        Self { version, parts, value: value.unwrap_or_default().to_vec(), damage }
+    }
+}
+
+/// What stands before the first part of a value.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) version: u64,
+    pub(super) parts: u16,
+}
+
+const BEFORE_VALUE: usize = size_of::<u64>() + size_of::<u16>();
+
+impl Standing {
+    /// Reads the beginning of `bytes`. Of what is cut short the version is 0.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let parse = || {
             let (version, rest) = bytes.split_first_chunk()?;
-            let (parts, value) = rest.split_first_chunk()?;
-            let (version, parts) = (u64::from_be_bytes(*version), u16::from_be_bytes(*parts));
-            Some(Self { version, parts, value: value.to_vec(), damage: None })
+            let version = u64::from_be_bytes(*version);
+            Some(Self { version, parts: u16::from_be_bytes(*rest.first_chunk()?) })
         };
-        let cut_short = Some("an item is cut short");
-        parse().unwrap_or(Self { version: 0, parts: 1, value: Vec::new(), damage: cut_short })
+        parse().unwrap_or(Self { version: 0, parts: 1 })
     }
 }
 
