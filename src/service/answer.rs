@@ -202,11 +202,14 @@ fn challenged_scope(headers: &HeaderMap) -> Option<&str> {
     rest.split('"').next()
 }
 
-/// A name out of an answer, when it is one: short, and without anything that could be content.
+/// A name out of an answer, when it is one: short, and without anything that could be content. In
+/// names a digit is not followed by a letter; in random tokens it is.
 fn shown(name: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/;= []".contains(&byte);
     let fits = !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(plain);
-    fits.then(|| name.to_owned())
+    let is_random = |pair: &[u8]| pair[0].is_ascii_digit() && pair[1].is_ascii_alphabetic();
+    let is_name = fits && !name.as_bytes().windows(2).any(is_random);
+    is_name.then(|| name.to_owned())
 }
 
 /// The text at a member of `value`.

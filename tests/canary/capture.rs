@@ -47,7 +47,7 @@ impl Capture {
     }
 
     /// Keeps a result: all of an error, with everything that it came from.
-    pub(crate) fn result<T: Debug>(&self, result: &Result<T, tokenward::Error>) {
+    pub(crate) fn result<T: Debug, E: std::error::Error + 'static>(&self, result: &Result<T, E>) {
         match result {
             Ok(value) => self.show(value),
             Err(error) => {

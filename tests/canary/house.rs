@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 use tokenward::Runtime;
 use tokenward::clock::Clock as _;
 use tokenward::credential::CredentialHandle;
 use tokenward::identity::{CredentialId, Method};
 use tokenward::login::Login;
+use tokenward::service::memory_bank::{Hit, MemoryBank, NewMemory, Search};
+use tokenward::service::orange::{Orange, Sms};
 use tokenward::testing::{ManualClock, SimulatedProvider, SimulatedProviderBuilder};
 use tokenward::vault::audit::AuditQuery;
 use tokenward::vault::{MasterKey, Vault};
@@ -34,6 +37,7 @@ pub(crate) struct House {
     pub(crate) anthropic: SimulatedProvider,
     pub(crate) google: SimulatedProvider,
     pub(crate) orange: SimulatedProvider,
+    pub(crate) bank: SimulatedProvider,
     pub(crate) runtime: Runtime,
     /// States of sign-ins: secrets in which the canary does not stand.
     pub(crate) states: Vec<String>,
@@ -50,21 +54,24 @@ impl House {
         let secret = format!("client-secret-{CANARY}");
         let google = SimulatedProvider::google().client_secret(secret.as_str());
         let orange = SimulatedProvider::orange().client_secret(secret.as_str());
+        let bank = SimulatedProvider::memory_bank().client_secret(secret.as_str());
         let openai = start(SimulatedProvider::openai()).await.expect("a port");
         let anthropic = start(SimulatedProvider::anthropic()).await.expect("a port");
         let google = start(google).await.expect("a port");
         let orange = start(orange).await.expect("a port");
+        let bank = start(bank).await.expect("a port");
         let folder = TempDir::new().expect("a folder");
         let vault = vault(&folder, master_key());
-        let runtime = start_runtime(&clock, vault, [&openai, &anthropic, &google, &orange]).await;
+        let providers = [&openai, &anthropic, &google, &orange, &bank];
+        let runtime = start_runtime(&clock, vault, providers).await;
         let runtime = runtime.expect("a runtime");
         capture.follow(runtime.events());
         let states = Vec::new();
-        Self { capture, clock, openai, anthropic, google, orange, runtime, states, folder }
+        Self { capture, clock, openai, anthropic, google, orange, bank, runtime, states, folder }
     }
 
-    pub(crate) fn providers(&self) -> [&SimulatedProvider; 4] {
-        [&self.openai, &self.anthropic, &self.google, &self.orange]
+    pub(crate) fn providers(&self) -> [&SimulatedProvider; 5] {
+        [&self.openai, &self.anthropic, &self.google, &self.orange, &self.bank]
     }
 
     /// Another runtime on the same vault, which this one may still have open.
@@ -158,6 +165,40 @@ impl House {
         self.capture.show(&session.view());
     }
 
+    /// Calls both services in a new session, and notes everything on the way.
+    pub(crate) async fn use_services(&self, user: &str) {
+        let Self { capture, runtime, .. } = self;
+        let session = runtime.user(user).open_session().await.expect("a session");
+        let bank = MemoryBank::new(session.client_for("memory-bank").await.expect("signed in"));
+        let orange = Orange::new(session.client_for("orange").await.expect("signed in"));
+        capture.show(&bank);
+        capture.show(&orange);
+        let prepared = orange.request(http::Method::GET, "/sms/admin/v1/contracts").prepare().await;
+        capture.result(&prepared);
+        let (_, recovery) = prepared.expect("a request").into_parts();
+        capture.show(&recovery);
+        capture.result(&orange.headers().await);
+        capture.result(&orange.token().await);
+        let outcome = self.while_time_passes(async move {
+            let created = bank.create(&NewMemory::new("tea")).await;
+            let found: Result<Vec<Hit>, _> =
+                bank.search_all(Search::new("tea").limit(1)).try_collect().await;
+            let id = "m".parse().expect("an id");
+            let (read, deleted) = (bank.get(&id).await, bank.delete(&id).await);
+            let from = "+33600000000".parse().expect("a number");
+            let to = "+33612345678".parse().expect("a number");
+            let sent = orange.send_sms(&Sms::new(from, to, "hello")).await;
+            (created, found, read, deleted, sent)
+        });
+        let (created, found, read, deleted, sent) = outcome.await;
+        // The simulation has the canary also in the ids of what it keeps, which are no secrets.
+        capture.result(&created.map(|memory| memory.content));
+        capture.result(&found.map(|hits| hits.len()));
+        capture.result(&read.map(|memory| memory.content));
+        capture.result(&deleted);
+        capture.result(&sent.map(drop));
+    }
+
     /// Everything that can be shown of the runtime.
     pub(crate) async fn show_all(&self) {
         let Self { capture, runtime, .. } = self;
@@ -179,7 +220,11 @@ impl House {
             capture.note(serde_json::to_string(&spec).expect("json"));
             capture.show(&spec.oauth);
             capture.show(provider);
-            capture.note(provider.memory().expect("json"));
+            // Without the ids of what it keeps, which are no secrets and have the canary in them.
+            let mut memory: serde_json::Value =
+                serde_json::from_str(&provider.memory().expect("json")).expect("json");
+            memory["resources"].take();
+            capture.note(memory);
             for request in provider.requests() {
                 capture.show(&request);
             }
@@ -237,7 +282,7 @@ impl House {
 async fn start_runtime(
     clock: &Arc<ManualClock>,
     vault: Vault,
-    providers: [&SimulatedProvider; 4],
+    providers: [&SimulatedProvider; 5],
 ) -> Result<Runtime, tokenward::Error> {
     let mut builder = Runtime::builder().sources(clock.sources()).vault(vault);
     for provider in providers {

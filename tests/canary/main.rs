@@ -24,6 +24,7 @@ async fn no_secret_gets_out() {
     sign_ins_fail(&mut house).await;
     renewals_fail(&mut house).await;
     calls_and_sign_outs_fail(&mut house).await;
+    services_fail(&house).await;
     actors_crash(&mut house).await;
     house.show_all().await;
     house.restart().await;
@@ -38,8 +39,9 @@ async fn no_secret_gets_out() {
         assert_eq!(canary.find(&text), None, "in the {place}");
         assert_eq!(tokens.find(&text), None, "in the {place}");
     }
-    let names = [ADA, BOB, LABEL, "openai", "anthropic", "google", "orange", "account-1"];
-    let names = names.map(Needle::in_any_form);
+    let names = ["openai", "anthropic", "google", "orange", "memory-bank", "account-1"];
+    let names = [ADA, BOB, LABEL].into_iter().chain(names).map(Needle::in_any_form);
+    let names: Vec<_> = names.collect();
     for (path, text) in while_open.into_iter().chain(house.files()) {
         assert_eq!(canary.find(&text), None, "in {}", path.display());
         assert_eq!(tokens.find(&text), None, "in {}", path.display());
@@ -51,7 +53,7 @@ async fn no_secret_gets_out() {
 
 /// By every method that there is.
 async fn everybody_signs_in(house: &mut House) {
-    let [openai, anthropic, google, orange] = house.providers().map(Clone::clone);
+    let [openai, anthropic, google, orange, bank] = house.providers().map(Clone::clone);
     for user in [ADA, BOB] {
         for provider in [&openai, &anthropic, &google] {
             house.with_key(user, provider).await;
@@ -59,8 +61,10 @@ async fn everybody_signs_in(house: &mut House) {
             house.capture.show(&credential);
             house.by_paste(user, provider).await;
         }
-        let sign_in = house.runtime.user(user).sign_in(orange.name());
-        house.capture.result(&sign_in.with_client_credentials().await);
+        for service in [&orange, &bank] {
+            let sign_in = house.runtime.user(user).sign_in(service.name());
+            house.capture.result(&sign_in.with_client_credentials().await);
+        }
     }
 }
 
@@ -71,6 +75,7 @@ async fn everything_is_used(house: &House) {
             house.call(user, provider, Method::AuthorizationCode).await;
         }
         house.call(user, &house.orange, Method::ClientCredentials).await;
+        house.use_services(user).await;
     }
 }
 
@@ -120,8 +125,8 @@ async fn renewals_fail(house: &mut House) {
     for provider in house.providers().map(Clone::clone) {
         for fault in faults() {
             let credential = match provider.name() {
-                "orange" => {
-                    let sign_in = house.runtime.user(ADA).sign_in("orange");
+                name @ ("orange" | "memory-bank") => {
+                    let sign_in = house.runtime.user(ADA).sign_in(name);
                     let id = sign_in.with_client_credentials().await.expect("signed in");
                     house.runtime.credential(&id).await.expect("there")
                 }
@@ -170,8 +175,29 @@ async fn sign_in_again(house: &mut House) {
         house.with_key(ADA, &provider).await;
         house.in_browser(ADA, &provider).await;
     }
-    let sign_in = house.runtime.user(ADA).sign_in("orange");
-    sign_in.with_client_credentials().await.expect("signed in");
+    for service in ["orange", "memory-bank"] {
+        let sign_in = house.runtime.user(ADA).sign_in(service);
+        sign_in.with_client_credentials().await.expect("signed in");
+    }
+}
+
+/// Every fault befalls each request to the services.
+async fn services_fail(house: &House) {
+    let services = [&house.orange, &house.bank];
+    for fault in faults() {
+        for service in services {
+            service.faults().on(Endpoint::Resource).always(fault.clone());
+        }
+        house.use_services(ADA).await;
+        for service in services {
+            service.faults().clear();
+        }
+        // What the breakers make of it is not looked at here.
+        for service in services {
+            house.runtime.upstream(service.name()).expect("a service").breaker().close();
+        }
+    }
+    house.use_services(ADA).await;
 }
 
 async fn actors_crash(house: &mut House) {

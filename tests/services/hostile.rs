@@ -74,7 +74,9 @@ async fn a_refusal_with_content_in_its_names_does_not_get_it_into_the_error() {
     let (host, simulated) = with(SimulatedProvider::memory_bank()).await;
     let bank = host.bank().await;
     let long = format!("{CANARY} {}", "x".repeat(100));
-    for name in [long.as_str(), "<b>canary-of-the-body</b>", "canary-of-the-body\nx"] {
+    let hostile =
+        ["<b>canary-of-the-body</b>", "canary-of-the-body\nx", "canary-of-the-body-5b1f8e02"];
+    for name in hostile.into_iter().chain([long.as_str()]) {
         let error = json!({ "code": name, "field": name, "scope": name, "message": CANARY });
         let refusal = json!({ "error": error }).to_string();
         for status in [400, 401, 403, 404, 409, 422, 429] {
