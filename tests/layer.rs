@@ -325,16 +325,73 @@ async fn requests_through_the_layer_and_through_the_client_share_one_breaker() {
     assert_eq!(host.state(), State::Closed, "one probe is enough to be back");
 }
 
+/// B-5: a probe that is given up gives its permit back, so that the next request can be one.
 #[tokio::test]
 async fn a_request_that_is_given_up_says_nothing_about_the_upstream() {
-    let upstream = Recorder::start([Reply::Keep(Vec::new())]).await;
+    let down = Reply::json(503, "{}");
+    let script = [down.clone(), down, Reply::Keep(Vec::new()), Reply::json(200, "{}")];
+    let upstream = Recorder::start(script).await;
+    let breaker = BreakerPolicy { minimum_calls: 2, probes: 1, ..BreakerPolicy::default() };
+    let host =
+        Host::calling(upstream.url("/"), CallPolicy { breaker, ..CallPolicy::default() }).await;
+    for _ in 0..2 {
+        host.service().oneshot(get("/")).await.expect("an answer");
+    }
+    host.clock.advance(Duration::from_secs(36));
+    let probe = tokio::spawn(host.service().oneshot(get("/")));
+    while upstream.requests().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let error = host.service().oneshot(get("/")).await.expect_err("there is one probe");
+    assert!(ours(&error).is_circuit_open());
+
+    probe.abort();
+    assert!(probe.await.expect_err("given up").is_cancelled());
+
+    let answer = host.service().oneshot(get("/")).await.expect("the next probe");
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(host.state(), State::Closed);
+}
+
+/// H3: a request that is forwarded as it came does not lead the credential elsewhere.
+#[tokio::test]
+async fn the_host_and_the_headers_of_the_callers_connection_are_left_out() {
+    let upstream = Recorder::start([Reply::json(200, "{}")]).await;
     let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
-    let call = tokio::spawn(host.service().oneshot(get("/")));
-    tokio::task::yield_now().await;
-    call.abort();
-    let _ = call.await;
-    let status = host.runtime.upstream("openai").expect("the provider").status();
-    assert_eq!(status.counts.calls, 0);
+    let mut request = get("/v1/models");
+    for (name, value) in [
+        ("host", "attacker.example"),
+        ("connection", "keep-alive, X-Mine"),
+        ("x-mine", "1"),
+        ("te", "trailers"),
+        ("upgrade", "websocket"),
+        ("proxy-authorization", "Basic eDp5"),
+        ("x-own", "1"),
+    ] {
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+
+    host.service().oneshot(request).await.expect("an answer");
+
+    let sent = upstream.only_request();
+    assert_eq!(sent.header("host"), Some(upstream.url("/").authority()));
+    assert_eq!(sent.header("x-own"), Some("1"));
+    for name in ["connection", "x-mine", "te", "upgrade", "proxy-authorization"] {
+        assert_eq!(sent.header(name), None, "{name}");
+    }
+}
+
+/// H2 and H3: the address for plain headers is made as that of any other request.
+#[tokio::test]
+async fn the_address_for_plain_headers_keeps_the_path_of_the_base_url_and_its_origin() {
+    let base = "https://api.example/prefix".parse().expect("a url");
+    let host = Host::calling(base, CallPolicy::default()).await;
+    let authentication = host.session.authentication().await.expect("signed in");
+    let url = authentication.url("/v1/models").expect("an address");
+    assert_eq!(url.as_str(), "https://api.example/prefix/v1/models");
+    for elsewhere in ["https://other.example/v1", "http://api.example/v1", "v1"] {
+        assert!(authentication.url(elsewhere).expect_err(elsewhere).is_invalid_input());
+    }
 }
 
 #[tokio::test]

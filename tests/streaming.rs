@@ -89,6 +89,10 @@ async fn call(upstream: &str) {
         println!("{} MiB each way, peak in KiB: {before}, {up}, {both}", mebibytes());
         let growth = both - before;
         assert!(growth < MOST_GROWTH, "it grew by {growth} KiB");
+    } else if cfg!(target_os = "linux") {
+        panic!("/proc/self/status does not tell the peak");
+    } else {
+        println!("the memory is not checked on this system");
     }
     println!("both bodies passed");
 }

@@ -24,11 +24,13 @@ struct Endpoint {
     breaker: Breaker,
 }
 
-/// A request to a token endpoint is short, and a token is renewed minutes before its end.
+/// A token is renewed minutes before its end. A probe has longer than a request to a token endpoint
+/// may take ([`Limits`](crate::oauth::Limits)), so that one that is slow to recover is seen to be
+/// back.
 fn policy() -> BreakerPolicy {
     BreakerPolicy {
         longest_open: Duration::from_mins(1),
-        half_open_for: Duration::from_secs(10),
+        half_open_for: Duration::from_mins(1),
         ..BreakerPolicy::default()
     }
 }
@@ -90,5 +92,17 @@ pub(super) fn settle(permit: Option<Permit>, answer: &Result<Grant, Failure>) {
         Ok(_) | Err(_) => {
             let _ = permit.succeeded();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::Limits;
+
+    /// B-5.
+    #[test]
+    fn a_probe_may_take_as_long_as_a_request_to_a_token_endpoint() {
+        assert!(policy().half_open_for > Limits::default().deadline);
     }
 }

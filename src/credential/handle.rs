@@ -67,6 +67,17 @@ impl CredentialHandle {
         usable.then(|| arc_swap::Guard::into_inner(snapshot))
     }
 
+    /// What to use now in place of a token that was `acquired` a while ago, without a message: none
+    /// when it has to be acquired again.
+    pub(crate) fn still(&self, acquired: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        if self.caches_tokens {
+            return self.published();
+        }
+        let now = self.sources.now_coarse();
+        let usable = acquired.is_usable(now) && self.cell.peek().is_usable(now);
+        usable.then_some(acquired)
+    }
+
     /// Reports that a resource refused the token of `generation`, and answers with what to use
     /// instead. The same generation again means that a newer one is not to be had.
     ///

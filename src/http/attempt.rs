@@ -1,20 +1,26 @@
 //! One attempt of a call: authenticated, sent, and sent once more when its credential was refused
 //! and another one is to be had. Whose client sends it makes no difference here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Body;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Timeout;
 use tracing::debug;
 
 use super::body::ResponseBody;
 use super::peek::peek;
+use super::verdict::{admitted, place, settled};
 use crate::clock::Sources;
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
 use crate::provider::Provider;
 use crate::resilience::Permit;
-use crate::runtime::{Admitted, Session};
+use crate::runtime::{Admitted, Session, Upstream};
 
 /// A client that sends requests which have no headers yet.
 pub(super) trait Sender: Send {
@@ -34,84 +40,148 @@ pub(super) trait Sender: Send {
         request: Self::Request,
         headers: HeaderMap,
     ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
+
+    /// Whether an error says something about the upstream, rather than about the request.
+    fn is_of_upstream(&self, _error: &Self::Error) -> bool {
+        true
+    }
+
+    /// How long the upstream may take from now on.
+    fn timeout(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// How long anything else may be waited for from now on.
+    fn left(&self) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// What an attempt is made with.
 pub(super) struct Attempt<'a, S> {
     pub(super) session: &'a Session,
     pub(super) provider: &'a dyn Provider,
+    pub(super) upstream: &'a Upstream,
     pub(super) sender: S,
     /// The caller's own headers.
     pub(super) headers: &'a HeaderMap,
-    pub(super) permit: &'a mut Permit,
+    /// Its place among the calls under way, where there is a limit of them. It is kept until the
+    /// head of the answer is there.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// So many bytes of the answer's body belong to the attempt.
+    pub(super) whole: Option<usize>,
 }
 
-/// What came of an attempt.
-pub(super) enum Head<B: Body, E> {
-    /// The head of an answer; its body is still to come.
-    Answer(Response<ResponseBody<B>>),
-    /// No answer.
+/// Why there is no answer. The breaker was told.
+pub(super) enum Missed<E> {
+    /// The client beneath says why.
     None(E),
-    /// It can not be sent as it is.
+    /// It did not come in time, or not all of it that belongs to the attempt.
+    Lost(Error),
+    /// The request can not be sent as it is.
     NotSent(Error),
 }
 
+/// The head of an answer; its body is still to come.
+type Answer<B> = Response<ResponseBody<B>>;
+
+/// An answer, and whether it refuses the credential.
+type Judged<B> = (Answer<B>, bool);
+
 impl<S: Sender> Attempt<'_, S> {
-    /// Sends `request` with the credential that was `admitted`.
+    /// Sends `request` with the credential that was `admitted`, by leave of the breaker.
     pub(super) async fn make(
         mut self,
         request: S::Request,
         admitted: Admitted,
-    ) -> Head<S::Body, S::Error> {
+        permit: Permit,
+    ) -> Result<Answer<S::Body>, Missed<S::Error>> {
         let headers = match merged(self.headers, &admitted.snapshot, self.session.sources()) {
             Ok(headers) => headers,
-            Err(error) => return Head::NotSent(error),
+            Err(error) => return Err(Missed::NotSent(error)),
         };
         let again = self.sender.again(&request);
-        let (answer, refused) = match self.sent(request, headers, &admitted).await {
-            Ok(sent) => sent,
-            Err(error) => return Head::None(error),
-        };
+        let (answer, refused) = self.sent(request, headers, &admitted, permit).await?;
         if !refused {
-            return Head::Answer(answer);
+            return Ok(answer);
         }
         // On the heap: the future of every call would be as large as that of the rare ones.
-        let next = Box::pin(self.session.in_place_of(admitted)).await;
-        let (Some(again), Some(next)) = (again, next) else { return Head::Answer(answer) };
-        Box::pin(self.once_more(again, answer, next)).await
+        Box::pin(self.once_more(again, answer, admitted)).await
     }
 
-    /// Sends a request whose credential was `refused` once more, with the `next` one.
+    /// Sends a request whose credential was `refused` once more, with another one. Where that can
+    /// not be, the refusal is the answer.
     async fn once_more(
         mut self,
-        again: S::Request,
-        refused: Response<ResponseBody<S::Body>>,
-        next: Admitted,
-    ) -> Head<S::Body, S::Error> {
-        let merged = merged(self.headers, &next.snapshot, self.session.sources());
-        let Ok(headers) = merged else { return Head::Answer(refused) };
+        again: Option<S::Request>,
+        refused: Answer<S::Body>,
+        with: Admitted,
+    ) -> Result<Answer<S::Body>, Missed<S::Error>> {
+        // Nobody else is kept waiting by the renewal, and the breaker has heard of the refusal.
+        let has_place = self.place.take().is_some();
+        let renewal = async {
+            let next = self.session.in_place_of(with).await?;
+            let place = if has_place { place(self.upstream).await.ok() } else { None };
+            Some((next, place))
+        };
+        let Ok(Some((next, place))) = within(self.sender.left(), renewal).await else {
+            return Ok(refused);
+        };
+        let headers = merged(self.headers, &next.snapshot, self.session.sources());
+        let (Some(again), Ok(headers)) = (again, headers) else { return Ok(refused) };
+        let Ok(permit) = admitted(self.upstream) else { return Ok(refused) };
         drop(refused);
+        self.place = place;
         let provider = self.provider.id();
         debug!(%provider, "the credential was refused, sending with another");
-        let (answer, refused) = match self.sent(again, headers, &next).await {
-            Ok(sent) => sent,
-            Err(error) => return Head::None(error),
-        };
+        let (answer, refused) = self.sent(again, headers, &next, permit).await?;
         if refused && next.fallback.is_some() {
             // There is no third attempt, but everyone shall see that the key is refused.
             let _ = next.credential.rejected(next.snapshot.generation()).await;
         }
-        Head::Answer(answer)
+        Ok(answer)
     }
 
-    /// Sends one request, and says whether the answer refuses its credential.
+    /// Sends one request in its time, and tells the breaker how that ended.
     async fn sent(
         &mut self,
         request: S::Request,
         headers: HeaderMap,
         with: &Admitted,
-    ) -> Result<(Response<ResponseBody<S::Body>>, bool), S::Error> {
-        self.permit.leaves();
+        mut permit: Permit,
+    ) -> Result<Judged<S::Body>, Missed<S::Error>> {
+        let origin = self.upstream.origin();
+        let timeout = self.sender.timeout();
+        permit.leaves();
+        let (answer, refused) = match within(timeout, self.answered(request, headers, with)).await {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(error)) => {
+                // A permit that is dropped says nothing about the upstream.
+                if self.sender.is_of_upstream(&error) {
+                    permit.failed(None);
+                }
+                return Err(Missed::None(error));
+            }
+            Err(_elapsed) => {
+                permit.failed(None);
+                return Err(lost(format!("{origin} gave no answer in time")));
+            }
+        };
+        if self.whole.is_some() && answer.body().is_broken() {
+            permit.failed(None);
+            return Err(lost(format!("the answer of {origin} broke off")));
+        }
+        let now = self.session.sources().now().wall;
+        Ok((settled(answer, permit, self.upstream, now), refused))
+    }
+
+    /// Sends one request: its answer, with as much of the body as belongs to the attempt.
+    async fn answered(
+        &mut self,
+        request: S::Request,
+        headers: HeaderMap,
+        with: &Admitted,
+    ) -> Result<Judged<S::Body>, S::Error> {
         let answer = self.sender.send(request, headers).await?;
         let mut answer = answer.map(ResponseBody::new);
         let status = answer.status();
@@ -120,6 +190,14 @@ impl<S: Sender> Attempt<'_, S> {
         } else {
             Vec::new()
         };
+        if let Some(most) = self.whole {
+            let mut read = answer.body().read().len();
+            while read <= most
+                && let Some(length) = answer.body_mut().read_ahead().await
+            {
+                read = length;
+            }
+        }
         if let Some(fallback) = &with.fallback {
             answer.extensions_mut().insert(fallback.clone());
         }
@@ -131,16 +209,30 @@ impl<S: Sender> Attempt<'_, S> {
     }
 }
 
+/// The network lives in real time, also where a test moves the runtime's clock by hand.
+pub(super) fn within<T>(
+    time: Duration,
+    work: impl Future<Output = T>,
+) -> Timeout<impl Future<Output = T>> {
+    tokio::time::timeout(time, work)
+}
+
+fn lost<E>(text: String) -> Missed<E> {
+    Missed::Lost(Error::new(ErrorKind::Transient, text))
+}
+
 fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
     with_headers_of(more, snapshot.usable_headers(sources.now_coarse())?.clone())
 }
 
-/// The provider's `headers`, in their order, and then the caller's own `more`.
+/// The provider's `headers`, in their order, and then the caller's own `more`, without those that
+/// are of the caller's own connection: a credential goes where its address says.
 pub(super) fn with_headers_of(
     more: &HeaderMap,
     mut headers: HeaderMap,
 ) -> Result<HeaderMap, Error> {
-    for name in more.keys() {
+    let named: Vec<_> = more.get_all(CONNECTION).iter().collect();
+    for name in more.keys().filter(|name| !is_of_connection(name, &named)) {
         if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -156,4 +248,17 @@ pub(super) fn with_headers_of(
         }
     }
     Ok(headers)
+}
+
+/// Whether a header is of one connection and not of the request (RFC 9110 §7.6.1), as those are that
+/// `Connection` names; or the `Host`, which follows from the address.
+fn is_of_connection(name: &HeaderName, named: &[&HeaderValue]) -> bool {
+    let known = ["host", "connection", "keep-alive", "te", "transfer-encoding", "upgrade"];
+    let name = name.as_str();
+    known.contains(&name)
+        || name.starts_with("proxy-")
+        || named.iter().any(|value| {
+            let options = value.as_bytes().split(|byte| *byte == b',');
+            options.map(<[u8]>::trim_ascii).any(|o| o.eq_ignore_ascii_case(name.as_bytes()))
+        })
 }

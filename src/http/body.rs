@@ -1,20 +1,22 @@
 //! The body of an answer on its way to the caller: whole, although its beginning may have been looked
 //! at, and watched, so that the breaker is told when it breaks off.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::resilience::Answered;
 
-/// The body of an answer: that of the client beneath, frame by frame.
+/// The body of an answer: what was read ahead of it, then that of the client beneath, frame by frame.
 pub struct ResponseBody<B: Body> {
-    /// What was read of it already.
-    read: VecDeque<Frame<Bytes>>,
+    /// What was read of it already, in one piece: however small the frames are that it comes in, it
+    /// takes no more memory than it is long.
+    read: BytesMut,
+    /// The trailers, where they were read already.
+    trailers: Option<Frame<Bytes>>,
     /// How it ended after that, where that was seen already.
     broke: Option<B::Error>,
     rest: B,
@@ -24,7 +26,7 @@ pub struct ResponseBody<B: Body> {
 impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
     /// A body of which nothing was read.
     pub(super) fn new(rest: B) -> Self {
-        Self { read: VecDeque::new(), broke: None, rest, answered: None }
+        Self { read: BytesMut::new(), trailers: None, broke: None, rest, answered: None }
     }
 
     /// From now on `answered` is told when it breaks off.
@@ -33,22 +35,30 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
         self
     }
 
-    /// Reads one frame ahead, which stays to be read. Its data; none at the end of the body.
-    pub(super) async fn read_ahead(&mut self) -> Option<Bytes> {
-        if self.broke.is_some() {
+    /// Reads one frame ahead, which stays to be read. How long all is that was read ahead; none at
+    /// the end of the body.
+    pub(super) async fn read_ahead(&mut self) -> Option<usize> {
+        if self.broke.is_some() || self.trailers.is_some() {
             return None;
         }
         match std::future::poll_fn(|cx| Pin::new(&mut self.rest).poll_frame(cx)).await? {
             Ok(frame) => {
-                let data = frame.data_ref().cloned().unwrap_or_default();
-                self.read.push_back(frame);
-                Some(data)
+                match frame.data_ref() {
+                    Some(data) => self.read.extend_from_slice(data),
+                    None => self.trailers = Some(frame),
+                }
+                Some(self.read.len())
             }
             Err(error) => {
                 self.broke = Some(error);
                 None
             }
         }
+    }
+
+    /// What was read ahead.
+    pub(super) fn read(&self) -> &[u8] {
+        &self.read
     }
 
     /// Whether it was seen to break off.
@@ -68,8 +78,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(frame) = self.read.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        if !self.read.is_empty() {
+            let read = std::mem::take(&mut self.read).freeze();
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
         }
         let frame = match self.broke.take() {
             Some(error) => Some(Err(error)),
@@ -84,12 +98,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.broke.is_none() && self.rest.is_end_stream()
+        let all_read = self.read.is_empty() && self.trailers.is_none();
+        all_read && self.broke.is_none() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read = self.read.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>();
-        let (read, rest) = (read as u64, self.rest.size_hint());
+        let (read, rest) = (self.read.len() as u64, self.rest.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(read));
         if let Some(upper) = rest.upper() {

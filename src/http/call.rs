@@ -1,19 +1,17 @@
 //! One call to an upstream, from its deadline inwards: attempts within the retry policy and the
-//! budget; for each, the breaker, a place among the calls under way, and its own time-out.
+//! budget; for each, a credential, a place among the calls under way, leave of the breaker, and its
+//! own time-out.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body as HttpBody;
 use reqwest::{Body, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Timeout;
 use tracing::debug;
 
-use super::attempt::{Attempt, Head};
+use super::attempt::{Attempt, Missed, within};
 use super::sending::{Pool, coming_from, unanswered};
-use super::verdict::{admitted, settled};
+use super::verdict::{admitted, not_held_back, place};
 use crate::error::{Error, ErrorKind};
 use crate::resilience::{Failed, GiveUp, Verdict, is_repeatable, retry_after};
 use crate::runtime::{Active, Admitted, Session, Upstream};
@@ -50,12 +48,10 @@ pub struct Attempts {
 enum Ended {
     /// With an answer, which may be a failure.
     Answered(Response),
-    /// Without one.
-    Unanswered(Failed, Error),
+    /// Without one. How it failed, unless that was the caller's own doing.
+    Unanswered(Option<Failed>, Error),
     /// Before it began: whatever stands in the way is not for another attempt to mend.
-    NotMade(Error),
-    /// It was held back.
-    HeldBack(Error),
+    NotMade(GiveUp, Error),
 }
 
 impl Call {
@@ -66,14 +62,14 @@ impl Call {
         let begun = self.session.sources().now().monotonic;
         let mut made = 0;
         let mut before = None;
-        self.upstream.budget().deposit();
         loop {
             // A body that is a stream is gone with the attempt that sends it.
             let again = request.try_clone();
-            let ended = match (self.attempt(request, self.left(begun)).await, before.take()) {
-                (Ended::HeldBack(error), None) => return Err(error),
-                (Ended::HeldBack(_), Some(last)) => {
-                    return finish(last, made, Some(GiveUp::HeldBack));
+            let ended = match (self.attempt(request, made == 0, begun).await, before.take()) {
+                (Ended::NotMade(_, error), None) => return Err(error),
+                // What went wrong before says more than what keeps it from being mended.
+                (Ended::NotMade(reason, _), Some(last)) => {
+                    return finish(last, made, Some(reason));
                 }
                 (ended, _) => ended,
             };
@@ -115,82 +111,62 @@ impl Call {
         if self.upstream.budget().withdraw() { Ok((wait, again)) } else { Err(GiveUp::BudgetEmpty) }
     }
 
-    /// Makes one attempt, within the time that is left.
-    async fn attempt(&self, mut request: Request, left: Duration) -> Ended {
+    /// Makes one attempt, within what is left of the time for the whole call.
+    async fn attempt(&self, request: Request, is_first: bool, begun: Duration) -> Ended {
         let client = match self.session.outbound().for_url(request.url()) {
             Ok(client) => client,
-            Err(error) => return Ended::NotMade(error.into()),
+            Err(error) => return Ended::NotMade(GiveUp::NotBegun, error.into()),
         };
-        let mut permit = match admitted(&self.upstream) {
+        if let Err(error) = not_held_back(&self.upstream) {
+            return Ended::NotMade(GiveUp::HeldBack, error);
+        }
+        let ready = within(self.left(begun), self.credential_and_place()).await;
+        let (credential, place) = match ready {
+            Ok(Ok(ready)) if !self.left(begun).is_zero() => ready,
+            Ok(Err(error)) => return Ended::NotMade(GiveUp::NotBegun, error),
+            Ok(Ok(_)) | Err(_) => return Ended::NotMade(GiveUp::NoTimeLeft, self.not_begun()),
+        };
+        // Asked only now: the upstream may have failed while this one waited.
+        let permit = match admitted(&self.upstream) {
             Ok(permit) => permit,
-            Err(error) => return Ended::HeldBack(error),
+            Err(error) => return Ended::NotMade(GiveUp::HeldBack, error),
         };
-        // From here on a permit that is dropped says nothing about the upstream.
-        let Ok(admitted) = within(left, self.place_and_credential()).await else {
-            return Ended::NotMade(self.too_late());
-        };
-        // The place is kept until the head of the answer is there.
-        let (_place, admitted) = match admitted {
-            Ok(admitted) => admitted,
-            Err(error) => return Ended::NotMade(error),
-        };
+        if is_first {
+            self.upstream.budget().deposit();
+        }
         let attempt = Attempt {
             session: &self.session,
             provider: self.active.provider.as_ref(),
-            sender: Pool(client),
+            upstream: &self.upstream,
+            sender: Pool { client, call: self, begun },
             headers: &self.headers,
-            permit: &mut permit,
+            place: Some(place),
+            whole: self.whole,
         };
-        *request.timeout_mut() = self.timeout.map(|_| left);
-        let attempt_timeout = self.upstream.policy().attempt_timeout.min(left);
-        match within(attempt_timeout, self.read_ahead(attempt.make(request, admitted))).await {
-            Ok(Head::Answer(answer)) if self.whole.is_some() && answer.body().is_broken() => {
-                permit.failed(None);
-                let text = format!("the answer of {} broke off", self.upstream.origin());
-                let error = Error::new(ErrorKind::Transient, text);
-                Ended::Unanswered(Failed::Unanswered, error)
-            }
-            Ok(Head::Answer(answer)) => {
-                let now = self.session.sources().now().wall;
-                let answer = settled(answer, permit, &self.upstream, now);
-                Ended::Answered(answer.map(Body::wrap).into())
-            }
-            Ok(Head::None(error)) => {
-                permit.failed(None);
+        match attempt.make(request, credential, permit).await {
+            Ok(answer) => Ended::Answered(answer.map(Body::wrap).into()),
+            Err(Missed::None(error)) => {
                 let (failed, error) = unanswered(&error);
                 Ended::Unanswered(failed, error)
             }
-            Ok(Head::NotSent(error)) => Ended::NotMade(error),
-            Err(_elapsed) => {
-                permit.failed(None);
-                Ended::Unanswered(Failed::Unanswered, self.too_late())
-            }
+            Err(Missed::Lost(error)) => Ended::Unanswered(Some(Failed::Unanswered), error),
+            Err(Missed::NotSent(error)) => Ended::NotMade(GiveUp::NotBegun, error),
         }
     }
 
-    /// The attempt with as much of its answer's body as belongs to it.
-    async fn read_ahead<B, E>(&self, attempt: impl Future<Output = Head<B, E>>) -> Head<B, E>
-    where
-        B: HttpBody<Data = Bytes> + Unpin,
-    {
-        let mut head = attempt.await;
-        if let (Head::Answer(answer), Some(most)) = (&mut head, self.whole) {
-            let mut read = 0;
-            while read <= most
-                && let Some(data) = answer.body_mut().read_ahead().await
-            {
-                read += data.len();
+    /// Waits for a usable credential, and then for a place among the calls under way: whoever
+    /// waits for a token takes nobody's place.
+    async fn credential_and_place(&self) -> Result<(Admitted, OwnedSemaphorePermit), Error> {
+        loop {
+            let credential = self.session.admit(self.active.credential.clone()).await?;
+            if let Ok(place) = self.upstream.places().clone().try_acquire_owned() {
+                return Ok((credential, place));
+            }
+            let place = place(&self.upstream).await?;
+            if let Some(credential) = credential.still() {
+                return Ok((credential, place));
             }
         }
-        head
-    }
-
-    /// Waits for a place among the calls under way, and for a usable credential.
-    async fn place_and_credential(&self) -> Result<(OwnedSemaphorePermit, Admitted), Error> {
-        let closed = |_| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped");
-        let place = self.upstream.places().clone().acquire_owned().await.map_err(closed)?;
-        let admitted = self.session.admit(self.active.credential.clone()).await?;
-        Ok((place, admitted))
     }
 
     /// What about an attempt is a failure that another one may mend.
@@ -199,8 +175,8 @@ impl Call {
             Ended::Answered(response) => {
                 Failed::Answered(response.status(), self.retry_after(response))
             }
-            Ended::Unanswered(failed, _) => *failed,
-            Ended::NotMade(_) | Ended::HeldBack(_) => return None,
+            Ended::Unanswered(failed, _) => (*failed)?,
+            Ended::NotMade(..) => return None,
         };
         failed.is_promising().then_some(failed)
     }
@@ -210,20 +186,15 @@ impl Call {
     }
 
     /// What is left of the time for the whole call, which began then.
-    fn left(&self, begun: Duration) -> Duration {
+    pub(super) fn left(&self, begun: Duration) -> Duration {
         let within = self.timeout.unwrap_or(self.upstream.policy().deadline);
         within.saturating_sub(self.session.sources().now().monotonic.saturating_sub(begun))
     }
 
-    fn too_late(&self) -> Error {
-        let text = format!("{} gave no answer in time", self.upstream.origin());
+    fn not_begun(&self) -> Error {
+        let text = format!("no call to {} could begin in time, try again", self.upstream.origin());
         Error::new(ErrorKind::Transient, text)
     }
-}
-
-/// The network lives in real time, also where a test moves the runtime's clock by hand.
-fn within<T>(time: Duration, work: impl Future<Output = T>) -> Timeout<impl Future<Output = T>> {
-    tokio::time::timeout(time, work)
 }
 
 /// What is kept of an attempt while the next one is made, in case that is held back: an answer
@@ -243,6 +214,6 @@ fn finish(last: Ended, made: u32, gave_up: Option<GiveUp>) -> Result<Response, E
             Ok(response)
         }
         Ended::Unanswered(_, error) => Err(error.after_attempts(made, gave_up)),
-        Ended::NotMade(error) | Ended::HeldBack(error) => Err(error),
+        Ended::NotMade(_, error) => Err(error),
     }
 }

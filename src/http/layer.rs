@@ -12,10 +12,10 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::attempt::{Attempt, Head, Sender};
+use super::attempt::{Attempt, Missed, Sender};
 use super::body::ResponseBody;
 use super::target::target;
-use super::verdict::{admitted, settled};
+use super::verdict::{admitted, not_held_back};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Session;
 
@@ -51,7 +51,11 @@ impl Session {
     ///   which is what the copy of its body is for. The answer to that is the answer.
     /// - The breaker of the upstream holds requests back and counts how they end, together with
     ///   those of [`Session::client`]. An error of the inner service is a failure of the upstream,
-    ///   so layers that fail for reasons of their own, such as load shedding, belong outside.
+    ///   so layers that fail for reasons of their own, such as load shedding, belong outside. A
+    ///   time-out belongs inside, around the client: outside it would drop the request, which says
+    ///   nothing about the upstream, and would be spent on waiting for a token, too.
+    /// - Of the request's headers, `Host` and those of its connection (RFC 9110 §7.6.1) are left
+    ///   out, so that a request that is forwarded can not be sent elsewhere by them.
     ///
     /// Retries, time-outs and a limit of requests under way are the host's, with the layers of its
     /// choice. So are redirects: **the inner client must not follow them**, since what it sends to
@@ -150,29 +154,27 @@ where
     let provider = active.provider.as_ref();
     let url = target(provider, &request.uri().to_string())?;
     *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|error| {
-        let text = format!("{url} can not be sent as an address: {error}");
+        let text = format!("the address can not be sent: {error}");
         Error::new(ErrorKind::InvalidInput, text)
     })?;
     let upstream = session.upstream(provider.id())?;
-    let mut permit = admitted(&upstream)?;
+    not_held_back(&upstream)?;
     let credential = session.admit(active.credential).await?;
+    let permit = admitted(&upstream)?;
     let headers = std::mem::take(request.headers_mut());
     let attempt = Attempt {
         session: &session,
         provider,
+        upstream: &upstream,
         sender: inner,
         headers: &headers,
-        permit: &mut permit,
+        place: None,
+        whole: None,
     };
-    match attempt.make(request, credential).await {
-        Head::Answer(answer) => {
-            Ok(settled(answer, permit, &upstream, session.sources().now().wall))
-        }
-        Head::None(error) => {
-            permit.failed(None);
-            Err(error.into())
-        }
-        Head::NotSent(error) => Err(error.into()),
+    match attempt.make(request, credential, permit).await {
+        Ok(answer) => Ok(answer),
+        Err(Missed::None(error)) => Err(error.into()),
+        Err(Missed::Lost(error) | Missed::NotSent(error)) => Err(error.into()),
     }
 }
 

@@ -19,3 +19,4 @@ pub use client::Client;
 pub use layer::{Authenticate, AuthenticateLayer};
 pub use prepared::{PreparedRequest, Recovery};
 pub use request::RequestBuilder;
+pub(crate) use target::target;

@@ -178,7 +178,29 @@ impl fmt::Debug for RequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBuilder")
             .field("method", &self.method)
-            .field("path", &self.path)
+            .field("path", &shown(&self.path))
             .finish_non_exhaustive()
+    }
+}
+
+/// A path without its query, in which a key may stand; of a whole URL nothing.
+fn shown(path: &str) -> &str {
+    let path = if path.starts_with('/') { path } else { "" };
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_neither_the_query_nor_a_whole_address() {
+        for (path, told) in [
+            ("/v1/models?key=s3cret#s3cret", "/v1/models"),
+            ("/v1", "/v1"),
+            ("https://ada:s3cret@api.example/v1", ""),
+        ] {
+            assert_eq!(shown(path), told);
+        }
     }
 }

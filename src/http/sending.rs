@@ -1,17 +1,29 @@
-//! The crate's own client as a sender: its pools, and what its errors say about how far a request
-//! got.
+//! The crate's own client as a sender: its pools, the redirects that it follows, and what its errors
+//! say about how far a request got.
 
-use http::{HeaderMap, Response};
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use http::header::LOCATION;
+use http::{HeaderMap, Method, Response};
 use reqwest::{Body, Client, Request, ResponseBuilderExt as _};
 use url::Url;
 
 use super::attempt::Sender;
+use super::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::oauth::root_cause;
 use crate::resilience::Failed;
 
-/// The pool that requests to one origin go out on.
-pub(super) struct Pool<'a>(pub(super) &'a Client);
+/// A redirect after that many is the answer.
+const MOST_REDIRECTS: usize = 10;
+
+/// The pool that requests of a call go out on, which has begun then.
+pub(super) struct Pool<'a> {
+    pub(super) client: &'a Client,
+    pub(super) call: &'a Call,
+    pub(super) begun: Duration,
+}
 
 impl Sender for Pool<'_> {
     type Request = Request;
@@ -28,10 +40,53 @@ impl Sender for Pool<'_> {
         headers: HeaderMap,
     ) -> Result<Response<Body>, reqwest::Error> {
         *request.headers_mut() = headers;
-        let answer = self.0.execute(request).await?;
-        let url = answer.url().clone();
-        Ok(coming_from(&url, answer.into()))
+        *request.timeout_mut() = self.call.timeout.map(|_| self.left());
+        let mut followed = 0;
+        loop {
+            let again = may_follow(&request).then(|| request.try_clone()).flatten();
+            let answer = self.client.execute(request).await?;
+            let next = again.and_then(|again| redirected(again, &answer));
+            let Some(next) = next.filter(|_| followed < MOST_REDIRECTS) else {
+                let url = answer.url().clone();
+                return Ok(coming_from(&url, answer.into()));
+            };
+            request = next;
+            followed += 1;
+        }
     }
+
+    fn is_of_upstream(&self, error: &reqwest::Error) -> bool {
+        !is_of_caller(error)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.call.upstream.policy().attempt_timeout.min(self.left())
+    }
+
+    fn left(&self) -> Duration {
+        self.call.left(self.begun)
+    }
+}
+
+/// Only what changes nothing is sent to a second address: of anything else nobody could tell whether
+/// it was carried out at the first one, when the second one fails.
+fn may_follow(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// The request to send instead, when the answer is a redirect within the origin.
+fn redirected(mut request: Request, answer: &reqwest::Response) -> Option<Request> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
+    let url = request.url().join(location).ok()?;
+    let is_within = url.origin() == request.url().origin();
+    if !is_within || !url.username().is_empty() || url.password().is_some() {
+        return None;
+    }
+    *request.url_mut() = url;
+    Some(request)
 }
 
 /// An answer as reqwest has it, which knows where it came from.
@@ -43,12 +98,33 @@ pub(super) fn coming_from<B>(url: &Url, mut answer: Response<B>) -> Response<B> 
     answer
 }
 
-/// How far a request got that has no answer, and what the caller is told.
-pub(super) fn unanswered(error: &reqwest::Error) -> (Failed, Error) {
+/// How far a request got that has no answer, and what the caller is told. None: no other attempt
+/// would end otherwise.
+pub(super) fn unanswered(error: &reqwest::Error) -> (Option<Failed>, Error) {
     let cause = root_cause(error);
+    if is_of_caller(error) {
+        let text = format!("the request could not be sent as it is: {cause}");
+        return (None, Error::new(ErrorKind::InvalidInput, text));
+    }
     let host = error.url().and_then(Url::host_str).unwrap_or("the provider");
     let text = format!("{host} gave no answer: {cause}");
     // No address, no connection, no TLS: nothing of the request can have been read.
     let failed = if error.is_connect() { Failed::BeforeSending } else { Failed::Unanswered };
-    (failed, Error::new(ErrorKind::Transient, text))
+    (Some(failed), Error::new(ErrorKind::Transient, text))
+}
+
+/// Whether the request itself is at fault: it can not be built, or its body, a stream of the caller,
+/// broke off.
+fn is_of_caller(error: &reqwest::Error) -> bool {
+    if error.is_builder() {
+        return true;
+    }
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_body) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }

@@ -13,7 +13,7 @@ use crate::provider::Provider;
 ///
 /// When it is no address, of another origin, plain text to another machine, or carries a user and a
 /// password of its own.
-pub(super) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> {
+pub(crate) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> {
     let base = provider.base_url();
     let url = if path.starts_with('/') {
         let prefix = base.as_str().trim_end_matches('/');
@@ -21,9 +21,7 @@ pub(super) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> 
     } else {
         Url::parse(path)
     }
-    .map_err(|error| {
-        invalid(format!("{path:?} is no address ({error}), begin a path with a slash"))
-    })?;
+    .map_err(|error| invalid(format!("that is no address ({error}), begin a path with a slash")))?;
     if url.origin() != base.origin() {
         let (id, origin) = (provider.id(), base.origin().ascii_serialization());
         return Err(invalid(format!("the credential of {id} goes to {origin} only, use a path")));
@@ -64,6 +62,15 @@ mod tests {
             ("http://127.0.0.1:80", "/v1", "http://127.0.0.1/v1"),
         ] {
             assert_eq!(at(base, path).expect("an address"), url);
+        }
+    }
+
+    /// What is wrong with an address is told without it: a key may stand in it.
+    #[test]
+    fn an_address_is_not_shown_when_it_is_refused() {
+        for path in ["v1?key=s3cret", "https://ada:s3cret@", "https://other.example/?key=s3cret"] {
+            let error = at("https://api.example", path).expect_err(path);
+            assert!(!format!("{error:?}").contains("s3cret"), "{error}");
         }
     }
 

@@ -6,19 +6,39 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::ResponseBody;
 use crate::error::{Error, ErrorKind};
 use crate::resilience::{HeldBack, Permit, retry_after};
 use crate::runtime::Upstream;
 
-/// Leave to make one call to `upstream`.
+/// Whether calls to `upstream` go out now. It is asked before a call waits for anything.
 ///
 /// # Errors
 ///
-/// When it is held back: nothing may be sent then, and no token asked for.
+/// When they are held back: no token may be asked for then.
+pub(super) fn not_held_back(upstream: &Upstream) -> Result<(), Error> {
+    upstream.breaker().look().map_err(|held_back| error(upstream.origin(), held_back))
+}
+
+/// Leave to make one call to `upstream`, which is sent at once.
+///
+/// # Errors
+///
+/// When it is held back: nothing may be sent then.
 pub(super) fn admitted(upstream: &Upstream) -> Result<Permit, Error> {
     upstream.breaker().admit().map_err(|held_back| error(upstream.origin(), held_back))
+}
+
+/// A place among the calls to `upstream` that are under way, as soon as there is one.
+///
+/// # Errors
+///
+/// When the runtime has stopped.
+pub(super) async fn place(upstream: &Upstream) -> Result<OwnedSemaphorePermit, Error> {
+    let closed = |_| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped");
+    upstream.places().clone().acquire_owned().await.map_err(closed)
 }
 
 /// Tells the breaker what the head of an answer says; what breaks off later it is told, too.

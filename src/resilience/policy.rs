@@ -12,7 +12,8 @@ use crate::error::Error;
 /// when they fail.
 ///
 /// The deadline is outermost; within it a call is attempted as [`CallPolicy::retry`] says, and each
-/// attempt asks the breaker, then for one of the [`CallPolicy::concurrency`] places.
+/// attempt waits for a credential, then for one of the [`CallPolicy::concurrency`] places, and is let
+/// through by the breaker when it is about to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallPolicy {
@@ -53,12 +54,14 @@ impl CallPolicy {
     pub(crate) fn problems(&self) -> Vec<(String, &'static str)> {
         let longer = "has to be longer than zero";
         let at_least_one = "has to be at least 1";
+        let too_soon = self.breaker.half_open_for < self.attempt_timeout;
         let own = [
             ("deadline", longer, self.deadline.is_zero()),
             ("attempt_timeout", longer, self.attempt_timeout.is_zero()),
             ("concurrency", at_least_one, self.concurrency == 0),
             ("retry.attempts", at_least_one, self.retry.attempts == 0),
             ("budget.within", longer, self.budget.within.is_zero()),
+            ("breaker.half_open_for", "has to be at least attempt_timeout", too_soon),
         ]
         .into_iter()
         .filter(|(.., wrong)| *wrong)
@@ -74,5 +77,24 @@ impl CallPolicy {
     /// Names everything in it that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         refuse("call policy", &self.problems())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_followed() {
+        CallPolicy::default().validate().expect("they make sense");
+    }
+
+    /// B-5 and B-8: a probe that is as slow as it may be has to be seen to succeed.
+    #[test]
+    fn probes_have_as_long_as_an_attempt_may_take() {
+        let attempt_timeout = CallPolicy::default().breaker.half_open_for + Duration::from_secs(1);
+        let policy = CallPolicy { attempt_timeout, ..CallPolicy::default() };
+        let error = policy.validate().expect_err("refused").to_string();
+        assert!(error.contains("half_open_for has to be at least attempt_timeout"), "{error}");
     }
 }

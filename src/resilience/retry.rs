@@ -67,6 +67,8 @@ pub enum GiveUp {
     BudgetEmpty,
     /// The breaker holds calls back by now.
     HeldBack,
+    /// It could not begin: there is no credential for it any more, or the runtime stops.
+    NotBegun,
 }
 
 impl fmt::Display for GiveUp {
@@ -79,6 +81,7 @@ impl fmt::Display for GiveUp {
             Self::NoTimeLeft => "there is no time left",
             Self::BudgetEmpty => "the retry budget is empty",
             Self::HeldBack => "calls are held back by now",
+            Self::NotBegun => "another one could not begin",
         })
     }
 }
@@ -124,10 +127,14 @@ impl Failed {
         }
     }
 
-    /// How long the upstream asked to be left alone.
+    /// How long the upstream asked to be left alone, with a status of which `Retry-After` says so
+    /// (RFC 9110 §10.2.3, RFC 6585 §4).
     pub fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Answered(_, retry_after) => retry_after,
+            Self::Answered(status, asked) => {
+                let says_so = matches!(status.as_u16(), 429 | 503) || status.is_redirection();
+                asked.filter(|_| says_so)
+            }
             Self::BeforeSending | Self::Unanswered => None,
         }
     }
@@ -199,6 +206,15 @@ mod tests {
         assert_eq!(decide(answered(429, Some(31)), true), Verdict::GiveUp(GiveUp::TooLongToWait));
     }
 
+    /// T-4.
+    #[test]
+    fn only_a_429_or_a_503_can_ask_to_be_left_alone() {
+        for status in [408, 425, 500, 502, 504] {
+            assert_eq!(answered(status, Some(31)).retry_after(), None);
+            assert!(matches!(decide(answered(status, Some(31)), true), Verdict::RetryIn(_)));
+        }
+    }
+
     #[test]
     fn the_third_attempt_is_the_last() {
         let policy = RetryPolicy::default();
@@ -225,7 +241,7 @@ mod tests {
             {
                 prop_assert!(repeatable && attempt < 1_500);
                 prop_assert!(wait < left);
-                prop_assert!(wait >= Duration::from_secs(asked.unwrap_or_default()));
+                prop_assert!(wait >= failed.retry_after().unwrap_or_default());
                 prop_assert!(wait <= policy.longest_wait);
             }
         }

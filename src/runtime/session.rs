@@ -39,9 +39,18 @@ pub(crate) struct Admitted {
     pub(crate) fallback: Option<Fallback>,
 }
 
+impl Admitted {
+    /// What was admitted a while ago as it is now; none when it has to be admitted again.
+    pub(crate) fn still(self) -> Option<Self> {
+        let Self { credential, snapshot, fallback } = self;
+        let snapshot = credential.still(snapshot)?;
+        Some(Self { credential, snapshot, fallback })
+    }
+}
+
 /// What authenticates one request of a host with an HTTP client of its own.
 ///
-/// Send it to `base_url` only, and follow no redirect to another origin with it. When the answer
+/// Send it to an address that [`Authentication::url`] made, and follow no redirect to another origin with it. When the answer
 /// [is a refusal](Authentication::is_refusal), send the request once more with what
 /// [`Authentication::after_refusal`] gives, and take the answer to that as it is.
 #[derive(Debug, Clone)]
@@ -81,6 +90,16 @@ impl Authentication {
         let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
         let with = With { session: session.clone(), provider, snapshot };
         Ok(Self { base_url, headers, credential, generation, fallback, with })
+    }
+
+    /// The address of `path` at the provider, as [`Session::client`] makes it: a path that begins
+    /// with a slash is put after the base URL, a whole URL is taken when it is of the same origin.
+    ///
+    /// # Errors
+    ///
+    /// When it is no address, or one that the credential must not be sent to.
+    pub fn url(&self, path: &str) -> Result<Url, Error> {
+        crate::http::target(self.with.provider.as_ref(), path)
     }
 
     /// Whether an answer of this status says that the credential was refused. Some providers say so
@@ -196,7 +215,7 @@ impl Session {
     /// #     client: reqwest::Client,
     /// # ) -> Result<(), Box<dyn std::error::Error>> {
     /// let authentication = session.authentication().await?;
-    /// let url = authentication.base_url.join("/v1/models")?;
+    /// let url = authentication.url("/v1/models")?;
     /// let mut reply = client.get(url.clone()).headers(authentication.headers.clone()).send().await?;
     /// if authentication.is_refusal(reply.status(), b"")
     ///     && let Some(renewed) = authentication.after_refusal().await

@@ -101,7 +101,8 @@ impl fmt::Debug for Upstream {
 pub(crate) struct Upstreams(Arc<BTreeMap<ProviderId, Upstream>>);
 
 impl Upstreams {
-    /// One for each origin; where providers share it, the policy is that of the first by name.
+    /// One for each origin; where providers share it, the policy is that of the first by name, and those
+    /// of the others are not used.
     ///
     /// # Errors
     ///

@@ -7,6 +7,9 @@ use super::window::Window;
 use super::{BreakerPolicy, Change, Counts, Reason, State};
 use crate::clock::share;
 
+/// While probes are under way nobody knows how long they take. They may tell in a moment.
+const PROBING: Duration = Duration::from_secs(1);
+
 /// How a call ended, as far as it says something about the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -70,21 +73,29 @@ impl Core {
             }
             _ => {}
         }
-        let verdict = match &mut self.phase {
-            Phase::Closed(_) | Phase::Disabled => Ok(self.generation),
-            Phase::Open { until } => Err(Some(until.saturating_sub(now))),
-            Phase::ForcedOpen => Err(None),
-            Phase::HalfOpen { since, admitted, .. } => {
-                if *admitted < self.policy.probes {
-                    *admitted += 1;
-                    Ok(self.generation)
-                } else {
-                    let ends = since.saturating_add(self.policy.half_open_for);
-                    Err(Some(ends.saturating_sub(now)))
-                }
+        let verdict = self.look(now).map(|()| {
+            if let Phase::HalfOpen { admitted, .. } = &mut self.phase {
+                *admitted += 1;
             }
-        };
+            self.generation
+        });
         (verdict, change)
+    }
+
+    /// Whether a call would be held back now, and for how long, where that is known. Takes nothing
+    /// and changes nothing.
+    pub(super) fn look(&self, now: Duration) -> Result<(), Option<Duration>> {
+        match self.phase {
+            Phase::Open { until } if now < until => Err(Some(until.saturating_sub(now))),
+            Phase::ForcedOpen => Err(None),
+            Phase::HalfOpen { since, admitted, .. } if admitted >= self.policy.probes => {
+                let ends = since.saturating_add(self.policy.half_open_for);
+                let left = ends.saturating_sub(now);
+                // Over: the next call that asks for leave reopens it.
+                if left.is_zero() { Ok(()) } else { Err(Some(left.min(PROBING))) }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes in how a call ended that was admitted in `generation`.

@@ -157,6 +157,17 @@ impl Breaker {
         }
     }
 
+    /// Whether a call would be held back now. It takes no leave: the call asks for that when it is
+    /// about to be sent.
+    ///
+    /// # Errors
+    ///
+    /// When it would be held back.
+    pub fn look(&self) -> Result<(), HeldBack> {
+        let now = self.now();
+        self.core().look(now).map_err(|retry_in| HeldBack { retry_in })
+    }
+
     /// What it says about itself.
     pub fn status(&self) -> BreakerStatus {
         let now = self.now();

@@ -41,7 +41,8 @@ pub struct BreakerPolicy {
     /// How many calls are let through to find out whether the upstream is back. All of them have
     /// to succeed.
     pub probes: u32,
-    /// How long the probes may take before the breaker opens again.
+    /// How long the probes may take before the breaker opens again. As long as an attempt may, at
+    /// least, or an upstream that is slow to recover is never seen to be back.
     #[serde(with = "crate::config::duration")]
     pub half_open_for: Duration,
     /// Whether an answer of 429 counts as a failure. It says that there is too much of us, not that
@@ -63,7 +64,8 @@ impl Default for BreakerPolicy {
             open_for: Duration::from_secs(30),
             longest_open: Duration::from_mins(5),
             probes: 3,
-            half_open_for: Duration::from_mins(5),
+            // As long as an attempt may take, unless its policy says otherwise.
+            half_open_for: Duration::from_mins(10),
             rate_limits_fail: false,
         }
     }

@@ -119,7 +119,8 @@ fn it_stays_open_as_long_as_the_upstream_asks_within_its_limit() {
 fn three_probes_that_succeed_close_it_and_a_fourth_call_waits() {
     let bench = Bench::ready_to_probe(BreakerPolicy::default());
     let probes: Vec<_> = (0..3).map(|_| bench.breaker.admit().expect("a probe")).collect();
-    assert!(bench.breaker.admit().is_err(), "more than the permitted probes");
+    let HeldBack { retry_in } = bench.breaker.admit().expect_err("more than the permitted probes");
+    assert!(retry_in.is_some_and(|wait| wait <= Duration::from_secs(1)), "they tell in a moment");
     for probe in probes {
         assert_eq!(bench.state(), State::HalfOpen);
         probe.succeeded();

@@ -13,7 +13,8 @@ use ::redb::{
 use super::directory::{UNFINISHED, beside, remove, sync_entries};
 use super::steps::{self, done};
 use super::{
-    Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes, scan_start,
+    Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
+    scan_start,
 };
 
 /// Key to version (eight bytes) and value.
