@@ -2,7 +2,7 @@
 //! fixed headers, and usable headers over the atomic pointer that they are read through.
 //!
 //! `cargo bench --bench http` prints, for each row, the floor, the figure, their ratio and the ratio
-//! to reach (`targets.md`). Both sides take turns, so that a machine that changes its mind changes it
+//! to reach (`docs/performance.md`). Both sides take turns, so that a machine that changes its mind changes it
 //! for both; figures are medians of the turns.
 
 use std::hint::black_box;
