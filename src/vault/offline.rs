@@ -66,6 +66,9 @@ impl Vault {
             };
             // Files that are being written make no copy that holds together.
             check_free(&from)?;
+            if from == beside(path, UNFINISHED) {
+                return Err(VaultError::invalid("a copy that was never finished is no backup"));
+            }
             let aside = Aside::beside(path)?;
             copy_all(&from, &aside.path)?;
             let place = Place::Directory(aside.path.clone());
@@ -140,6 +143,10 @@ pub(super) fn build_beside<T>(
     Ok(done)
 }
 
+/// What the name of a directory in the making ends with. What else could be called that is none of
+/// ours to remove.
+const UNFINISHED: &str = ".tokenward-unfinished";
+
 /// A directory in the making beside its place. Unless it is put there, it is removed.
 #[derive(Debug)]
 struct Aside {
@@ -154,8 +161,9 @@ impl Aside {
         if !is_free(place)? {
             return Err(VaultError::occupied(place));
         }
-        let path = beside(place, ".new");
-        // What an attempt that was cut off left behind.
+        let path = beside(place, UNFINISHED);
+        // What an attempt that was cut off left behind, unless it is another's that goes on.
+        check_free(&path)?;
         remove(&path)?;
         Ok(Self { path, place: place.to_owned(), placed: false })
     }

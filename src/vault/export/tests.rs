@@ -167,7 +167,7 @@ async fn an_export_that_is_cut_or_changed_or_another_s_makes_no_vault() {
     let wrong = Secret::new("another horse battery staple");
     let error = other.import(&file, wrong).await.expect_err("refused");
     assert!(error.is_wrong_key(), "{error}");
-    assert!(!place.exists() && !directory.path().join("other.new").exists());
+    assert!(!place.exists() && !directory.path().join("other.tokenward-unfinished").exists());
     other.import(&file, passphrase()).await.expect("it is as good as ever");
 }
 
@@ -188,6 +188,10 @@ async fn a_backup_is_made_while_the_vault_is_written_and_is_restored_as_it_was()
     let directory = tempfile::tempdir().expect("a directory");
     let (root, vault, created) = filled(directory.path()).await;
     let backup = directory.path().join("backup");
+    // Not ours, whatever it is called.
+    for name in ["backup.new", "other.new"] {
+        fs::create_dir(directory.path().join(name)).expect("a directory");
+    }
     let later = vault.commit(Batch::new().delete(key(0), Expect::Anything));
     let (backed_up, written) = tokio::join!(vault.back_up(&backup), later);
     backed_up.expect("backed up");
@@ -215,6 +219,7 @@ async fn a_backup_is_made_while_the_vault_is_written_and_is_restored_as_it_was()
     // It shows the vault as it was at its end, so the one write may be in it.
     assert_filled_from(1, &vault, created).await;
     stop(root).await;
+    assert!(["backup.new", "other.new"].iter().all(|name| directory.path().join(name).exists()));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::{remove, replace};
-use super::engine::{files_of, parse_data_name};
+use super::engine::{data_names, files_of, parse_data_name};
 use super::{Engine, StoreError};
 
 const FILE: &str = "current";
@@ -62,10 +62,20 @@ impl Current {
 
     /// What follows this when everything is rewritten for `engine`.
     pub(super) fn next(&self, engine: Engine) -> Self {
-        let number = parse_data_name(&self.name).map_or(1, |(number, _)| number);
         let mut superseded = self.superseded.clone();
         superseded.push(self.name.clone());
-        Self { name: engine.data_name(number + 1), superseded }
+        Self { name: engine.data_name(self.next_number()), superseded }
+    }
+
+    fn next_number(&self) -> u64 {
+        parse_data_name(&self.name).map_or(1, |(number, _)| number).saturating_add(1)
+    }
+
+    /// Removes what a rewriting into whichever engine left when it was cut off: a copy of
+    /// everything, which no erasure would reach.
+    pub(super) fn remove_unfinished(&self, directory: &Path) -> io::Result<()> {
+        let names = data_names(self.next_number());
+        names.iter().try_for_each(|name| remove_data(&directory.join(name)))
     }
 
     /// Removes what this took the place of.

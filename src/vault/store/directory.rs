@@ -65,8 +65,11 @@ pub(crate) fn check_free(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Creates a directory, and those above it, that only its owner can enter.
+/// Creates a directory, and those above it, that only its owner can enter. The entries of those that
+/// were not there are durable then.
 fn create_private(path: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -74,7 +77,11 @@ fn create_private(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder.create(path)
+    builder.create(path)?;
+    missing.iter().try_for_each(|made| match made.canonicalize()?.parent() {
+        Some(parent) => sync_entries(parent),
+        None => Ok(()),
+    })
 }
 
 /// Makes the entries of a directory durable.

@@ -68,6 +68,7 @@ impl DiskStore {
             current.write(path)?;
         }
         current.remove_superseded(path)?;
+        current.remove_unfinished(path)?;
         reserve.hold();
         Ok(Self { data, rewriting: None, engine: options.engine, current, reserve, directory })
     }
@@ -139,8 +140,7 @@ impl Rewriting {
     fn begin(current: &Current, engine: Engine, directory: &Path) -> Result<Self, StoreError> {
         let next = current.next(engine);
         let at = next.path(directory);
-        // What an attempt that was cut off left behind.
-        remove_data(&at)?;
+        current.remove_unfinished(directory)?;
         let mirror = Mirror::begin(Arc::new(move || engine.open(&at)))?;
         Ok(Self { next, engine, mirror })
     }
@@ -392,19 +392,28 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_rewriting_left_does_not_matter() {
+    fn what_an_interrupted_rewriting_left_is_removed_whichever_engine_made_it() {
         for engine in ENGINES {
-            let directory = tempfile::tempdir().expect("a directory");
-            let mut store = open(directory.path(), *engine);
-            put(&mut store, b"k", None, stored(1, b"v")).expect("a commit");
-            let half = directory.path().join(engine.data_name(2));
-            let mut other = engine.open(&half).expect("a store");
-            put(&mut *other, b"half", None, stored(1, b"v")).expect("a commit");
-            drop((store, other));
-            let mut store = open(directory.path(), *engine);
-            assert_eq!(everything(&store, b"").len(), 1);
-            store.rewrite(*engine).expect("rewritten");
-            assert_eq!(everything(&store, b"").len(), 1);
+            for other in ENGINES {
+                let directory = tempfile::tempdir().expect("a directory");
+                let mut store = open(directory.path(), *engine);
+                let canary = b"canary-that-is-erased-later".repeat(20);
+                put(&mut store, b"k", None, stored(1, &canary)).expect("a commit");
+                let half = directory.path().join(other.data_name(2));
+                let mut copy = other.open(&half).expect("a store");
+                put(&mut *copy, b"k", None, stored(1, &canary)).expect("a commit");
+                drop((store, copy));
+
+                let mut store = open(directory.path(), *engine);
+
+                assert!(!half.exists());
+                assert_eq!(everything(&store, b"").len(), 1);
+                let mut batch = StoreBatch::default();
+                batch.write(b"k".to_vec(), Some(1), None);
+                store.commit(&batch).expect("a removal");
+                store.rewrite(*engine).expect("rewritten");
+                assert_eq!(contract::files_with(directory.path(), b"canary-that"), 0);
+            }
         }
     }
 }

@@ -50,11 +50,10 @@ impl Engine {
     /// What this engine's data is called in the vault's directory. Each rewriting takes the next
     /// number.
     pub(super) fn data_name(self, number: u64) -> String {
-        let number = if number == 1 { String::new() } else { format!("-{number}") };
         match self {
-            Self::Sled => format!("store{number}"),
+            Self::Sled => data_name(number, ""),
             #[cfg(feature = "redb")]
-            Self::Redb => format!("store{number}{REDB_SUFFIX}"),
+            Self::Redb => data_name(number, REDB_SUFFIX),
         }
     }
 
@@ -82,6 +81,16 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+fn data_name(number: u64, suffix: &str) -> String {
+    let number = if number == 1 { String::new() } else { format!("-{number}") };
+    format!("store{number}{suffix}")
+}
+
+/// What data of that number may be called, also that of an engine which this build lacks.
+pub(super) fn data_names(number: u64) -> [String; 2] {
+    ["", REDB_SUFFIX].map(|suffix| data_name(number, suffix))
 }
 
 /// The number in a data's name, and the name of its engine, which this build may lack.
