@@ -257,25 +257,23 @@ async fn by_session(session: &Session) {
 /// An actor that answers, and has nothing else to do.
 struct Bare;
 
-#[ractor::actor]
-impl Actor for Bare {
-    type Msg = RpcReplyPort<Arc<u64>>;
-    type State = Arc<u64>;
-    type Arguments = ();
+type Question = RpcReplyPort<Arc<u64>>;
 
+#[ractor::actor(message = Question, state = Arc<u64>)]
+impl Bare {
     async fn pre_start(
         &self,
-        _: ActorRef<Self::Msg>,
+        _: ActorRef<Question>,
         (): (),
-    ) -> Result<Self::State, ActorProcessingErr> {
+    ) -> Result<Arc<u64>, ActorProcessingErr> {
         Ok(Arc::default())
     }
 
     async fn handle(
         &self,
-        _: ActorRef<Self::Msg>,
-        reply: Self::Msg,
-        state: &mut Self::State,
+        _: ActorRef<Question>,
+        reply: Question,
+        state: &mut Arc<u64>,
     ) -> Result<(), ActorProcessingErr> {
         let _ = reply.send(state.clone());
         Ok(())
