@@ -110,6 +110,16 @@ fn a_name_that_is_not_known_is_an_error_that_tells_it() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("host.toml");
     std::fs::write(&path, "isuer = \"https://host.example\"").expect("written");
-    let error = Config::read(&path).expect_err("misspelt").to_string();
+    let error = Config::read(&path).err().expect("misspelt").to_string();
     assert!(error.contains("isuer"), "{error}");
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_not_repeated() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("host.toml");
+    let text = "[[applications]]\nname = \"x\"\nsecret = [\"canary\"]\npermissions = \"a:b\"\n";
+    std::fs::write(&path, text).expect("written");
+    let error = Config::read(&path).err().expect("no secret").to_string();
+    assert!(error.contains("line 3") && !error.contains("canary"), "{error}");
 }

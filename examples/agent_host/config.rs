@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tokenward::server::{ApplicationId, GrantType, Scope};
 
-/// The whole file.
-#[derive(Debug, Deserialize)]
+/// The whole file. Secrets may stand in it, so it has no `Debug`.
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where to listen; port 0 is a free one.
@@ -25,7 +25,7 @@ pub(crate) struct Config {
 }
 
 /// One application.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApplicationConfig {
     /// What people call it.
@@ -46,8 +46,22 @@ pub(crate) struct ApplicationConfig {
 
 impl Config {
     /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it can not be read, or what stands in it makes no sense: where, and never the value, since
+    /// that may be a secret.
     pub(crate) fn read(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        Ok(toml::from_str(&std::fs::read_to_string(path)?)?)
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            // This names a setting; what else it says can repeat a value.
+            let unknown = error.message().starts_with("unknown field");
+            let problem = if unknown { error.message() } else { "not a value of this setting" };
+            format!("{shown}, line {line}: {problem}").into()
+        })
     }
 }
 
