@@ -4,8 +4,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use ractor::concurrency::oneshot;
+
 use super::*;
 use crate::secret::Secret;
+use crate::vault::messages::Answer;
+use crate::vault::writer::{Request, Writer};
 
 /// More than a page.
 const RECORDS: usize = 300;
@@ -73,55 +79,52 @@ impl VaultStore for Stopping {
     }
 }
 
-/// Asks for what takes many turns, and, while the vault is in the first of them, for a write. That one
-/// is answered before the last turn, at which the vault stops again.
+/// Asks for what takes many turns, and, while the vault's thread is in the first of them, for a write.
+/// That one is answered before the last turn, at which the thread stops again. The thread is asked
+/// without its actor: what is submitted has queued when the call returns, so that the thread can not
+/// have taken all its turns before it sees the write.
 async fn a_write_is_answered_before<T>(
     stops: [usize; 2],
-    long: impl AsyncFnOnce(VaultHandle) -> Result<T, VaultError> + 'static,
-) -> (Running, T)
+    long: impl FnOnce(Answer<T>) -> VaultMessage,
+) -> (Writer, T)
 where
-    T: 'static,
+    T: Send + 'static,
 {
     let store = Stopping::default();
     let opened = store.clone();
     let open: OpenStore = Arc::new(move || Ok(Box::new(opened.clone())));
-    let place = settings::Place::Other("stopping", open);
-    let running = Running::start(Vault { place, ..Vault::in_memory() }).await.expect("a vault");
+    let vault = Vault { place: settings::Place::Other("stopping", open), ..Vault::in_memory() };
+    let writer = Writer::start(vault, Sources::system(), Arc::new(|_| {})).expect("a thread");
+    writer.open().await.expect("a vault");
     for number in 0..RECORDS {
         let batch = put(&key("ada", &number.to_string()), b"x", Expect::Absent);
-        running.vault.commit(batch).await.expect("durable");
+        submit(&writer, |reply| VaultMessage::Commit { batch, reply }).await.expect("durable");
     }
     let ((stopped, has_stopped), (go_on, waits)) = (channel(), channel());
     let at = stops.to_vec();
     *store.stops.lock().expect("a lock") = Some(Stops { at, calls: 0, stopped, go_on: waits });
 
-    let vault = running.vault.clone();
-    let local = tokio::task::LocalSet::new();
-    let done = local
-        .run_until(async {
-            let long = tokio::task::spawn_local(long(vault.clone()));
-            let has_stopped = until_stopped(has_stopped).await;
-            let write = vault.commit(put(&key("bob", "new"), b"x", Expect::Absent));
-            let mut write = std::pin::pin!(write);
-            assert!(futures_util::poll!(&mut write).is_pending());
-            go_on.send(()).expect("it waits");
-            write.await.expect("durable");
-            until_stopped(has_stopped).await;
-            assert!(!long.is_finished(), "it is still under way");
-            go_on.send(()).expect("it waits");
-            long.await.expect("it does not panic").expect("it is done")
-        })
-        .await;
-    (running, done)
+    let mut long = submit(&writer, long);
+    has_stopped.recv().expect("the thread lives");
+    let batch = put(&key("bob", "new"), b"x", Expect::Absent);
+    let write = submit(&writer, |reply| VaultMessage::Commit { batch, reply });
+    go_on.send(()).expect("it waits");
+    write.await.expect("durable");
+    has_stopped.recv().expect("the thread lives");
+    assert!(futures_util::poll!(&mut long).is_pending(), "it is still under way");
+    go_on.send(()).expect("it waits");
+    let done = long.await.expect("it is done");
+    (writer, done)
 }
 
-/// Waits off the test's thread until the store has stopped.
-async fn until_stopped(stopped: Receiver<()>) -> Receiver<()> {
-    let wait = move || {
-        stopped.recv().expect("the store lives");
-        stopped
-    };
-    tokio::task::spawn_blocking(wait).await.expect("it does not panic")
+/// What the thread will answer to what has queued now.
+fn submit<T: Send + 'static>(
+    writer: &Writer,
+    message: impl FnOnce(Answer<T>) -> VaultMessage,
+) -> BoxFuture<'static, Result<T, VaultError>> {
+    let (answer, answered) = oneshot();
+    writer.submit(Request::Message(message(answer.into())));
+    async move { answered.await.expect("an answer") }.boxed()
 }
 
 #[tokio::test]
@@ -129,29 +132,31 @@ async fn a_write_is_answered_while_an_export_is_under_way() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("all.export");
     let secret = Secret::new("correct horse battery staple");
-    let file = ExportFile::create(&path, secret, &Sources::system()).await.expect("a file");
+    let to = ExportFile::create(&path, secret, &Sources::system()).await.expect("a file");
     let stops = [1, RECORDS];
-    let export = async move |vault: VaultHandle| vault.export(file).await;
-    let (running, exported) = a_write_is_answered_before(stops, export).await;
+    let export = |reply| VaultMessage::Export { to, reply };
+    let (writer, exported) = a_write_is_answered_before(stops, export).await;
     assert_eq!(exported.records, RECORDS, "the write came later than the export");
-    running.stop().await;
+    writer.close().await.expect("closed");
 }
 
 #[tokio::test]
 async fn a_write_is_answered_while_a_backup_is_under_way() {
     let directory = tempfile::tempdir().expect("a directory");
     let to = directory.path().join("backup");
-    let back_up = async move |vault: VaultHandle| vault.back_up(to).await;
-    let (running, ()) = a_write_is_answered_before([1, 4], back_up).await;
-    running.stop().await;
+    let back_up = |reply| VaultMessage::Backup { to, reply };
+    let (writer, ()) = a_write_is_answered_before([1, 4], back_up).await;
+    writer.close().await.expect("closed");
 }
 
 #[tokio::test]
 async fn a_write_is_answered_while_a_user_is_erased() {
-    let erase = async |vault: VaultHandle| vault.erase_user(&user("ada")).await;
+    let erase = |reply| VaultMessage::EraseUser { user: user("ada"), reply };
     // Two scans for what is to be deleted, and two parts of the rewriting.
-    let (running, erased) = a_write_is_answered_before([1, 4], erase).await;
+    let (writer, erased) = a_write_is_answered_before([1, 4], erase).await;
     assert_eq!(erased, RECORDS);
-    assert_eq!(payload(&running.vault, &key("bob", "new")).await, Some(b"x".to_vec()));
-    running.stop().await;
+    let key = key("bob", "new");
+    let found = submit(&writer, |reply| VaultMessage::Read { key, reply }).await;
+    assert_eq!(*found.expect("a read").expect("a record").payload, b"x".to_vec());
+    writer.close().await.expect("closed");
 }
