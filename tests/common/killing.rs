@@ -5,7 +5,8 @@
 
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +16,12 @@ use tokenward::supervision::{EventBus, Supervisor};
 use tokenward::vault::{Vault, VaultError, VaultHandle};
 
 const ORDERS: &str = "TOKENWARD_TEST_ORDERS";
+
+/// How long a child may say nothing. One that is stuck fails its test, and does not hold it up.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What a test exits with that failed.
+const FAILED: i32 = 101;
 
 /// How often to do it: so many times, unless `TOKENWARD_SOAK_ROUNDS` says how often.
 pub(crate) fn rounds(few: usize) -> usize {
@@ -45,28 +52,76 @@ pub(crate) fn acknowledge(what: impl Display) {
     std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");
 }
 
-/// Lets a child go on until it has acknowledged so often, kills it, and gives everything that it
-/// acknowledged, also after that.
-pub(crate) fn kill_after(mut child: Command, acknowledgements: usize) -> Vec<String> {
-    let mut child = child.spawn().expect("a child");
-    if acknowledgements == 0 {
-        child.kill().expect("killed");
-    }
-    let mut acknowledged = Vec::new();
-    for what in acknowledgements_of(&mut child) {
-        acknowledged.push(what);
-        if acknowledged.len() == acknowledgements {
-            child.kill().expect("killed");
-        }
-    }
-    assert!(!child.wait().expect("it ended").success(), "it goes on until it is killed");
-    assert!(acknowledged.len() >= acknowledgements);
-    acknowledged
+/// A child, and what it acknowledges. It is killed when this is dropped.
+pub(crate) struct Watched {
+    child: Child,
+    acknowledged: Receiver<String>,
 }
 
-fn acknowledgements_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    lines.filter_map(|line| Some(line.expect("text").strip_prefix("ack ")?.to_owned()))
+impl Watched {
+    pub(crate) fn start(mut child: Command) -> Self {
+        let mut child = child.spawn().expect("a child");
+        let output = child.stdout.take().expect("a pipe");
+        let (told, acknowledged) = channel();
+        // It ends with the child, whose end of the pipe it reads.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let line = line.expect("text");
+                if let Some(what) = line.strip_prefix("ack ") {
+                    // Nobody listens any more when the test has failed.
+                    let _ = told.send(what.to_owned());
+                }
+            }
+        });
+        Self { child, acknowledged }
+    }
+
+    /// What it acknowledges next; none at its end.
+    pub(crate) fn next(&mut self) -> Option<String> {
+        match self.acknowledged.recv_timeout(PATIENCE) {
+            Ok(what) => Some(what),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the child is stuck"),
+        }
+    }
+
+    /// What it acknowledges next, if that is within `time`.
+    pub(crate) fn next_within(&mut self, time: Duration) -> Option<String> {
+        self.acknowledged.recv_timeout(time).ok()
+    }
+
+    /// Kills it, and gives what it acknowledged before and was not read yet.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.child.kill().expect("killed");
+        let rest: Vec<String> = std::iter::from_fn(|| self.next()).collect();
+        assert_ne!(self.end().code(), Some(FAILED), "it failed before it was killed");
+        rest
+    }
+
+    /// How it ended, after the end of what it acknowledges.
+    fn end(&mut self) -> ExitStatus {
+        self.child.wait().expect("it ended")
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // It has ended, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets a child go on until it has acknowledged so often, kills it, and gives everything that it
+/// acknowledged, also after that.
+pub(crate) fn kill_after(child: Command, acknowledgements: usize) -> Vec<String> {
+    let mut child = Watched::start(child);
+    let mut acknowledged = Vec::new();
+    for _ in 0..acknowledgements {
+        acknowledged.push(child.next().expect("it goes on until it is killed"));
+    }
+    acknowledged.extend(child.kill());
+    acknowledged
 }
 
 /// Opens a vault without a runtime around it.
@@ -93,14 +148,14 @@ pub(crate) mod suicide {
     use rustix::process::{Signal, getpid, kill_process};
     use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-    use super::acknowledgements_of;
+    use super::Watched;
 
     /// Lets a child run. Gives what it acknowledged, and whether it killed itself; it ends well
     /// otherwise.
-    pub(crate) fn run(mut child: Command) -> (Vec<String>, bool) {
-        let mut child = child.spawn().expect("a child");
-        let acknowledged = acknowledgements_of(&mut child).collect();
-        let status = child.wait().expect("it ended");
+    pub(crate) fn run(child: Command) -> (Vec<String>, bool) {
+        let mut child = Watched::start(child);
+        let acknowledged = std::iter::from_fn(|| child.next()).collect();
+        let status = child.end();
         let killed = status.signal() == Some(9);
         assert!(killed || status.success(), "it neither died at the step nor came to its end");
         (acknowledged, killed)

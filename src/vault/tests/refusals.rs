@@ -1,6 +1,6 @@
 //! A vault on disk that does not open: each reason is an error of its own, with its own predicate and
 //! its own text, and nothing is changed by it. Another process that has it open is in
-//! `tests/vault_kill.rs`.
+//! `tests/vault_kill/`.
 
 use std::collections::BTreeSet;
 
