@@ -1,28 +1,43 @@
 //! The audit trail and processes that die: after a `kill -9` at any moment the chain verifies, and
 //! each change that is there has its entry, and no entry is without its change.
 //!
-//! `TOKENWARD_SOAK_ROUNDS` is how often a process is killed; without it, a few times.
+//! `TOKENWARD_SOAK_ROUNDS` is how often a process is killed on each engine; without it, a few times.
 
 #[path = "common/killing.rs"]
 mod killing;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use tokenward::identity::{Label, UserId};
 use tokenward::supervision::Supervisor;
 use tokenward::vault::audit::{Audit, AuditEntry, AuditKind, AuditQuery};
 use tokenward::vault::{
-    Batch, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
+    Batch, Engine, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
 };
 use zeroize::Zeroizing;
 
-/// How often a child is killed, unless the environment says so.
-const ROUNDS: usize = 15;
+/// How often a child is killed on each engine, unless the environment says so.
+const ROUNDS: usize = 8;
 
+/// How often before there is a new vault: the whole trail is read after each kill.
+const ROUNDS_OF_A_VAULT: usize = 50;
+
+const ENGINES: [Engine; 2] = [Engine::Sled, Engine::Redb];
 const WRITERS: u8 = 4;
 
-async fn open(path: &Path) -> Result<(Supervisor, VaultHandle), VaultError> {
-    killing::open(Vault::open(path).master_key(MasterKey::from_bytes([7; 32]))).await
+/// Where the child finds the vault, and by which of the engines.
+#[derive(Debug, Serialize, Deserialize)]
+struct Orders {
+    vault: PathBuf,
+    engine: usize,
+}
+
+impl Orders {
+    async fn open(&self) -> Result<(Supervisor, VaultHandle), VaultError> {
+        let vault = Vault::open(&self.vault).engine(ENGINES[self.engine]);
+        killing::open(vault.master_key(MasterKey::from_bytes([7; 32]))).await
+    }
 }
 
 fn user(writer: u8) -> UserId {
@@ -47,8 +62,8 @@ fn change(writer: u8, number: u64) -> Batch {
 }
 
 /// Commits without end, and prints each acknowledgement. The parent kills it.
-async fn write_until_killed(path: &Path) {
-    let (_root, vault) = open(path).await.expect("a vault");
+async fn write_until_killed(orders: Orders) {
+    let (_root, vault) = orders.open().await.expect("a vault");
     let writers = (0..WRITERS).map(|writer| {
         let vault = vault.clone();
         async move {
@@ -67,8 +82,8 @@ async fn write_until_killed(path: &Path) {
 
 /// Lets a child write until it has acknowledged so much, kills it, and returns the last number that
 /// it acknowledged for each writer.
-fn kill_after(path: &Path, acknowledgements: usize) -> [u64; WRITERS as usize] {
-    let child = killing::child("each_change_has_its_entry_after_every_kill", &path);
+fn kill_after(orders: &Orders, acknowledgements: usize) -> [u64; WRITERS as usize] {
+    let child = killing::child("each_change_has_its_entry_after_every_kill", orders);
     let mut last = [0; WRITERS as usize];
     for what in killing::kill_after(child, acknowledgements) {
         let (writer, number) = what.split_once(' ').expect("two numbers");
@@ -93,36 +108,56 @@ async fn recorded(audit: &Audit, writer: u8) -> Vec<u64> {
 
 #[tokio::test]
 async fn each_change_has_its_entry_after_every_kill() {
-    if let Some(path) = killing::orders::<PathBuf>() {
-        return write_until_killed(&path).await;
+    if let Some(orders) = killing::orders() {
+        return write_until_killed(orders).await;
     }
+    for (number, engine) in ENGINES.into_iter().enumerate() {
+        let rounds = killing::rounds(ROUNDS);
+        let (mut left, mut writes) = (rounds, 0);
+        while left > 0 {
+            let times = ROUNDS_OF_A_VAULT.min(left);
+            writes += kill_again_and_again(number, times).await;
+            left -= times;
+        }
+        println!(
+            "{engine}: {rounds} kills, {writes} acknowledged changes: 0 lost, 0 without their entry, 0 \
+             entries without their change, the trail verified each time"
+        );
+    }
+}
+
+/// Kills a child that writes, `rounds` times, looks into the vault after each, and says how much was
+/// acknowledged.
+async fn kill_again_and_again(engine: usize, rounds: usize) -> usize {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("agent.vault");
-    let rounds = killing::rounds(ROUNDS);
+    let orders = Orders { vault: directory.path().join("agent.vault"), engine };
+    let engine = ENGINES[engine];
     let (mut mark, mut writes) = (None, 0);
     for round in 0..rounds {
         // From a kill while it starts to one in the middle of many groups.
         let acknowledgements = round * 29 % 120;
-        let acknowledged = kill_after(&path, acknowledgements);
+        let acknowledged = kill_after(&orders, acknowledgements);
         writes += acknowledgements;
-        let (root, vault) = open(&path).await.expect("it opens after every kill");
+        let (root, vault) = orders.open().await.expect("it opens after every kill");
         let audit = Audit::new(vault.clone());
         let report = match mark {
             Some(mark) => audit.verify_against(mark).await.expect("a verification"),
             None => audit.verify().await.expect("a verification"),
         };
-        assert_eq!(report.finding, None, "round {round}");
+        assert_eq!(report.finding, None, "{engine}, round {round}");
         mark = Some(report.verified);
         for writer in 0..WRITERS {
             let stored = number(&vault, writer).await;
-            assert!(stored >= acknowledged[usize::from(writer)], "round {round}");
+            let promised = acknowledged[usize::from(writer)];
+            assert!(stored >= promised, "{engine}, round {round}: {promised} was promised");
             let expected: Vec<u64> = (1..=stored).collect();
-            assert_eq!(recorded(&audit, writer).await, expected, "round {round}, {writer}");
+            assert_eq!(
+                recorded(&audit, writer).await,
+                expected,
+                "{engine}, round {round}, {writer}"
+            );
         }
         killing::close(root).await;
     }
-    println!(
-        "{rounds} kills, {writes} acknowledged changes: 0 lost, 0 without their entry, 0 entries \
-         without their change, the trail verified each time"
-    );
+    writes
 }
