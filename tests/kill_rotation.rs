@@ -14,15 +14,23 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokenward::identity::UserId;
 use tokenward::supervision::Supervisor;
+use tokenward::vault::audit::{Audit, AuditEntry, AuditKind, AuditMark};
 use tokenward::vault::{
     Batch, Expect, MasterKey, RecordKey, RecordKind, Tags, Vault, VaultError, VaultHandle,
 };
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::killing::close;
 
-/// Enough for several steps of a sweep.
+/// Enough for several steps of a sweep, of records and of what the audit trail tells of them.
 const RECORDS: u64 = 200;
+
+/// Of so many changes one is recorded while a vault is killed, since the whole trail is read each time.
+const RECORDED: u64 = 10;
+
+/// More steps than any sweep takes here.
+const MOST_LOOKS: usize = 10_000;
 
 /// What the child is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,7 +55,13 @@ fn key(name: &str) -> RecordKey {
 fn put(name: &str, number: u64) -> Batch {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(2_000, 7);
-    Batch::new().put(key(name), Zeroizing::new(payload), Expect::Anything, Tags::default())
+    let payload = Zeroizing::new(payload);
+    let batch = Batch::new().put(key(name), payload, Expect::Anything, Tags::default());
+    if number.is_multiple_of(RECORDED) { batch.record(refreshed()) } else { batch }
+}
+
+fn refreshed() -> AuditEntry {
+    AuditEntry::new(AuditKind::Refreshed).user(&UserId::new("ada").expect("a name"))
 }
 
 async fn number(vault: &VaultHandle, name: &str) -> u64 {
@@ -61,15 +75,21 @@ async fn rotate_until_killed(orders: Orders) {
     let Orders { vault: path, master, to, step, passes } = orders;
     let (_root, vault) = open(&path, master).await.expect("a vault");
     killing::suicide::die_at("tokenward::vault::keys", Some(&step), passes);
-    let writing = vault.clone();
+    let (writing, (first, written)) = (vault.clone(), oneshot::channel::<()>());
     tokio::spawn(async move {
         let mut done = number(&writing, "written").await;
+        let mut first = Some(first);
         loop {
             done += 1;
             writing.commit(put("written", done)).await.expect("durable");
             killing::acknowledge(done);
+            if done.is_multiple_of(RECORDED) {
+                drop(first.take());
+            }
         }
     });
+    // Closed when it has written a little.
+    written.await.expect_err("nothing is sent");
     match to {
         Some(byte) => {
             let new = MasterKey::from_bytes([byte; 32]);
@@ -85,14 +105,18 @@ struct Scene {
     folder: tempfile::TempDir,
     test: &'static str,
     acknowledged: u64,
+    /// Where the audit trail ended.
+    mark: Option<AuditMark>,
 }
 
 impl Scene {
     async fn new(test: &'static str, master: u8) -> Self {
-        let scene = Self { folder: tempfile::tempdir().expect("a folder"), test, acknowledged: 0 };
+        let folder = tempfile::tempdir().expect("a folder");
+        let scene = Self { folder, test, acknowledged: 0, mark: None };
         let (root, vault) = open(&scene.path(), master).await.expect("a vault");
         for record in 0..RECORDS {
-            vault.commit(put(&record.to_string(), record)).await.expect("durable");
+            let batch = put(&record.to_string(), record).record(refreshed());
+            vault.commit(batch).await.expect("durable");
         }
         vault.commit(put("written", 0)).await.expect("durable");
         close(root).await;
@@ -125,11 +149,22 @@ impl Scene {
         self.acknowledged = written;
         let seen = vault.inspect().await.expect("an inspection");
         assert_eq!(seen.quarantined, 0);
+        let audit = Audit::new(vault.clone());
+        let report = match self.mark {
+            Some(mark) => audit.verify_against(mark).await,
+            None => audit.verify().await,
+        };
+        let report = report.expect("a verification");
+        assert_eq!(report.finding, None);
+        self.mark = Some(report.verified);
         (root, vault)
     }
 
     fn figures(&self) -> String {
-        format!("{} acknowledged writes, 0 lost, 0 failed openings", self.acknowledged)
+        format!(
+            "{} acknowledged writes, 0 lost, 0 failed openings, the audit trail verified each time",
+            self.acknowledged
+        )
     }
 
     async fn refuses(&self, master: u8, because: &str) {
@@ -153,6 +188,10 @@ async fn killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with
         ("records-durable", 0, true),
         ("records-sealed", 2, true),
         ("records-durable", 2, true),
+        ("entries-sealed", 0, true),
+        ("entries-durable", 0, true),
+        ("entries-sealed", 2, true),
+        ("entries-durable", 2, true),
         ("sweep-done", 0, true),
         ("removal-asked", 0, true),
         ("removal-durable", 0, true),
@@ -164,13 +203,17 @@ async fn killed_at_any_step_of_a_rotation_of_the_data_key_the_vault_goes_on_with
 
         let (root, vault) = scene.check(1).await;
 
-        let left = loop {
-            let keys = vault.inspect().await.expect("an inspection").data_keys;
-            if keys.len() == 1 {
-                break keys;
-            }
-        };
-        assert_eq!((left[0].id, left[0].records), (newest, 201), "after {step}");
+        let mut keys = vault.inspect().await.expect("an inspection").data_keys;
+        let mut looks = 0;
+        // A step of the sweep is done between two looks.
+        while keys.len() > 1 {
+            keys = vault.inspect().await.expect("an inspection").data_keys;
+            looks += 1;
+            assert!(looks < MOST_LOOKS, "after {step}: it comes to an end");
+        }
+        // The records, the one that is written, and the one that gives ada a name in the trail.
+        let all = usize::try_from(RECORDS + 2).expect("small");
+        assert_eq!((keys[0].id, keys[0].records), (newest, all), "after {step}");
         close(root).await;
         close(scene.check(1).await.0).await;
     }
