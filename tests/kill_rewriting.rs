@@ -1,6 +1,6 @@
 //! `kill -9` at every step on the disk of an erasure, of a move to another engine, of a restoration and
 //! of an import: afterwards there is what was before or what was to be, whole, and never less than
-//! what was acknowledged.
+//! what was acknowledged. Of a user whose erasure was interrupted the next start leaves nothing in any file.
 //!
 //! `TOKENWARD_SOAK_ROUNDS` is how often each is killed on each engine; without it, a few times.
 
@@ -9,6 +9,8 @@
 
 #[path = "common/killing.rs"]
 mod killing;
+#[path = "common/remains.rs"]
+mod remains;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,8 @@ use tokenward::vault::{
     VaultHandle,
 };
 use zeroize::Zeroizing;
+
+use crate::remains::Remains;
 
 const ENGINES: [Engine; 2] = [Engine::Sled, Engine::Redb];
 
@@ -76,8 +80,12 @@ fn key(user: &str, name: &str) -> RecordKey {
 
 fn put(user: &str, name: &str, payload: Vec<u8>) -> Batch {
     let (key, payload) = (key(user, name), Zeroizing::new(payload));
-    let entry = AuditEntry::new(AuditKind::Refreshed).user(&key.user);
-    Batch::new().put(key, payload, Expect::Anything, Tags::default()).record(entry)
+    Batch::new().put(key, payload, Expect::Anything, Tags::default())
+}
+
+/// What tells of a change in the trail, where it stays: nobody can tell any more of whom.
+fn entry(user: &str) -> AuditEntry {
+    AuditEntry::new(AuditKind::Refreshed).user(&UserId::new(user).expect("a name"))
 }
 
 fn payload(number: u8) -> Vec<u8> {
@@ -102,7 +110,7 @@ async fn until_killed(orders: Orders) {
             let writing = async {
                 for number in 1..=20_u64 {
                     let batch = put("bob", "written", number.to_be_bytes().to_vec());
-                    vault.commit(batch).await.expect("durable");
+                    vault.commit(batch.record(entry("bob"))).await.expect("durable");
                     killing::acknowledge(number);
                 }
             };
@@ -134,30 +142,38 @@ async fn until_killed(orders: Orders) {
 struct Scene {
     folder: tempfile::TempDir,
     engine: usize,
+    /// What the files got with the records of ada, of which an erasure has to leave nothing.
+    of_ada: Option<Remains>,
 }
 
 impl Scene {
-    async fn new(engine: usize) -> Self {
-        let scene = Self { folder: tempfile::tempdir().expect("a folder"), engine };
-        let folder = scene.folder.path();
-        let (root, vault) = scene.open().await;
-        for user in ["ada", "bob"] {
-            for number in 0..RECORDS {
-                let batch = put(user, &number.to_string(), payload(number));
-                vault.commit(batch).await.expect("durable");
-            }
-        }
+    async fn new(engine: usize, task: Task) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let (root, vault) = open(path, engine).await;
+        fill(&vault, "bob").await;
         vault.commit(put("bob", "written", vec![0; 8])).await.expect("durable");
-        vault.back_up(backup(folder)).await.expect("backed up");
-        let to = ExportFile::create(export(folder), passphrase(), &Sources::system()).await;
+        killing::close(root).await;
+        let before = remains::files(path);
+        let (root, vault) = open(path, engine).await;
+        fill(&vault, "ada").await;
+        killing::close(root).await;
+        let of_ada = matches!(task, Task::Erase).then(|| Remains::since(&before, path));
+        if let Some(of_ada) = &of_ada {
+            let payload: usize = (0..RECORDS).map(|number| payload(number).len()).sum();
+            assert!(of_ada.count() > payload / 2, "{} bytes of {payload}", of_ada.count());
+            assert!(of_ada.places(path) > payload / 2, "they can be found");
+        }
+
+        let (root, vault) = open(path, engine).await;
+        for user in ["ada", "bob"] {
+            vault.commit(Batch::new().record(entry(user))).await.expect("durable");
+        }
+        vault.back_up(backup(path)).await.expect("backed up");
+        let to = ExportFile::create(export(path), passphrase(), &Sources::system()).await;
         vault.export(to.expect("a file")).await.expect("exported");
         killing::close(root).await;
-        scene
-    }
-
-    async fn open(&self) -> (Supervisor, VaultHandle) {
-        let vault = vault(self.folder.path(), ENGINES[self.engine]);
-        killing::open(vault).await.expect("it opens")
+        Self { folder, engine, of_ada }
     }
 
     /// A folder in which `task` can be done.
@@ -173,8 +189,8 @@ impl Scene {
     }
 
     /// Kills a process in the middle of `task`, unless that has fewer steps, and says whether it was
-    /// killed.
-    async fn kill(&self, test: &str, task: Task, passes: u32) -> bool {
+    /// killed, and whether ada was gone afterwards.
+    async fn kill(&self, test: &str, task: Task, passes: u32) -> (bool, bool) {
         let folder = self.begin(task);
         let orders = Orders { folder: folder.path().to_owned(), engine: self.engine, task, passes };
         let child = killing::child(test, &orders);
@@ -182,12 +198,12 @@ impl Scene {
         let done = acknowledged.iter().any(|what| what == "done");
         assert!(done || killed, "it came to its end or was killed");
         let promised = acknowledged.iter().filter_map(|what| what.parse::<u64>().ok()).max();
-        self.check(folder.path(), task, done, promised.unwrap_or_default()).await;
-        killed
+        let gone = self.check(folder.path(), task, done, promised.unwrap_or_default()).await;
+        (killed, gone)
     }
 
-    /// Opens what is there, and finds everything that has to be.
-    async fn check(&self, folder: &Path, task: Task, done: bool, promised: u64) {
+    /// Opens what is there, and finds everything that has to be. Says whether ada is gone.
+    async fn check(&self, folder: &Path, task: Task, done: bool, promised: u64) -> bool {
         let engine = ENGINES[self.engine];
         let settings = vault(folder, engine).create_if_missing(false);
         let there = settings.inspect().await;
@@ -240,6 +256,21 @@ impl Scene {
         assert_eq!(vault.inspect().await.expect("an inspection").quarantined, 0);
         vault.commit(put("bob", "after", vec![1])).await.expect("it goes on");
         killing::close(root).await;
+        let gone = of_ada == 0;
+        if gone && let Some(of_ada) = &self.of_ada {
+            assert_eq!(of_ada.places(folder), 0, "{engine}: nothing of ada is left in any file");
+        }
+        gone
+    }
+}
+
+async fn open(folder: &Path, engine: usize) -> (Supervisor, VaultHandle) {
+    killing::open(vault(folder, ENGINES[engine])).await.expect("it opens")
+}
+
+async fn fill(vault: &VaultHandle, user: &str) {
+    for number in 0..RECORDS {
+        vault.commit(put(user, &number.to_string(), payload(number))).await.expect("durable");
     }
 }
 
@@ -257,19 +288,24 @@ fn copy(from: &Path, to: &Path) {
 
 async fn kill_often(test: &str, task: Task) {
     for (number, engine) in ENGINES.into_iter().enumerate() {
-        let scene = Scene::new(number).await;
+        let scene = Scene::new(number, task).await;
         let rounds = killing::rounds(ROUNDS);
-        let mut killed = 0;
+        let (mut kills, mut erased) = (0, 0);
         for round in 0..rounds {
             // Every step comes once before any comes again, and a few rounds see all parts.
             let passes = u32::try_from(round * 7 % STEPS).expect("small");
-            killed += usize::from(scene.kill(test, task, passes).await);
+            let (killed, gone) = scene.kill(test, task, passes).await;
+            (kills, erased) = (kills + usize::from(killed), erased + usize::from(gone));
         }
-        assert!(killed > 0, "it is killed on the way");
+        assert!(kills > 0, "it is killed on the way");
         println!(
-            "{engine}: {task:?}: {rounds} rounds, {killed} kills: 0 acknowledged writes lost, 0 \
+            "{engine}: {task:?}: {rounds} rounds, {kills} kills: 0 acknowledged writes lost, 0 \
              failed openings"
         );
+        if matches!(task, Task::Erase) {
+            assert!(erased > 0, "some die after the deletion");
+            println!("{engine}: {erased} times ada was gone, and then from every file");
+        }
     }
 }
 
