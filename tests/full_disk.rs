@@ -2,8 +2,9 @@
 //! was acknowledged can be read while it is full, and writes go on when there is room again.
 //!
 //! The vault runs in a child process with a mount of its own, which needs no rights where the system
-//! lets users have namespaces. Where it does not, this shows nothing and says so; the same is shown
-//! with faults on command in `vault/tests/faults.rs`.
+//! lets users have namespaces. Where it does not, this shows nothing and says so, or fails if
+//! `TOKENWARD_FULL_DISK_REQUIRED` is set; the same is shown with faults on command in
+//! `vault/tests/faults.rs`.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -23,6 +24,12 @@ use zeroize::Zeroizing;
 
 /// Where the child finds its small file system.
 const DISK: &str = "TOKENWARD_TEST_DISK";
+
+/// Set where this has to be shown.
+const REQUIRED: &str = "TOKENWARD_FULL_DISK_REQUIRED";
+
+/// How long one engine may take. What is stuck is to fail.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -126,7 +133,8 @@ async fn on_a_full_disk(disk: &Path, engine: Engine) {
 async fn a_disk_that_is_really_full() {
     if let Some(disk) = std::env::var_os(DISK) {
         for engine in [Engine::Sled, Engine::Redb] {
-            on_a_full_disk(Path::new(&disk), engine).await;
+            let shown = on_a_full_disk(Path::new(&disk), engine);
+            tokio::time::timeout(PATIENCE, shown).await.expect("it comes to an end");
         }
         return;
     }
@@ -136,6 +144,7 @@ async fn a_disk_that_is_really_full() {
         .env(DISK, disk.path())
         .output();
     if !can_mount.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os(REQUIRED).is_none(), "nobody may mount a file system here");
         println!("NOT SHOWN: this system lets nobody mount a small file system");
         return;
     }
