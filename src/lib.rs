@@ -40,6 +40,7 @@
 //! - [`event`]: what is reported, and [`Runtime::events`], where.
 //! - [`credential`], [`session`], [`login`]: the same as messages to actors.
 //! - [`health`]: whether the providers work, looked at by themselves or when asked.
+//! - [`metrics`]: what a runtime counts about itself, for Prometheus.
 //! - [`supervision`]: the actor machinery, which knows nothing of credentials.
 //! - [`oauth`]: the protocol as a client, without actors.
 //! - [`resilience`]: circuit breaker, retry policy and retry budget, without a client.
@@ -64,6 +65,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod login;
+pub mod metrics;
 pub mod oauth;
 pub mod provider;
 pub mod resilience;

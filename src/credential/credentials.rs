@@ -1,7 +1,7 @@
 //! All credentials of a runtime. Actors are started when first used, or when a stored credential
 //! becomes due; until then a credential is an entry of the vault's index and one alarm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -202,6 +202,22 @@ impl Credentials {
     /// The providers that somebody has used since the start.
     pub(crate) fn in_use(&self) -> &Arc<DashSet<ProviderId>> {
         &self.0.in_use
+    }
+
+    /// How many of the credentials whose actors run are in which state, by provider.
+    pub(crate) fn by_state(&self) -> BTreeMap<(ProviderId, &'static str), usize> {
+        let mut found = BTreeMap::new();
+        for running in &self.0.running {
+            let state = running.records.cell.peek().state().as_str();
+            *found.entry((running.key().provider.clone(), state)).or_default() += 1;
+        }
+        found
+    }
+
+    /// How many requests wait for an answer of a credential's actor.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = |running: &Arc<Running>| running.actor.get().map_or(0, Handle::waiting);
+        self.0.running.iter().map(|running| waiting(running.value())).sum()
     }
 
     fn handle(

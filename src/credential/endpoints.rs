@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::clock::Sources;
 use crate::error::Error;
-use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::provider::{Failure, FailureClass, Grant, Provider};
 use crate::resilience::{Breaker, BreakerPolicy, HeldBack, Permit};
+use crate::runtime::observed_breaker;
 use crate::supervision::EventBus;
 
 /// The token endpoints of a runtime's providers. Providers with one authorization server share one.
@@ -53,16 +53,18 @@ impl TokenEndpoints {
             let endpoint = if let Some(endpoint) = known {
                 endpoint
             } else {
-                let (upstream, events) = (format!("{server} (renewals)"), events.clone());
-                let breaker = Breaker::new(policy(), sources.clone(), move |change| {
-                    let upstream = upstream.clone();
-                    events.emit(EventKind::BreakerChanged { upstream, change });
-                })?;
+                let breaker = observed_breaker(&name_of(&server), policy(), sources, events)?;
                 Endpoint { server, breaker }
             };
             endpoints.insert(id.clone(), endpoint);
         }
         Ok(Self(Arc::new(endpoints)))
+    }
+
+    /// The breaker before each endpoint once, and the name that it goes by.
+    pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
+        let named = |endpoint: &Endpoint| (name_of(&endpoint.server), endpoint.breaker.clone());
+        self.0.values().map(named).collect()
     }
 
     /// Leave to ask for one renewal; a provider that nobody knows has no breaker.
@@ -78,6 +80,11 @@ impl TokenEndpoints {
             Failure::new(class, reason).not_sent()
         })
     }
+}
+
+/// What events and metrics call the token endpoint of a server.
+fn name_of(server: &str) -> String {
+    format!("{server} (renewals)")
 }
 
 /// Tells the breaker how a renewal ended.

@@ -42,7 +42,11 @@ impl Rotating {
             return landing.land(RenewalOutcome::NotStarted { reason });
         }
         tasks.spawn(async move {
+            let context = &self.records.context;
+            let meters = context.shared.events.meters();
+            let since = meters.now();
             let outcome = self.run(&mut landing.sent).await;
+            meters.renewal(context.id.provider.as_str(), word(&outcome), since);
             landing.land(outcome);
         });
         drop(counted);
@@ -145,6 +149,17 @@ impl Rotating {
             credential = %self.records.context.id,
             generation = self.flight.base.0,
         );
+    }
+}
+
+/// What metrics call the outcome of a renewal.
+fn word(outcome: &RenewalOutcome) -> &'static str {
+    match outcome {
+        RenewalOutcome::Granted { unsaved: None, .. } => "renewed",
+        RenewalOutcome::Granted { unsaved: Some(_), .. } => "unsaved",
+        RenewalOutcome::NotStarted { .. } => "not-started",
+        RenewalOutcome::Superseded => "superseded",
+        RenewalOutcome::Failed(failure) => failure.class.as_str(),
     }
 }
 

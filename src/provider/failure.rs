@@ -49,6 +49,19 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// The name, as metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient { .. } => "transient",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::ReauthorizationRequired => "reauthorization-required",
+            Self::Misconfigured => "misconfigured",
+            Self::Unlisted => "unlisted",
+            Self::Protocol => "protocol",
+            Self::Uncertain => "uncertain",
+        }
+    }
+
     /// Whether a single-use token that was sent may be spent: nobody can tell, because no answer
     /// came, or none that can be read.
     pub fn may_have_spent(self) -> bool {

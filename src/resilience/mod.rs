@@ -12,6 +12,7 @@ mod retry;
 mod retry_after;
 
 pub use backoff::Backoff;
+pub(crate) use breaker::CallEnd;
 pub use breaker::{
     Answered, Breaker, BreakerPolicy, BreakerStatus, Change, Counts, HeldBack, Permit, Reason,
     State,

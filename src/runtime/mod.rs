@@ -36,6 +36,7 @@ pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
 pub use upstream::Upstream;
+pub(crate) use upstream::observed_breaker;
 pub use user::User;
 
 use upstream::Upstreams;
@@ -206,10 +207,9 @@ impl Runtime {
     }
 }
 
-#[cfg(feature = "server")]
 impl Runtime {
-    /// The parts, for the server that is built on them.
-    pub(crate) fn inside(&self) -> &Inside {
+    /// The parts, for what is built on them.
+    pub(crate) fn inside(&self) -> &Arc<Inside> {
         &self.0
     }
 }

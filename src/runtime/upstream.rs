@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::provider::Provider;
-use crate::resilience::{Breaker, BreakerStatus, Budget, CallPolicy};
+use crate::resilience::{Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy};
 use crate::supervision::EventBus;
 
 /// One upstream, as calls to it see it. Clones are the same upstream.
@@ -42,10 +42,7 @@ impl Upstream {
     ) -> Result<Self, Error> {
         policy.validate()?;
         let origin = url.origin().ascii_serialization();
-        let (upstream, events) = (origin.clone(), events.clone());
-        let breaker = Breaker::new(policy.breaker, sources.clone(), move |change| {
-            events.emit(EventKind::BreakerChanged { upstream: upstream.clone(), change });
-        })?;
+        let breaker = observed_breaker(&origin, policy.breaker, sources, events)?;
         let budget = Budget::new(policy.budget, sources.clone());
         let places = usize::try_from(policy.concurrency).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
@@ -94,6 +91,31 @@ impl fmt::Debug for Upstream {
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
+}
+
+/// A breaker before what goes by the name `upstream`, whose changes are reported and whose calls are
+/// counted.
+///
+/// # Errors
+///
+/// When the policy makes no sense.
+pub(crate) fn observed_breaker(
+    upstream: &str,
+    policy: BreakerPolicy,
+    sources: &Sources,
+    events: &EventBus,
+) -> Result<Breaker, Error> {
+    let meters = events.meters();
+    let answered = meters.upstream(upstream, "answered");
+    let failed = meters.upstream(upstream, "failed");
+    let (upstream, events) = (upstream.to_owned(), events.clone());
+    let report = move |change| {
+        events.emit(EventKind::BreakerChanged { upstream: upstream.clone(), change });
+    };
+    Breaker::observed(policy, sources.clone(), report, move |end, took| match end {
+        CallEnd::Answered => answered.observe(took),
+        CallEnd::Failed => failed.observe(took),
+    })
 }
 
 /// The upstreams of a runtime's providers. Providers at one origin share one.

@@ -22,6 +22,7 @@ use crate::credential::{CredentialHandle, Credentials};
 use crate::error::Error;
 use crate::health::ProviderHealth;
 use crate::identity::UserId;
+use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::vault::VaultHandle;
 use crate::vault::audit::{AuditEntry, AuditKind};
@@ -54,6 +55,7 @@ struct Inside {
     health: ProviderHealth,
     vault: VaultHandle,
     sources: Sources,
+    metrics: Metrics,
 }
 
 impl AuthorizationServer {
@@ -100,6 +102,7 @@ impl AuthorizationServer {
             issuer,
             vault: parts.vault.clone(),
             sources: parts.sources.clone(),
+            metrics: runtime.metrics(),
         })))
     }
 
@@ -115,6 +118,7 @@ impl AuthorizationServer {
     /// - `POST /auth/introspect` (RFC 7662)
     /// - `POST /admin/refresh`, `POST /admin/signing-key`, with the permission for it
     /// - `GET /health`, `GET /health/live`, `GET /health/ready`
+    /// - `GET /metrics`, for Prometheus
     /// - `GET /.well-known/jwks.json`
     /// - `GET /.well-known/oauth-authorization-server`
     ///
@@ -205,13 +209,20 @@ impl AuthorizationServer {
         &self.0.settings.issuer
     }
 
+    /// What the runtime counts, the server's part included.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     /// Records that a token was issued.
     pub(crate) fn note_issued(&self, client_id: &str, grant: &'static str) {
+        self.0.metrics.meters().token_issued(grant);
         self.note(AuditKind::TokenGenerated, Some(client_id), grant);
     }
 
     /// Records that something was refused to an application, if it is one of ours.
     pub(crate) fn note_denied(&self, client_id: &str, why: &'static str) {
+        self.0.metrics.meters().access_denied(why);
         let ours = self.0.issuer.published();
         let ours = ours.is_ok_and(|published| published.application(client_id).is_some());
         self.note(AuditKind::AccessDenied, ours.then_some(client_id), why);

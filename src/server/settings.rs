@@ -32,6 +32,8 @@ pub enum Capability {
     Health,
     /// `/admin` and what is beneath it.
     Administration,
+    /// `/metrics`.
+    Metrics,
 }
 
 /// What a server is to be.
@@ -45,6 +47,7 @@ pub struct ServerSettings {
     leeway: Duration,
     pub(crate) introspection: String,
     pub(crate) administration: String,
+    pub(crate) metrics: Option<String>,
     switched_off: BTreeSet<Capability>,
     pub(crate) watched: Vec<CredentialId>,
     pub(crate) trusted: Vec<VerificationKey>,
@@ -66,6 +69,7 @@ impl ServerSettings {
             leeway: Duration::from_secs(30),
             introspection: "tokens:introspect".to_owned(),
             administration: "admin".to_owned(),
+            metrics: None,
             switched_off: BTreeSet::new(),
             watched: Vec::new(),
             trusted: Vec::new(),
@@ -115,6 +119,15 @@ impl ServerSettings {
     #[must_use]
     pub fn administration_permission(mut self, permission: impl Into<String>) -> Self {
         self.administration = permission.into();
+        self
+    }
+
+    /// The permission that an application needs to read `/metrics`, which Prometheus can get a token
+    /// for by itself. None is needed, unless set: then keep the path from the outside, since the
+    /// numbers tell how much the host is used.
+    #[must_use]
+    pub fn metrics_permission(mut self, permission: impl Into<String>) -> Self {
+        self.metrics = Some(permission.into());
         self
     }
 
@@ -187,7 +200,8 @@ impl ServerSettings {
         if self.audience.is_empty() {
             problems.push("the audience is empty, name what the tokens are for");
         }
-        for permission in [&self.introspection, &self.administration] {
+        let permissions = [&self.introspection, &self.administration];
+        for permission in permissions.into_iter().chain(&self.metrics) {
             if permission.parse::<Scope>().map_or(0, |scope| scope.permissions().count()) != 1 {
                 problems.push("a permission of the settings is not one word of a scope");
             }

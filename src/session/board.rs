@@ -57,6 +57,11 @@ impl Board {
         Some(SessionHandle::new(cell, self.sources.clone()))
     }
 
+    /// How many sessions are open.
+    pub(super) fn len(&self) -> usize {
+        self.cells().len()
+    }
+
     /// Marks a session as used at `at`.
     pub(super) fn mark(&self, session: &SessionId, at: Moment) {
         if let Some(cell) = self.cells().get(session) {

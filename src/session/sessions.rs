@@ -66,6 +66,11 @@ impl Sessions {
         self.board.handle(session).filter(|found| found.view().user() == user)
     }
 
+    /// How many sessions are open, as far as they are loaded.
+    pub(crate) fn open_now(&self) -> usize {
+        self.board.len()
+    }
+
     /// Opens a session.
     pub async fn open(&self, user: &UserId) -> Result<SessionHandle, Error> {
         self.manager.ask(|reply| SessionMessage::Open { user: user.clone(), reply }).await?

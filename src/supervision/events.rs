@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::clock::Sources;
 use crate::event::{Event, EventKind};
+use crate::metrics::Meters;
 
 /// How many events are kept for a subscriber that has not taken them yet.
 const KEPT: usize = 1_024;
@@ -16,22 +17,30 @@ const KEPT: usize = 1_024;
 pub struct EventBus {
     sender: broadcast::Sender<Arc<Event>>,
     sources: Sources,
+    meters: Meters,
 }
 
 impl EventBus {
     /// A bus without subscribers, whose events carry the time of `sources`.
     pub fn new(sources: Sources) -> Self {
-        Self { sender: broadcast::Sender::new(KEPT), sources }
+        let meters = Meters::new(sources.clone());
+        Self { sender: broadcast::Sender::new(KEPT), sources, meters }
     }
 
     /// Reports `kind`, now. Never waits; without subscribers it costs next to nothing.
     pub fn emit(&self, kind: EventKind) {
+        self.meters.event(&kind);
         if self.sender.receiver_count() == 0 {
             return;
         }
         let event = Event { at: self.sources.now().wall, kind };
         // The last subscriber may have left meanwhile; then no one misses it.
         let _ = self.sender.send(Arc::new(event));
+    }
+
+    /// Where the same parts count.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Everything that is reported from now on.

@@ -111,6 +111,11 @@ impl<M: Message> Handle<M> {
         &self.0.name
     }
 
+    /// How many requests wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.0.admitted.saturating_sub(self.0.permits.available_permits())
+    }
+
     /// How the child fares.
     pub fn status(&self) -> ChildStatus {
         match &**self.0.bound.load() {
@@ -148,6 +153,7 @@ impl<M: Message> Handle<M> {
             bound: ArcSwap::from_pointee(Bound::Restarting),
             rebound: Notify::new(),
             permits: Arc::new(Semaphore::new(permits)),
+            admitted: permits,
             patience: limits.patience,
             sources,
         }))
@@ -277,6 +283,8 @@ struct Slot<M: Message> {
     bound: ArcSwap<Bound<M>>,
     rebound: Notify,
     permits: Arc<Semaphore>,
+    /// How many permits there are.
+    admitted: usize,
     patience: Duration,
     sources: Sources,
 }

@@ -21,11 +21,40 @@ use super::settings::Vault;
 use super::writer::Writer;
 use crate::clock::Sources;
 use crate::identity::UserId;
+use crate::metrics::{Latency, Meters};
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
 
 /// An open vault. Clones are the same vault.
 #[derive(Debug, Clone)]
-pub struct VaultHandle(Handle<VaultMessage>, Notebook);
+pub struct VaultHandle(Handle<VaultMessage>, Notebook, Timing);
+
+/// How long the vault takes to answer.
+#[derive(Debug, Clone)]
+struct Timing {
+    meters: Meters,
+    reads: Latency,
+    commits: Latency,
+    lists: Latency,
+}
+
+impl Timing {
+    fn new(meters: &Meters) -> Self {
+        Self {
+            meters: meters.clone(),
+            reads: meters.vault("read"),
+            commits: meters.vault("commit"),
+            lists: meters.vault("list"),
+        }
+    }
+
+    /// Waits for `answer`, and counts how long that took.
+    async fn of<T>(&self, latency: &Latency, answer: impl Future<Output = T>) -> T {
+        let since = self.meters.now();
+        let answer = answer.await;
+        latency.observe(self.meters.now().saturating_sub(since));
+        answer
+    }
+}
 
 impl VaultHandle {
     /// Opens `vault` and puts its actor beneath `under`.
@@ -42,6 +71,7 @@ impl VaultHandle {
         sources: Sources,
         events: EventBus,
     ) -> Result<Self, VaultError> {
+        let timing = Timing::new(events.meters());
         let bus = events.clone();
         let report = Arc::new(move |kind| bus.emit(kind));
         let writer = Arc::new(Writer::start(vault, sources.clone(), report)?);
@@ -56,7 +86,7 @@ impl VaultHandle {
         let handle = under.start_child(spec.escalates()).await.map_err(|error| {
             VaultError::unavailable(format!("the vault's actor does not start: {error}"))
         })?;
-        Ok(Self(handle, notes))
+        Ok(Self(handle, notes, timing))
     }
 
     /// The record under `key`, or none when there is none.
@@ -66,7 +96,8 @@ impl VaultHandle {
     /// [`VaultError::is_quarantined`] when there is one that does not open, which is never taken
     /// for none; [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn read(&self, key: &RecordKey) -> Result<Option<Record>, VaultError> {
-        self.0.ask_again(|reply| VaultMessage::Read { key: key.clone(), reply }).await?
+        let read = self.0.ask_again(|reply| VaultMessage::Read { key: key.clone(), reply });
+        self.2.of(&self.2.reads, read).await?
     }
 
     /// Applies `batch`, all of it or nothing. Returns once it would survive a power cut.
@@ -79,7 +110,8 @@ impl VaultHandle {
     /// batch may or may not be there later; read before it is put again.
     pub async fn commit(&self, batch: Batch) -> Result<(), VaultError> {
         batch.check()?;
-        self.0.ask(|reply| VaultMessage::Commit { batch, reply }).await?
+        let commit = self.0.ask(|reply| VaultMessage::Commit { batch, reply });
+        self.2.of(&self.2.commits, commit).await?
     }
 
     /// The index entries that meet `query`, by due time where the query has one, else by user and
@@ -89,7 +121,8 @@ impl VaultHandle {
     ///
     /// [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn list(&self, query: Query) -> Result<Vec<Entry>, VaultError> {
-        self.0.ask_again(|reply| VaultMessage::List { query: query.clone(), reply }).await?
+        let list = self.0.ask_again(|reply| VaultMessage::List { query: query.clone(), reply });
+        self.2.of(&self.2.lists, list).await?
     }
 
     /// What the vault says about itself; when it is closed after a failure, what it said last, and

@@ -15,6 +15,7 @@ mod given_back;
 mod google;
 mod health;
 mod host;
+mod metrics;
 mod outage;
 mod overdue;
 mod overtaken;

@@ -9,6 +9,7 @@ mod health;
 mod host;
 mod keys;
 mod limits;
+mod metrics;
 mod refresh;
 mod revocation;
 mod token;

@@ -119,6 +119,19 @@ struct Inside {
     core: Mutex<Core>,
     sources: Sources,
     report: Box<dyn Fn(Change) + Send + Sync>,
+    ended: Box<Ended>,
+}
+
+/// Told how each call ended that says something about the upstream, and how long it took.
+type Ended = dyn Fn(CallEnd, Duration) + Send + Sync;
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    /// The upstream answered, and was able to do its work.
+    Answered,
+    /// It did not.
+    Failed,
 }
 
 impl Breaker {
@@ -133,9 +146,24 @@ impl Breaker {
         sources: Sources,
         report: impl Fn(Change) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        Self::observed(policy, sources, report, |_, _| {})
+    }
+
+    /// As [`Breaker::new`]; `ended` is told how each call ended, and must not wait either.
+    ///
+    /// # Errors
+    ///
+    /// As [`Breaker::new`].
+    pub(crate) fn observed(
+        policy: BreakerPolicy,
+        sources: Sources,
+        report: impl Fn(Change) + Send + Sync + 'static,
+        ended: impl Fn(CallEnd, Duration) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
         policy.validate()?;
         let core = Mutex::new(Core::new(policy));
-        Ok(Self(Arc::new(Inside { core, sources, report: Box::new(report) })))
+        let (report, ended) = (Box::new(report), Box::new(ended));
+        Ok(Self(Arc::new(Inside { core, sources, report, ended })))
     }
 
     /// Asks for leave to make one call now.
@@ -265,6 +293,12 @@ impl Permit {
         let mut core = breaker.core();
         let change = core.settle(self.generation, outcome, took, now, noise);
         breaker.tell(change);
+        drop(core);
+        let end = match outcome {
+            Outcome::Success => CallEnd::Answered,
+            Outcome::Failure { .. } => CallEnd::Failed,
+        };
+        (breaker.0.ended)(end, took);
     }
 }
 

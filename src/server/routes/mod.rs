@@ -5,6 +5,7 @@ mod asked;
 mod body;
 mod health;
 mod introspect;
+mod metrics;
 mod revoke;
 mod token;
 mod well_known;
@@ -14,6 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
+use self::metrics::counted;
 use super::authorization_server::AuthorizationServer;
 use super::refusal::Refusal;
 use super::settings::Capability;
@@ -30,11 +32,20 @@ const INTROSPECT: &str = "/auth/introspect";
 /// Where is asked how the host fares.
 const HEALTH: &str = "/health";
 
+/// Where is asked whether the process is there.
+const HEALTH_LIVE: &str = "/health/live";
+
+/// Where is asked whether it can do its work.
+const HEALTH_READY: &str = "/health/ready";
+
 /// Where an administrator renews a credential.
 const ADMIN_REFRESH: &str = "/admin/refresh";
 
 /// Where an administrator exchanges the signing key.
 const ADMIN_KEY: &str = "/admin/signing-key";
+
+/// Where Prometheus reads.
+const METRICS: &str = "/metrics";
 
 /// Where the keys are published.
 const KEY_SET: &str = "/.well-known/jwks.json";
@@ -45,34 +56,43 @@ const METADATA: &str = "/.well-known/oauth-authorization-server";
 pub(super) fn router(server: AuthorizationServer) -> Router {
     let settings = server.settings();
     let base = settings.base_path();
-    let at = |path: &str| format!("{base}{path}");
-    let mut router = Router::new()
-        .route(&at(KEY_SET), get(well_known::key_set))
-        // The path of the issuer comes last (RFC 8414 §3.1).
-        .route(&format!("{METADATA}{base}"), get(well_known::metadata));
+    let mut router = Router::new();
+    // The path of the issuer comes first, but for the metadata, where it comes last (RFC 8414 §3.1).
+    let mut at = |path: &'static str, endpoint: MethodRouter<AuthorizationServer>| {
+        let whole =
+            if path == METADATA { format!("{path}{base}") } else { format!("{base}{path}") };
+        router = std::mem::take(&mut router).route(&whole, counted(&server, path, endpoint));
+    };
+    at(KEY_SET, get(well_known::key_set));
+    at(METADATA, get(well_known::metadata));
     if settings.has(Capability::TokenIssue) {
-        router = router.route(&at(TOKEN), only(post(token::issue)));
+        at(TOKEN, only(post(token::issue)));
     }
     if settings.has(Capability::Revocation) {
-        router = router.route(&at(REVOKE), only(post(revoke::revoke)));
+        at(REVOKE, only(post(revoke::revoke)));
     }
     if settings.has(Capability::Introspection) {
-        router = router.route(&at(INTROSPECT), only(post(introspect::introspect)));
+        at(INTROSPECT, only(post(introspect::introspect)));
     }
     if settings.has(Capability::Health) {
-        router = router
-            .route(&at(HEALTH), get(health::health))
-            .route(&at(&format!("{HEALTH}/live")), get(health::live))
-            .route(&at(&format!("{HEALTH}/ready")), get(health::ready));
+        at(HEALTH, get(health::health));
+        at(HEALTH_LIVE, get(health::live));
+        at(HEALTH_READY, get(health::ready));
     }
     // A permission that can not be one keeps everybody out; the settings were checked for it.
     if settings.has(Capability::Administration)
         && let Ok(needed) = settings.administration.parse()
     {
         let guard = server.guard(needed);
-        router = router
-            .route(&at(ADMIN_REFRESH), only(post(admin::refresh).layer(guard.clone())))
-            .route(&at(ADMIN_KEY), only(post(admin::rotate_signing_key).layer(guard)));
+        at(ADMIN_REFRESH, only(post(admin::refresh).layer(guard.clone())));
+        at(ADMIN_KEY, only(post(admin::rotate_signing_key).layer(guard)));
+    }
+    if settings.has(Capability::Metrics) {
+        match settings.metrics.as_deref().map(str::parse) {
+            None => at(METRICS, get(metrics::metrics)),
+            Some(Ok(needed)) => at(METRICS, get(metrics::metrics).layer(server.guard(needed))),
+            Some(Err(_)) => {}
+        }
     }
     router.with_state(server)
 }
