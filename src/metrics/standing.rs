@@ -32,13 +32,12 @@ pub(super) fn encode(inside: &Inside, text: &mut String) -> fmt::Result {
 
     let under_way =
         gauges(it, "upstream_requests_under_way", "Calls that wait for the head of their answer");
-    let states = gauges(it, "breaker_state", "The state that a breaker is in");
     for upstream in inside.upstreams.all() {
         let labels = [("upstream", upstream.origin().to_owned())];
         set(&under_way, &labels, upstream.under_way());
-        set_state(&states, upstream.origin(), upstream.breaker());
     }
-    for (name, breaker) in inside.credentials.shared().endpoints.breakers() {
+    let states = gauges(it, "breaker_state", "The state that a breaker is in");
+    for (name, breaker) in inside.breakers() {
         set_state(&states, &name, &breaker);
     }
 

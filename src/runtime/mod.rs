@@ -24,6 +24,7 @@ use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::login::Logins;
 use crate::oauth::Clients;
 use crate::provider::Provider;
+use crate::resilience::Breaker;
 use crate::session::Sessions;
 use crate::settings::{OfferedKey, Settings};
 #[cfg(feature = "server")]
@@ -128,6 +129,12 @@ impl Runtime {
         self.0.upstreams.all().cloned().collect()
     }
 
+    /// Every breaker of this runtime: before calls by the origin of the upstream, and before renewals by
+    /// the name that events have for the token endpoint.
+    pub fn breakers(&self) -> BTreeMap<String, Breaker> {
+        self.0.breakers()
+    }
+
     /// What this runtime was configured with: where each value comes from, and what it won over.
     /// Without [`RuntimeBuilder::settings`] they are the defaults.
     pub fn settings(&self) -> &Settings {
@@ -215,6 +222,13 @@ impl Runtime {
 }
 
 impl Inside {
+    pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
+        let calls = self.upstreams.all();
+        let mut all = self.credentials.shared().endpoints.breakers();
+        all.extend(calls.map(|calls| (calls.origin().to_owned(), calls.breaker().clone())));
+        all
+    }
+
     /// Stops the tree when a part that nothing works without can not come back.
     fn stop_when_it_fails(self: &Arc<Self>) {
         let mut escalation = self.root.escalation();

@@ -1,5 +1,6 @@
 //! The server as its host holds it: started on a runtime, mounted as a router, asked to guard routes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::health::ProviderHealth;
 use crate::identity::UserId;
 use crate::metrics::Metrics;
+use crate::resilience::Breaker;
 use crate::runtime::Runtime;
 use crate::vault::VaultHandle;
 use crate::vault::audit::{AuditEntry, AuditKind};
@@ -56,6 +58,7 @@ struct Inside {
     vault: VaultHandle,
     sources: Sources,
     metrics: Metrics,
+    breakers: BTreeMap<String, Breaker>,
 }
 
 impl AuthorizationServer {
@@ -103,6 +106,7 @@ impl AuthorizationServer {
             vault: parts.vault.clone(),
             sources: parts.sources.clone(),
             metrics: runtime.metrics(),
+            breakers: runtime.breakers(),
         })))
     }
 
@@ -116,7 +120,10 @@ impl AuthorizationServer {
     /// - `POST /auth/token`
     /// - `POST /auth/revoke` (RFC 7009)
     /// - `POST /auth/introspect` (RFC 7662)
-    /// - `POST /admin/refresh`, `POST /admin/signing-key`, with the permission for it
+    /// - `POST /admin/refresh`, `POST /admin/signing-key`, with the permission for it, as what follows
+    /// - `GET` and `POST /admin/applications`; `GET`, `PATCH` and `DELETE` with an id behind it, and
+    ///   `POST` with `/secret` behind that
+    /// - `GET` and `POST /admin/breakers`
     /// - `GET /health`, `GET /health/live`, `GET /health/ready`
     /// - `GET /metrics`, for Prometheus
     /// - `GET /.well-known/jwks.json`
@@ -167,6 +174,11 @@ impl AuthorizationServer {
         let RateLimit::PerMinute(times) = application.rate_limit() else { return Ok(()) };
         let now = self.0.sources.now().monotonic;
         self.0.limits.requests.take(application.id().clone(), Rate::per_minute(times.get()), now)
+    }
+
+    /// The breakers before the host's upstreams, by name.
+    pub(crate) fn breakers(&self) -> &BTreeMap<String, Breaker> {
+        &self.0.breakers
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {

@@ -2,6 +2,7 @@
 //! on disk, time by hand. Tests name the rows of `docs/server-conformance.md` that they are for.
 
 mod admin;
+mod administration;
 mod applications;
 mod end_to_end;
 mod guard;

@@ -43,6 +43,14 @@ pub enum State {
 }
 
 impl State {
+    /// How long until the upstream is probed, while it is open by itself.
+    pub const fn retry_in(self) -> Option<Duration> {
+        match self {
+            Self::Open { retry_in } => Some(retry_in),
+            _ => None,
+        }
+    }
+
     /// The name, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -59,6 +59,13 @@ impl ApplicationSpec {
         self
     }
 
+    /// As `change` says, on top of what was said before.
+    #[must_use]
+    pub fn changed(mut self, change: ApplicationChange) -> Self {
+        self.as_changed = self.as_changed.then(change);
+        self
+    }
+
     /// What its tokens may allow. A request that names no scope gets all of it.
     #[must_use]
     pub fn permissions(mut self, permissions: Scope) -> Self {
@@ -147,6 +154,20 @@ impl ApplicationChange {
     /// No change.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What `later` says, and what this says of the rest.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            name: later.name.or(self.name),
+            permissions: later.permissions.or(self.permissions),
+            grants: later.grants.or(self.grants),
+            access_token_lifetime: later.access_token_lifetime.or(self.access_token_lifetime),
+            refresh: later.refresh.or(self.refresh),
+            rate_limit: later.rate_limit.or(self.rate_limit),
+            enabled: later.enabled.or(self.enabled),
+        }
     }
 
     /// People call it `name`.

@@ -65,6 +65,11 @@ impl Intake {
     }
 }
 
+/// Whether a body of this type is JSON.
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
+    matches!(ContentType::parse(content_type), Some(ContentType::Json))
+}
+
 enum ContentType {
     Form,
     Json,

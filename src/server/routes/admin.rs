@@ -4,6 +4,7 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::asked::content_type;
@@ -14,7 +15,7 @@ use crate::server::answer;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::issuer::KeyRotation;
 use crate::server::refusal::Refusal;
-use crate::server::request::Parameters;
+use crate::server::request::{Parameters, is_json};
 
 /// Renews the credential that is named by `user`, `provider`, `method` and, where it is not the
 /// default one, `label`.
@@ -34,19 +35,20 @@ pub(super) async fn rotate_signing_key(
     finished(&server, rotated(&server, request).await)
 }
 
-async fn refreshed(server: &AuthorizationServer, request: Request) -> Result<Value, Failed> {
+async fn refreshed(server: &AuthorizationServer, request: Request) -> Outcome {
     let parameters = parameters(server, request).await?;
     let id = credential(&parameters)?;
     let credential = server.credentials().open(&id).await?;
     let snapshot = credential.refresh().await?;
-    Ok(json!({
+    let body = json!({
         "credential": id.to_string(),
         "state": snapshot.state(),
         "generation": snapshot.generation(),
-    }))
+    });
+    Ok((StatusCode::OK, body))
 }
 
-async fn rotated(server: &AuthorizationServer, request: Request) -> Result<Value, Failed> {
+async fn rotated(server: &AuthorizationServer, request: Request) -> Outcome {
     let parameters = parameters(server, request).await?;
     let how = match parameters.get("compromised") {
         None | Some("false") => KeyRotation::Ordinary,
@@ -56,7 +58,7 @@ async fn rotated(server: &AuthorizationServer, request: Request) -> Result<Value
         }
     };
     server.issuer().rotate_signing_key(how).await?;
-    Ok(json!({}))
+    Ok((StatusCode::OK, json!({})))
 }
 
 async fn parameters(server: &AuthorizationServer, request: Request) -> Result<Parameters, Refusal> {
@@ -84,8 +86,27 @@ fn credential(parameters: &Parameters) -> Result<CredentialId, Failed> {
     })
 }
 
+/// The body of a request, which is JSON.
+pub(super) async fn json_body<T: DeserializeOwned>(
+    server: &AuthorizationServer,
+    request: Request,
+) -> Result<T, Failed> {
+    let (head, body) = request.into_parts();
+    let body = body::read(body, &*server.sources().clock).await?;
+    if !is_json(content_type(&head.headers)?) {
+        return Err(Refusal::InvalidRequest("the content type is not application/json").into());
+    }
+    // What is wrong is not told by the parser: it quotes.
+    let unread =
+        Refusal::InvalidRequest("the body is not a JSON object of the members it may have");
+    Ok(serde_json::from_slice(&body).map_err(|_| unread)?)
+}
+
+/// What became of a request, and what is told of it.
+pub(super) type Outcome = Result<(StatusCode, Value), Failed>;
+
 /// Why nothing was done: the request, or what it asked for.
-enum Failed {
+pub(super) enum Failed {
     Refused(Refusal),
     Error(Error),
 }
@@ -103,9 +124,9 @@ impl From<Error> for Failed {
 }
 
 /// The answer. Errors are told as they are: they hold no secret, and whoever asks is an administrator.
-fn finished(server: &AuthorizationServer, outcome: Result<Value, Failed>) -> Response {
+pub(super) fn finished(server: &AuthorizationServer, outcome: Outcome) -> Response {
     let error = match outcome {
-        Ok(body) => return answer::secret(StatusCode::OK, &body),
+        Ok((status, body)) => return answer::secret(status, &body),
         Err(Failed::Refused(refusal)) => return refusal.into_response(server.realm()),
         Err(Failed::Error(error)) => error,
     };

@@ -1,8 +1,10 @@
 //! The endpoints of the server, as a router that a host merges into its own.
 
 mod admin;
+mod applications;
 mod asked;
 mod body;
+mod breakers;
 mod health;
 mod introspect;
 mod metrics;
@@ -44,6 +46,18 @@ const ADMIN_REFRESH: &str = "/admin/refresh";
 /// Where an administrator exchanges the signing key.
 const ADMIN_KEY: &str = "/admin/signing-key";
 
+/// Where an administrator finds and registers applications.
+const APPLICATIONS: &str = "/admin/applications";
+
+/// Where an administrator changes one.
+const APPLICATION: &str = "/admin/applications/{id}";
+
+/// Where an administrator gives one another secret.
+const APPLICATION_SECRET: &str = "/admin/applications/{id}/secret";
+
+/// Where an administrator sees and sets the breakers.
+const BREAKERS: &str = "/admin/breakers";
+
 /// Where Prometheus reads.
 const METRICS: &str = "/metrics";
 
@@ -84,6 +98,12 @@ pub(super) fn router(server: AuthorizationServer) -> Router {
         && let Ok(needed) = settings.administration.parse()
     {
         let guard = server.guard(needed);
+        let all = get(applications::list).post(applications::register);
+        let one = get(applications::show).patch(applications::change).delete(applications::remove);
+        at(APPLICATIONS, all.layer(guard.clone()));
+        at(APPLICATION, one.layer(guard.clone()));
+        at(APPLICATION_SECRET, only(post(applications::rotate_secret).layer(guard.clone())));
+        at(BREAKERS, get(breakers::list).post(breakers::set).layer(guard.clone()));
         at(ADMIN_REFRESH, only(post(admin::refresh).layer(guard.clone())));
         at(ADMIN_KEY, only(post(admin::rotate_signing_key).layer(guard)));
     }

@@ -1,0 +1,168 @@
+//! Applications and breakers, administered over HTTP.
+
+use serde_json::{Value, json};
+use tokenward::server::ServerSettings;
+
+use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, JSON, basic_of};
+
+/// An administrator with a token.
+struct Admin<'a> {
+    host: &'a Host,
+    bearer: String,
+}
+
+impl<'a> Admin<'a> {
+    async fn of(host: &'a Host) -> Self {
+        let token = host.token(&host.register("admin").await).await;
+        Self { host, bearer: format!("Bearer {token}") }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let headers = [JSON, ("authorization", self.bearer.as_str())];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.host.send(method, path, &headers, &body).await
+    }
+}
+
+async fn token_of(host: &Host, id: &str, secret: &str) -> Answer {
+    let authorization = ("authorization", &*basic_of(id, secret));
+    host.post("/auth/token", &[&FORM, &authorization], "grant_type=client_credentials").await
+}
+
+#[tokio::test]
+async fn an_administrator_registers_changes_and_removes_an_application() {
+    let host = Host::start().await;
+    let admin = Admin::of(&host).await;
+    let wanted = json!({
+        "name": "reports", "permissions": "memories:read memories:write",
+        "grant_types": ["client_credentials", "refresh_token"], "access_token_lifetime": 60,
+        "refresh": { "idle": 3600, "absolute": 7200 }, "requests_per_minute": 30,
+    });
+    let registered = admin.send("POST", "/admin/applications", &wanted).await;
+    assert_eq!(registered.status, 201, "{registered:?}");
+    let mut body = registered.json();
+    let secret = body["client_secret"].take().as_str().expect("a secret").to_owned();
+    let id = body["client_id"].as_str().expect("an id").to_owned();
+    let expected = json!({
+        "client_id": id, "name": "reports", "permissions": "memories:read memories:write",
+        "grant_types": ["client_credentials", "refresh_token"], "access_token_lifetime": 60,
+        "refresh": { "idle": 3600, "absolute": 7200, "grace": 0 }, "requests_per_minute": 30,
+        "enabled": true, "created": 1_800_000_000_u64, "live_secrets": 1, "client_secret": null,
+    });
+    assert_eq!(body, expected);
+    let token = token_of(&host, &id, &secret).await.json();
+    assert_eq!(token["expires_in"], 60);
+    let token = token["access_token"].as_str().expect("a token").to_owned();
+    assert_eq!(host.call(&token).await.status, 200);
+
+    let one = format!("/admin/applications/{id}");
+    let shown = admin.send("GET", &one, &Value::Null).await;
+    assert!(shown.status == 200 && !shown.body.contains(&secret), "{shown:?}");
+    let listed = admin.send("GET", "/admin/applications", &Value::Null).await;
+    assert_eq!(listed.json()["applications"].as_array().map(Vec::len), Some(2));
+    assert!(!listed.body.contains(&secret));
+
+    // A change is in force at once, also for tokens that are out; what is not named stays.
+    let changed = admin.send("PATCH", &one, &json!({ "permissions": "memories:write" })).await;
+    assert_eq!((changed.status, &changed.json()["access_token_lifetime"]), (200, &json!(60)));
+    assert_eq!(host.call(&token).await.status, 403);
+
+    let secret_of = format!("{one}/secret");
+    let rotated = admin.send("POST", &secret_of, &json!({ "overlap": 60 })).await;
+    let fresh = rotated.json()["client_secret"].as_str().expect("a secret").to_owned();
+    assert_ne!(fresh, secret);
+    for secret in [&secret, &fresh] {
+        assert_eq!(token_of(&host, &id, secret).await.status, 200);
+    }
+
+    assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 200);
+    assert_eq!(token_of(&host, &id, &fresh).await.status, 401);
+    assert_eq!(admin.send("GET", &one, &Value::Null).await.status, 404);
+    assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_application_is_told_and_nothing_is_changed() {
+    let host = Host::start().await;
+    let admin = Admin::of(&host).await;
+    let known = host.register("memories:read").await;
+    let one = format!("/admin/applications/{}", known.application.id().as_str());
+    let before = admin.send("GET", &one, &Value::Null).await.json();
+    for (method, path, body, status) in [
+        ("POST", "/admin/applications", json!({}), 400),
+        ("POST", "/admin/applications", json!({ "name": "x", "secret": "of my own" }), 400),
+        ("POST", "/admin/applications", json!({ "name": "x", "permission": "a" }), 400),
+        ("POST", "/admin/applications", json!({ "name": "x", "id": "no prefix" }), 400),
+        ("POST", "/admin/applications", json!({ "name": "" }), 400),
+        ("POST", "/admin/applications", json!({ "name": 5 }), 400),
+        ("POST", "/admin/applications", json!([]), 400),
+        ("PATCH", &one, json!({ "access_token_lifetime": 601 }), 400),
+        ("PATCH", &one, json!({ "grant_types": ["password"] }), 400),
+        ("PATCH", &one, json!({ "permissions": "\u{e9}" }), 400),
+        ("PATCH", &one, json!({ "id": "app_other" }), 400),
+        ("PATCH", &one, json!({ "refresh": { "grace": 61 } }), 400),
+        ("PATCH", "/admin/applications/app_none", json!({ "name": "x" }), 404),
+        ("PATCH", "/admin/applications/nothing", json!({ "name": "x" }), 400),
+        ("POST", &format!("{one}/secret"), json!({ "overlap": -1 }), 400),
+        ("POST", &format!("{one}/secret"), json!({ "overlap": 31 * 24 * 3600 }), 400),
+        ("PUT", &one, json!({}), 405),
+    ] {
+        let answer = admin.send(method, path, &body).await;
+        assert_eq!(answer.status, status, "{method} {path} {body}: {answer:?}");
+    }
+    assert_eq!(admin.send("GET", &one, &Value::Null).await.json(), before);
+    let listed = admin.send("GET", "/admin/applications", &Value::Null).await.json();
+    assert_eq!(listed["applications"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn nobody_else_sees_or_changes_applications_and_breakers() {
+    let host = Host::start().await;
+    let token = host.token(&host.register("memories:read").await).await;
+    let bearer = format!("Bearer {token}");
+    for (method, path) in [
+        ("GET", "/admin/applications"),
+        ("POST", "/admin/applications"),
+        ("GET", "/admin/applications/app_a"),
+        ("PATCH", "/admin/applications/app_a"),
+        ("DELETE", "/admin/applications/app_a"),
+        ("POST", "/admin/applications/app_a/secret"),
+        ("GET", "/admin/breakers"),
+        ("POST", "/admin/breakers"),
+    ] {
+        assert_eq!(host.send(method, path, &[JSON], "{}").await.status, 401, "{method} {path}");
+        let headers = [JSON, ("authorization", bearer.as_str())];
+        assert_eq!(host.send(method, path, &headers, "{}").await.status, 403, "{method} {path}");
+    }
+    let other = ServerSettings::new(ISSUER, AUDIENCE).administration_permission("ops");
+    let host = Host::with(other).await;
+    let token = host.token(&host.register("admin").await).await;
+    let bearer = format!("Bearer {token}");
+    let refused = host.get("/admin/breakers", &[("authorization", &bearer)]).await;
+    assert_eq!(refused.status, 403);
+}
+
+#[tokio::test]
+async fn an_administrator_sees_the_breakers_and_holds_calls_back() {
+    let host = Host::start().await;
+    let admin = Admin::of(&host).await;
+    let listed = admin.send("GET", "/admin/breakers", &Value::Null).await.json();
+    let listed = listed["breakers"].as_array().expect("a list").clone();
+    let upstream = host.runtime.upstream("anthropic").expect("a provider");
+    let found = listed.iter().find(|found| found["upstream"] == upstream.origin());
+    assert_eq!(found.expect("the upstream")["state"], "closed");
+    assert!(listed.len() > 1, "and the one before renewals: {listed:?}");
+
+    for state in ["forced-open", "disabled", "closed"] {
+        let wanted = json!({ "upstream": upstream.origin(), "state": state });
+        let set = admin.send("POST", "/admin/breakers", &wanted).await;
+        assert_eq!((set.status, &set.json()["state"]), (200, &json!(state)));
+        assert_eq!(upstream.status().state.as_str(), state);
+    }
+    for (upstream, state, status) in
+        [("https://nowhere.example", "closed", 404), (upstream.origin(), "half-open", 400)]
+    {
+        let wanted = json!({ "upstream": upstream, "state": state });
+        assert_eq!(admin.send("POST", "/admin/breakers", &wanted).await.status, status);
+    }
+}
