@@ -6,12 +6,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::{Entropy, EntropyError};
 
 /// The longest name, in bytes.
 const LONGEST: usize = 200;
+
+/// What the names of those begin with that own records in the vault and are no users.
+const RESERVED: &str = "tokenward:";
 
 /// A name that can not be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +57,12 @@ macro_rules! name {
             pub fn new(text: &str) -> Result<Self, NameError> {
                 checked($what, text).map(Self)
             }
+        }
 
+        name! { impl $name }
+    };
+    (impl $name:ident) => {
+        impl $name {
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -104,9 +113,49 @@ macro_rules! name {
     };
 }
 
+/// A user of the host. The host chooses it; tokenward never interprets it, but for names that begin
+/// with `tokenward:`. Those own what is in the vault and is no user's, such as the signing keys of the
+/// authorization server. A host reads them, in entries of the audit trail, and can not make them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// Checks `text` and makes it a user name.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, longer than 200 bytes, holds a control character, begins or ends with white
+    /// space, or begins with `tokenward:`.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let what = "user name";
+        if text.starts_with(RESERVED) {
+            let problem = "begins with tokenward:, which no user's may, use another";
+            return Err(NameError { what, problem });
+        }
+        checked(what, text).map(Self)
+    }
+
+    /// Who owns records that are no user's. `name` is a name, and so short that the whole is one.
+    #[cfg(feature = "server")]
+    pub(crate) fn reserved(name: &str) -> Self {
+        Self(format!("{RESERVED}{name}").into())
+    }
+
+    /// Whether this is no user.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.0.starts_with(RESERVED)
+    }
+
+    /// Reads a name that the vault has kept, which may be one that is no user's.
+    pub(crate) fn deserialize_kept<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        checked("user name", &text).map(Self).map_err(D::Error::custom)
+    }
+}
+
 name! {
-    /// A user of the host. The host chooses it; tokenward never interprets it.
-    UserId, "user name"
+    impl UserId
 }
 name! {
     /// A provider, such as `anthropic`.
@@ -351,7 +400,7 @@ mod tests {
     #[test]
     fn names_are_checked_where_they_are_made() {
         assert!(UserId::new("ada").is_ok());
-        for bad in ["", " ada", "ada\n", &"x".repeat(201)] {
+        for bad in ["", " ada", "ada\n", &"x".repeat(201), "tokenward:", "tokenward:app_one"] {
             assert!(UserId::new(bad).is_err(), "{bad:?}");
         }
         assert_eq!(

@@ -22,7 +22,6 @@ use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
 use crate::error::Error;
 use crate::health::ProviderHealth;
-use crate::identity::UserId;
 use crate::metrics::Metrics;
 use crate::resilience::Breaker;
 use crate::runtime::Runtime;
@@ -71,6 +70,10 @@ impl AuthorizationServer {
     pub async fn start(runtime: &Runtime, settings: ServerSettings) -> Result<Self, Error> {
         settings.check()?;
         let parts = runtime.inside();
+        let mut watched = Vec::new();
+        for id in &settings.watched {
+            watched.push(runtime.credential(id).await?);
+        }
         let issuer = TokenIssuer::start(
             settings.key_policy(),
             settings.trusted.clone(),
@@ -80,13 +83,10 @@ impl AuthorizationServer {
             parts.sources.clone(),
         )
         .await?;
-        let mut watched = Vec::new();
-        for id in &settings.watched {
-            let credential = runtime.credential(id).await?;
+        for credential in &watched {
+            let credential = credential.clone();
             // Readiness does not wait for the first caller. How it went is in the snapshot.
-            let acquired = credential.clone();
-            tokio::spawn(async move { acquired.acquire().await });
-            watched.push(credential);
+            tokio::spawn(async move { credential.acquire().await });
         }
         let (vault, sources) = (parts.vault.clone(), parts.sources.clone());
         let families = Families::new(vault, sources, issuer.denials().clone());
@@ -108,6 +108,18 @@ impl AuthorizationServer {
             metrics: runtime.metrics(),
             breakers: runtime.breakers(),
         })))
+    }
+
+    /// Removes everything that a server has in the vault of `runtime`, its keys included, and says how
+    /// many records there were: to begin anew, where the keys are lost or known to others. No server may
+    /// run on it. Every secret and every token is void after that, and every application has to be
+    /// registered again.
+    ///
+    /// # Errors
+    ///
+    /// When the vault can not be read or written for now. What was removed stays so; call again.
+    pub async fn erase(runtime: &Runtime) -> Result<usize, Error> {
+        TokenIssuer::erase(runtime.inside().vault.clone()).await
     }
 
     /// The token issuer: applications and signing keys.
@@ -227,23 +239,23 @@ impl AuthorizationServer {
     }
 
     /// Records that a token was issued.
-    pub(crate) fn note_issued(&self, client_id: &str, grant: &'static str) {
+    pub(crate) fn note_issued(&self, to: &ApplicationId, grant: &'static str) {
         self.0.metrics.meters().token_issued(grant);
-        self.note(AuditKind::TokenGenerated, Some(client_id), grant);
+        self.note(AuditKind::TokenGenerated, Some(to), grant);
     }
 
     /// Records that something was refused to an application, if it is one of ours.
     pub(crate) fn note_denied(&self, client_id: &str, why: &'static str) {
         self.0.metrics.meters().access_denied(why);
-        let ours = self.0.issuer.published();
-        let ours = ours.is_ok_and(|published| published.application(client_id).is_some());
-        self.note(AuditKind::AccessDenied, ours.then_some(client_id), why);
+        let published = self.0.issuer.published().ok();
+        let ours = published.as_ref().and_then(|published| published.application(client_id));
+        self.note(AuditKind::AccessDenied, ours.map(|application| application.id()), why);
     }
 
-    fn note(&self, kind: AuditKind, client_id: Option<&str>, why: &'static str) {
+    fn note(&self, kind: AuditKind, application: Option<&ApplicationId>, why: &'static str) {
         let entry = AuditEntry::new(kind).origin("token-issuer").because(why);
-        let user = client_id.and_then(|id| UserId::new(id).ok());
-        self.0.vault.note(user.iter().fold(entry, AuditEntry::user));
+        let owner = application.map(ApplicationId::owner);
+        self.0.vault.note(owner.iter().fold(entry, AuditEntry::user));
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
 /// Our own claim: the family of refresh tokens that an access token came with.
 const FAMILY: &str = "token_family";
 
+/// Our own claim: the generation of grants of its application that an access token was issued in.
+const GENERATION: &str = "client_generation";
+
 /// What an access token says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AccessClaims {
@@ -35,6 +38,8 @@ pub(crate) struct AccessClaims {
     pub(crate) token_id: String,
     /// The refresh tokens that it came with, whose end is its own.
     pub(crate) family: Option<String>,
+    /// The generation of grants that it was issued in; none in a token of a former server.
+    pub(crate) generation: Option<String>,
     /// What it allows; none at all when it does not say.
     pub(crate) scope: Scope,
 }
@@ -86,7 +91,8 @@ impl AccessClaims {
             expires_at: claims.time("exp")?.ok_or(ClaimsError::Malformed("exp"))?,
             not_before: claims.time("nbf")?,
             token_id: claims.text("jti")?,
-            family: claims.0.contains_key(FAMILY).then(|| claims.text(FAMILY)).transpose()?,
+            family: claims.own(FAMILY)?,
+            generation: claims.own(GENERATION)?,
             scope: claims.scope()?,
         })
     }
@@ -129,6 +135,9 @@ impl AccessClaims {
         if let Some(family) = &self.family {
             claims[FAMILY] = json!(family);
         }
+        if let Some(generation) = &self.generation {
+            claims[GENERATION] = json!(generation);
+        }
         if !self.scope.is_empty() {
             claims["scope"] = json!(self.scope);
         }
@@ -145,6 +154,11 @@ impl Reader<'_> {
             Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
             _ => Err(ClaimsError::Malformed(name)),
         }
+    }
+
+    /// A claim of our own, which tokens of others do not have.
+    fn own(&self, name: &'static str) -> Result<Option<String>, ClaimsError> {
+        self.0.contains_key(name).then(|| self.text(name)).transpose()
     }
 
     /// One text, or several (RFC 7519 §4.1.3).
@@ -329,6 +343,7 @@ mod tests {
                 not_before: None,
                 token_id: "an-id".to_owned(),
                 family: (issued % 2 == 0).then(|| "a-family".to_owned()),
+                generation: (issued % 3 == 0).then(|| "a-generation".to_owned()),
                 scope: scope.parse().expect("a scope"),
             };
             prop_assert_eq!(AccessClaims::parse(&claims.to_payload()), Ok(claims));

@@ -34,6 +34,7 @@ mod denials;
 mod guard;
 mod issuer;
 pub mod jws;
+mod kept;
 mod keys;
 mod limiter;
 mod refresh;

@@ -66,6 +66,8 @@ enum Why {
     Revoked,
     #[error("the application of the token is disabled, or is gone")]
     Application,
+    #[error("the grants of the token's generation are over")]
+    Generation,
 }
 
 /// Verifies `token` at `now`.
@@ -93,6 +95,9 @@ fn judged(
     }
     let application = published.application(&claims.client_id).filter(|it| it.is_enabled());
     let application = application.ok_or(Why::Application)?;
+    if !application.generation().counts(claims.generation.as_deref()) {
+        return Err(Why::Generation);
+    }
     let permissions = claims.scope.and(application.permissions());
     Ok(Caller { claims, permissions })
 }

@@ -173,6 +173,10 @@ impl OpenVault {
     /// It is one batch, so that nobody ever sees a part of a user, such as a token without what is
     /// known of its last renewal.
     pub(super) fn delete_user(&mut self, user: &UserId) -> Result<usize, Failure> {
+        if user.is_reserved() {
+            let text = "these records are no user's and stay, erase users only";
+            return Err(VaultError::invalid(text).into());
+        }
         let mut staged = BTreeMap::new();
         for prefix in BlindName::stored_prefixes(&self.keys.name_key, user) {
             self.store.scan(&prefix, None, &mut |key, _| {

@@ -25,6 +25,7 @@ pub(crate) type Unknown = BTreeMap<String, serde_json::Value>;
 pub(crate) struct Meta {
     format: u16,
     kind: RecordKind,
+    #[serde(deserialize_with = "UserId::deserialize_kept")]
     user: UserId,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -79,8 +79,8 @@ async fn what_is_decided_is_recorded_with_the_application_it_is_about() {
     host.runtime.vault().write_notes().await.expect("written");
 
     let mut recorded = Vec::new();
-    let user = tokenward::UserId::new(id.as_str()).expect("a name");
-    let page = host.runtime.vault().read_audit(AuditQuery::all().of_user(user)).await;
+    let query = AuditQuery::all().of_application(id);
+    let page = host.runtime.vault().read_audit(query).await;
     for record in page.expect("a page").entries {
         recorded.push(record.kind);
     }

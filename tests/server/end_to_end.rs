@@ -1,6 +1,8 @@
 //! The way from a registered application to a guarded route, and what ends it.
 
-use tokenward::server::ApplicationChange;
+use std::time::Duration;
+
+use tokenward::server::{ApplicationChange, ApplicationSpec, Registered};
 
 use crate::host::{Host, part};
 
@@ -33,7 +35,33 @@ async fn an_application_gets_a_token_and_calls_until_it_is_disabled_also_after_a
 
     let enable = ApplicationChange::new().enabled(true);
     host.server.issuer().change(reader.application.id(), enable).await.expect("enabled");
+    assert_eq!(host.call(&token).await.status, 401, "what was disabled stays over");
+    assert_eq!(host.call(&host.token(&reader).await).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_over_with_its_grants_whatever_the_clock_says() {
+    let mut host = Host::start().await;
+    let application = host.register("memories:read").await;
+    let id = application.application.id().clone();
+    let of_before = host.token(&application).await;
+    let soft = host.server.issuer().rotate_secret(&id, Duration::from_hours(1)).await;
+    assert_eq!(host.call(&of_before).await.status, 200, "an overlap ends nothing");
+    let hard = host.server.issuer().rotate_secret(&id, Duration::ZERO).await.expect("a secret");
+    assert_eq!(host.call(&of_before).await.status, 401, "in the same instant");
+    drop(soft);
+    let application = Registered { secret: hard, ..application };
+    let token = host.token(&application).await;
+    host.restart().await;
     assert_eq!(host.call(&token).await.status, 200);
+    assert_eq!(host.call(&of_before).await.status, 401);
+
+    // Registered again under the same id, it is another application.
+    host.server.issuer().remove(&id).await.expect("removed");
+    let again =
+        ApplicationSpec::new("again").id(id).permissions("memories:read".parse().expect(""));
+    host.server.issuer().register(again).await.expect("registered");
+    assert_eq!(host.call(&token).await.status, 401);
 }
 
 #[tokio::test]

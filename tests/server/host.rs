@@ -13,12 +13,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokenward::Runtime;
 use tokenward::server::{
     ApplicationSpec, AuthorizationServer, Caller, ClientAddress, Registered, ServerSettings,
 };
 use tokenward::testing::{ManualClock, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
+use tokenward::{Error, Runtime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -67,6 +67,19 @@ impl Host {
         (self.runtime, self.server, self.disk) =
             begin(&self.clock, &self.folder, &self.settings).await;
         (self.address, self.serving) = serve(&self.server).await;
+    }
+
+    /// Stops everything in good order, and opens the vault in a runtime without a server.
+    pub(crate) async fn without_server(self) -> (Runtime, VaultFaults, Self) {
+        let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
+        assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
+        let (runtime, disk) = open(&self.clock, &self.folder).await;
+        (runtime, disk, self)
+    }
+
+    /// Starts the server on another runtime.
+    pub(crate) async fn server_on(&self, runtime: &Runtime) -> Result<AuthorizationServer, Error> {
+        AuthorizationServer::start(runtime, self.settings.clone()).await
     }
 
     /// Registers an application with these permissions.
@@ -215,6 +228,12 @@ async fn begin(
     folder: &TempDir,
     settings: &ServerSettings,
 ) -> (Runtime, AuthorizationServer, VaultFaults) {
+    let (runtime, disk) = open(clock, folder).await;
+    let server = AuthorizationServer::start(&runtime, settings.clone()).await.expect("a server");
+    (runtime, server, disk)
+}
+
+async fn open(clock: &Arc<ManualClock>, folder: &TempDir) -> (Runtime, VaultFaults) {
     let key = MasterKey::from_bytes([7; 32]);
     let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
     let (vault, disk) = VaultFaults::over(vault);
@@ -225,8 +244,7 @@ async fn begin(
         .start()
         .await
         .expect("a runtime");
-    let server = AuthorizationServer::start(&runtime, settings.clone()).await.expect("a server");
-    (runtime, server, disk)
+    (runtime, disk)
 }
 
 /// Serves the endpoints and two guarded routes that say who called.

@@ -11,6 +11,7 @@ mod host;
 mod keys;
 mod limits;
 mod metrics;
+mod records;
 mod refresh;
 mod revocation;
 mod token;

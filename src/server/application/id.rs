@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Entropy, EntropyError};
 use crate::error::{Error, ErrorKind};
+use crate::identity::UserId;
+use crate::vault::audit::AuditQuery;
 
 /// What every id begins with, so that none can be taken for a user (RFC 9700 §4.15).
 const PREFIX: &str = "app_";
@@ -35,6 +37,21 @@ impl ApplicationId {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Who owns the application's records, and whom entries of the audit trail are about: nobody
+    /// that a host can name a user, so that erasing a user never reaches an application.
+    pub(crate) fn owner(&self) -> UserId {
+        UserId::reserved(&self.0)
+    }
+}
+
+impl AuditQuery {
+    /// Only those about this application of the authorization server. It stands in them as the user
+    /// `tokenward:` and its id.
+    #[must_use]
+    pub fn of_application(self, id: &ApplicationId) -> Self {
+        self.of_user(id.owner())
     }
 }
 

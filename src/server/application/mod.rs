@@ -1,5 +1,6 @@
 //! Applications: who gets tokens, for what, and by which secrets. Without a clock and without I/O.
 
+mod generation;
 mod id;
 mod record;
 mod secret;
@@ -18,8 +19,10 @@ use serde_json::{Map, Value};
 use super::refresh::RefreshPolicy;
 use super::scope::Scope;
 
+pub(crate) use generation::GrantGeneration;
 pub use id::ApplicationId;
 pub(crate) use secret::{SecretHasher, StoredSecret};
+pub(crate) use spec::check_secret;
 pub use spec::{ApplicationChange, ApplicationSpec};
 
 /// The longest life of an access token. What verifies tokens elsewhere hears of no revocation, so
@@ -81,8 +84,8 @@ pub struct Application {
     pub(crate) grants: BTreeSet<GrantType>,
     pub(crate) access_token_lifetime: Duration,
     pub(crate) refresh: RefreshPolicy,
-    /// Grants from before this are over.
-    pub(crate) grants_from: SystemTime,
+    /// Grants of any other generation are over.
+    pub(crate) generation: GrantGeneration,
     pub(crate) rate_limit: RateLimit,
     pub(crate) enabled: bool,
     pub(crate) created: SystemTime,
@@ -124,10 +127,10 @@ impl Application {
         self.refresh
     }
 
-    /// Refresh tokens of grants from before this are over: it was disabled then, or its secret was
-    /// exchanged without an overlap.
-    pub(crate) fn grants_from(&self) -> SystemTime {
-        self.grants_from
+    /// What its tokens are issued in. Those of any other are over: it was disabled since, or its
+    /// secret exchanged without an overlap.
+    pub(crate) fn generation(&self) -> GrantGeneration {
+        self.generation
     }
 
     /// Whether it may use `grant`.
@@ -167,8 +170,18 @@ impl Application {
         self.secrets = newest.map(|secret| secret.ending(now + overlap)).into_iter().collect();
         self.secrets.push(fresh);
         if overlap.is_zero() {
-            self.grants_from = now;
+            self.generation = self.generation.next();
         }
+    }
+
+    /// Whether `secret` is the one that was given last and has no end.
+    pub(crate) fn has_newest(&self, secret: &StoredSecret) -> bool {
+        self.secrets.last().is_some_and(|it| it.hash == secret.hash && it.ends.is_none())
+    }
+
+    /// Forgets secrets with these hashes: those that nobody got.
+    pub(crate) fn forget_secrets(&mut self, hashes: &BTreeSet<[u8; 32]>) {
+        self.secrets.retain(|secret| !hashes.contains(&secret.hash));
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::spec::is_lifetime;
-use super::{Application, ApplicationId, GrantType, RateLimit, StoredSecret};
+use super::{Application, ApplicationId, GrantGeneration, GrantType, RateLimit, StoredSecret};
+use crate::server::kept;
 use crate::server::refresh::RefreshPolicy;
 use crate::server::scope::Scope;
 use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
@@ -28,7 +29,7 @@ struct Known {
     grants: Vec<Value>,
     access_token_lifetime: u64,
     refresh: KnownRefresh,
-    grants_from: u64,
+    generation: GrantGeneration,
     rate_limit: Option<NonZeroU32>,
     enabled: bool,
     created: u64,
@@ -68,7 +69,7 @@ impl Application {
             grants,
             access_token_lifetime: Some(lifetime).filter(|it| is_lifetime(*it)).ok_or(malformed)?,
             refresh: known.refresh.read().ok_or(malformed)?,
-            grants_from: from_millis(known.grants_from).ok_or(malformed)?,
+            generation: known.generation,
             rate_limit: known.rate_limit.map_or(RateLimit::Unlimited, RateLimit::PerMinute),
             enabled: known.enabled,
             created: from_millis(known.created).ok_or(malformed)?,
@@ -89,7 +90,8 @@ impl Application {
             .filter(|name| name.as_str().is_none_or(|name| GrantType::named(name).is_none()));
         let grants: Vec<_> =
             self.grants.iter().map(|grant| json!(grant.as_str())).chain(unknown).collect();
-        let secrets: Vec<_> = self.secrets.iter().map(KnownSecret::write).collect();
+        let secrets: Vec<Value> =
+            self.secrets.iter().map(|secret| json!(KnownSecret::write(secret))).collect();
         let rate_limit = match self.rate_limit {
             RateLimit::Unlimited => None,
             RateLimit::PerMinute(times) => Some(times),
@@ -102,14 +104,14 @@ impl Application {
             ("grants", json!(grants)),
             ("access_token_lifetime", json!(self.access_token_lifetime.as_secs())),
             ("refresh", json!(KnownRefresh::write(&self.refresh))),
-            ("grants_from", json!(to_millis(self.grants_from))),
+            ("generation", json!(self.generation)),
             ("rate_limit", json!(rate_limit)),
             ("enabled", json!(self.enabled)),
             ("created", json!(to_millis(self.created))),
-            ("secrets", json!(secrets)),
         ] {
-            record.insert(name.to_owned(), value);
+            kept::set(&mut record, name, value);
         }
+        kept::set_list(&mut record, "secrets", "hash", secrets);
         payload::write(&record)
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::Map;
 
 use super::{
-    Application, ApplicationId, GrantType, LONGEST_TOKEN_LIFETIME, RateLimit, StoredSecret,
+    Application, ApplicationId, GrantGeneration, GrantType, LONGEST_TOKEN_LIFETIME, RateLimit,
+    StoredSecret,
 };
 use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
@@ -115,13 +116,8 @@ impl ApplicationSpec {
 
     /// The secret that it asks for.
     pub(crate) fn wanted_secret(&self) -> Result<Option<&Secret>, Error> {
-        match &self.secret {
-            Some(secret) if !is_secret(secret.expose()) => {
-                let text = "the secret of an application is 16 to 200 printed characters of ASCII";
-                Err(Error::new(ErrorKind::InvalidInput, text))
-            }
-            secret => Ok(secret.as_ref()),
-        }
+        self.secret.iter().try_for_each(check_secret)?;
+        Ok(self.secret.as_ref())
     }
 
     /// The application.
@@ -129,6 +125,7 @@ impl ApplicationSpec {
         self,
         id: ApplicationId,
         secret: StoredSecret,
+        generation: GrantGeneration,
         now: SystemTime,
     ) -> Result<Application, Error> {
         let mut application = Application {
@@ -138,14 +135,14 @@ impl ApplicationSpec {
             grants: [GrantType::ClientCredentials].into(),
             access_token_lifetime: Duration::from_mins(5),
             refresh: RefreshPolicy::new(),
-            grants_from: now,
+            generation,
             rate_limit: RateLimit::Unlimited,
             enabled: true,
             created: now,
             secrets: vec![secret],
             kept: Map::new(),
         };
-        self.as_changed.apply_to(&mut application, now)?;
+        self.as_changed.apply_to(&mut application)?;
         Ok(application)
     }
 }
@@ -213,8 +210,8 @@ impl ApplicationChange {
         self
     }
 
-    /// Whether it gets tokens, and whether those it has are good. Its refresh tokens are over for good
-    /// once it was disabled.
+    /// Whether it gets tokens, and whether those it has are good. All of them are over for good once it
+    /// was disabled.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
@@ -222,11 +219,7 @@ impl ApplicationChange {
     }
 
     /// Changes `application`, or says why not.
-    pub(crate) fn apply_to(
-        &self,
-        application: &mut Application,
-        now: SystemTime,
-    ) -> Result<(), Error> {
+    pub(crate) fn apply_to(&self, application: &mut Application) -> Result<(), Error> {
         self.check()?;
         let change = self.clone();
         if let Some(name) = change.name {
@@ -249,7 +242,7 @@ impl ApplicationChange {
         }
         if let Some(enabled) = change.enabled {
             if application.enabled && !enabled {
-                application.grants_from = now;
+                application.generation = application.generation.next();
             }
             application.enabled = enabled;
         }
@@ -266,6 +259,15 @@ impl ApplicationChange {
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
     }
+}
+
+/// Whether an application may have this secret.
+pub(crate) fn check_secret(secret: &Secret) -> Result<(), Error> {
+    if is_secret(secret.expose()) {
+        return Ok(());
+    }
+    let text = "the secret of an application is 16 to 200 printed characters of ASCII";
+    Err(Error::new(ErrorKind::InvalidInput, text))
 }
 
 fn is_secret(secret: &str) -> bool {

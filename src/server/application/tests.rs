@@ -21,7 +21,8 @@ fn stored(secret: &str) -> StoredSecret {
 fn application() -> Application {
     let spec = ApplicationSpec::new("a client").permissions("a b".parse().expect("a scope"));
     let id = "app_one".parse().expect("an id");
-    spec.into_application(id, stored("first"), time(0)).expect("an application")
+    spec.into_application(id, stored("first"), GrantGeneration::first(7), time(0))
+        .expect("an application")
 }
 
 fn accepts(application: &Application, secret: &str, now: u64) -> bool {
@@ -83,27 +84,36 @@ fn s_auth_5_nobody_has_no_secret() {
 fn s_jwt_5_no_access_token_lives_longer_than_ten_minutes() {
     for (life, good) in [(0, false), (1, true), (600, true), (601, false)] {
         let change = ApplicationChange::new().access_token_lifetime(Duration::from_secs(life));
-        assert_eq!(change.apply_to(&mut application(), time(1)).is_ok(), good, "{life}");
+        assert_eq!(change.apply_to(&mut application()).is_ok(), good, "{life}");
     }
     let change = ApplicationChange::new().access_token_lifetime(Duration::from_millis(1_500));
-    assert!(change.apply_to(&mut application(), time(1)).is_err(), "expires_in has no fractions");
+    assert!(change.apply_to(&mut application()).is_err(), "expires_in has no fractions");
 }
 
 #[test]
 fn s_rt_21_to_disable_an_application_or_its_secret_at_once_ends_its_grants() {
     let mut changed = application();
+    let first = changed.generation();
     changed.replace_secret(stored("second"), Duration::from_secs(9), time(1));
-    ApplicationChange::new()
-        .enabled(true)
-        .name("other")
-        .apply_to(&mut changed, time(2))
-        .expect("ok");
-    assert_eq!(changed.grants_from(), time(0), "neither of these does");
-    ApplicationChange::new().enabled(false).apply_to(&mut changed, time(3)).expect("disabled");
-    ApplicationChange::new().enabled(true).apply_to(&mut changed, time(4)).expect("enabled");
-    assert_eq!(changed.grants_from(), time(3));
-    changed.replace_secret(stored("third"), Duration::ZERO, time(5));
-    assert_eq!(changed.grants_from(), time(5));
+    ApplicationChange::new().enabled(true).name("other").apply_to(&mut changed).expect("ok");
+    assert_eq!(changed.generation(), first, "neither of these does");
+    ApplicationChange::new().enabled(false).apply_to(&mut changed).expect("disabled");
+    ApplicationChange::new().enabled(true).apply_to(&mut changed).expect("enabled");
+    let second = changed.generation();
+    assert_ne!(second, first);
+    // Whatever the clock says.
+    changed.replace_secret(stored("third"), Duration::ZERO, time(0));
+    assert!(![first, second].contains(&changed.generation()));
+}
+
+#[test]
+fn a_token_counts_in_its_own_generation_alone() {
+    let first = GrantGeneration::first(7);
+    assert!(first.counts(Some(&first.to_string())));
+    assert!(first.counts(None), "a token of a former server");
+    assert!(!first.counts(Some("")) && !first.counts(Some(&first.next().to_string())));
+    assert!(!first.next().counts(None), "until the first one ends");
+    assert!(!first.counts(Some(&GrantGeneration::first(8).to_string())), "registered again");
 }
 
 #[test]
@@ -111,9 +121,8 @@ fn s_rt_19_refresh_tokens_live_a_second_to_a_year_with_a_minute_of_grace_at_most
     let [second, year] = [Duration::from_secs(1), Duration::from_hours(366 * 24)];
     let minute = Duration::from_mins(1);
     let good = RefreshPolicy::new().idle(second).absolute(year).grace(minute);
-    let applied = |policy| {
-        ApplicationChange::new().refresh_policy(policy).apply_to(&mut application(), time(1))
-    };
+    let applied =
+        |policy| ApplicationChange::new().refresh_policy(policy).apply_to(&mut application());
     assert!(applied(good).is_ok());
     for bad in
         [good.idle(Duration::ZERO), good.absolute(year + second), good.grace(minute + second)]
@@ -126,7 +135,7 @@ fn s_rt_19_refresh_tokens_live_a_second_to_a_year_with_a_minute_of_grace_at_most
 fn a_change_that_is_refused_changes_nothing() {
     let mut changed = application();
     let change = ApplicationChange::new().enabled(false).name("a\nb");
-    assert!(change.apply_to(&mut changed, time(1)).expect_err("a line break").is_invalid_input());
+    assert!(change.apply_to(&mut changed).expect_err("a line break").is_invalid_input());
     assert_eq!(changed, application());
 }
 
@@ -139,13 +148,18 @@ fn an_application_reads_what_it_wrote_and_keeps_what_it_does_not_know() {
 
     let mut value: Value = serde_json::from_slice(&original.to_record()).expect("json");
     value["colour"] = json!("green");
+    value["refresh"]["colour"] = json!("blue");
+    value["secrets"][1]["colour"] = json!("red");
     value["grants"] = json!(["client_credentials", "telepathy"]);
     let mut read = Application::from_record(value.to_string().as_bytes()).expect("readable");
     assert_eq!(read.grants().collect::<Vec<_>>(), [GrantType::ClientCredentials]);
     assert_eq!(serde_json::from_slice::<Value>(&read.to_record()).expect("json"), value);
-    ApplicationChange::new().grants([]).apply_to(&mut read, time(1)).expect("changed");
+    ApplicationChange::new().grants([]).apply_to(&mut read).expect("changed");
     value["grants"] = json!(["telepathy"]);
     assert_eq!(serde_json::from_slice::<Value>(&read.to_record()).expect("json"), value);
+    read.replace_secret(stored("third"), Duration::from_mins(1), time(20));
+    let written: Value = serde_json::from_slice(&read.to_record()).expect("json");
+    assert_eq!(written["secrets"][0]["colour"], "red", "it is the former one now");
 }
 
 proptest! {

@@ -15,7 +15,8 @@ use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::server::application::{
-    Application, ApplicationId, ApplicationSpec, SecretHasher, StoredSecret,
+    Application, ApplicationId, ApplicationSpec, GrantGeneration, SecretHasher, StoredSecret,
+    check_secret,
 };
 use crate::server::jws::SigningKey;
 use crate::server::keys::KeyPolicy;
@@ -69,6 +70,7 @@ enum Waiter {
     },
     Secret {
         secret: Secret,
+        hash: [u8; 32],
         reply: Reply<Result<Secret, Error>>,
     },
     Done(Reply<Result<(), Error>>),
@@ -186,11 +188,23 @@ impl Issuer {
             }
             IssuerMessage::RotateSecret { id, overlap, reply } => match self.fresh_secret() {
                 Ok((secret, fresh)) => {
+                    let hash = fresh.hash;
                     let change = Change::ReplaceSecret { id, fresh, overlap };
-                    self.ask(change, Waiter::Secret { secret, reply });
+                    self.ask(change, Waiter::Secret { secret, hash, reply });
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
+            IssuerMessage::SetSecret { id, secret, overlap, reply } => {
+                let given = check_secret(&secret)
+                    .and_then(|()| Ok(self.hasher()?.kept(&secret, self.is.sources.now().wall)));
+                match given {
+                    Ok(fresh) => {
+                        let change = Change::ReplaceSecret { id, fresh, overlap };
+                        self.ask(change, Waiter::Done(reply));
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
             IssuerMessage::Remove { id, reply } => {
                 self.ask(Change::Remove { id }, Waiter::Done(reply));
             }
@@ -204,7 +218,11 @@ impl Issuer {
             IssuerMessage::Ready { reply } if self.state.ring().is_some() => {
                 let _ = reply.send(Ok(()));
             }
-            IssuerMessage::Ready { reply } => self.unready.push(reply),
+            // Whoever comes after a failure has them looked after once more.
+            IssuerMessage::Ready { reply } => {
+                self.unready.push(reply);
+                self.look_after_keys();
+            }
             IssuerMessage::Internal(_) => {}
         }
     }
@@ -221,7 +239,11 @@ impl Issuer {
             Some(id) => id.clone(),
             None => ApplicationId::random(&*self.is.sources.entropy)?,
         };
-        Ok((spec.into_application(id, stored, self.is.sources.now().wall)?, secret))
+        let mut registration = [0; 8];
+        self.is.sources.entropy.fill(&mut registration)?;
+        let generation = GrantGeneration::first(u64::from_be_bytes(registration));
+        let now = self.is.sources.now().wall;
+        Ok((spec.into_application(id, stored, generation, now)?, secret))
     }
 
     fn fresh_secret(&self) -> Result<(Secret, StoredSecret), Error> {
@@ -258,9 +280,9 @@ impl Issuer {
 
     fn take_in(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Loaded(Ok(Loaded { ring, applications })) => {
+            Outcome::Loaded(Ok(Loaded { ring, applications, made_with_keys })) => {
                 tracing::debug!(applications = applications.len(), "applications loaded");
-                self.step(Event::Loaded { ring, applications });
+                self.step(Event::Loaded { ring, applications, made_with_keys });
                 let waiting = std::mem::replace(&mut self.loading, Loading::Done);
                 self.look_after_keys();
                 if let Loading::UnderWay(parked) = waiting {
@@ -348,7 +370,13 @@ impl Issuer {
         // Sending fails only when nobody waits any more.
         match by {
             Waiter::Done(reply) => drop(reply.send(result)),
-            Waiter::Secret { secret, reply } => drop(reply.send(result.map(|()| secret))),
+            Waiter::Secret { secret, hash, reply } => {
+                let got_it = result.is_ok();
+                let told = reply.send(result.map(|()| secret));
+                if !got_it || told.is_err() {
+                    self.state.nobody_got(hash);
+                }
+            }
             Waiter::Registration { id, secret, reply } => {
                 let registered = result.and_then(|()| {
                     let found = self.state.applications().find(|found| *found.id() == id);

@@ -22,8 +22,12 @@ const READS: usize = 32;
 /// How many records are removed at a time.
 const BATCH: usize = 128;
 
-/// Whose record the key ring is. It is no user, and there is nothing else of it.
+/// Whose record the key ring is. There is nothing else of it.
 const OWNER: &str = "token-issuer";
+
+/// What else the server keeps: where there is any of it, there were keys.
+const KINDS: [RecordKind; 3] =
+    [RecordKind::Application, RecordKind::TokenFamily, RecordKind::RevokedToken];
 
 /// The vault, as the keeper of keys and applications.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub(super) struct Keeper(pub(super) VaultHandle);
 pub(super) struct Loaded {
     pub(super) ring: Option<Stored<KeyRing>>,
     pub(super) applications: Vec<Stored<Application>>,
+    /// Whether anything is there that was made with keys.
+    pub(super) made_with_keys: bool,
 }
 
 impl Keeper {
@@ -75,7 +81,34 @@ impl Keeper {
             }
         };
         let read: Vec<_> = stream::iter(entries).map(read).buffered(READS).try_collect().await?;
-        Ok(Loaded { ring, applications: read.into_iter().flatten().collect() })
+        let applications = read.into_iter().flatten().collect();
+        let made_with_keys = ring.is_some() || !self.everything().await?.is_empty();
+        Ok(Loaded { ring, applications, made_with_keys })
+    }
+
+    /// Removes everything that a server has in the vault, the keys last, and says how many records
+    /// there were. Those that can not be read are removed, too.
+    pub(super) async fn erase(&self) -> Result<usize, Error> {
+        let mut entries = self.everything().await?;
+        entries.extend(self.0.list(Query::all(RecordKind::SigningKeys)).await?);
+        for part in entries.chunks(BATCH) {
+            let batch = part.iter().fold(Batch::new(), |batch, entry| {
+                batch.delete(entry.key.clone(), Expect::AnythingOrQuarantined)
+            });
+            let entry = AuditEntry::new(AuditKind::ApplicationRemoved).origin("token-issuer");
+            let entry = entry.because("the authorization server was erased");
+            self.0.commit(batch.record(entry)).await?;
+        }
+        Ok(entries.len())
+    }
+
+    /// What there is beside the keys.
+    async fn everything(&self) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        for kind in KINDS {
+            entries.extend(self.0.list(Query::all(kind)).await?);
+        }
+        Ok(entries)
     }
 
     /// What the vault has of one record.
@@ -83,7 +116,7 @@ impl Keeper {
         match subject {
             Subject::Ring => self.ring().await.map(Found::Ring),
             Subject::Application(id) => self
-                .application(&application_key(id)?)
+                .application(&application_key(id))
                 .await
                 .map(|found| Found::Application(found.map(Box::new))),
         }
@@ -97,18 +130,15 @@ impl Keeper {
         audit: AuditKind,
     ) -> Written {
         let subject = target.subject();
-        match batch(target, expect, audit) {
-            Ok(batch) => match self.0.commit(batch).await {
-                Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
-                Err(error) if error.is_conflict() => Written::Conflict,
-                Err(error) => Written::Failed(error.into()),
-            },
-            Err(error) => Written::Failed(error),
+        match self.0.commit(batch(target, expect, audit)).await {
+            Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
+            Err(error) if error.is_conflict() => Written::Conflict,
+            Err(error) => Written::Failed(error.into()),
         }
     }
 
     async fn ring(&self) -> Result<Option<Stored<KeyRing>>, Error> {
-        let Some(record) = self.0.read(&ring_key()?).await? else { return Ok(None) };
+        let Some(record) = self.0.read(&ring_key()).await? else { return Ok(None) };
         let value = KeyRing::from_record(&record.payload);
         let value = value.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
         Ok(Some(Stored { value, version: record.version }))
@@ -127,31 +157,31 @@ impl Keeper {
 }
 
 /// What makes a target durable, and records it.
-fn batch(target: Target, expect: Option<RecordVersion>, audit: AuditKind) -> Result<Batch, Error> {
+fn batch(target: Target, expect: Option<RecordVersion>, audit: AuditKind) -> Batch {
     let expect = expect.map_or(Expect::Absent, Expect::Version);
     let entry = AuditEntry::new(audit).origin("token-issuer");
-    Ok(match target {
+    match target {
         Target::Ring(ring) => {
-            Batch::new().put(ring_key()?, ring.to_record(), expect, Tags::default()).record(entry)
+            Batch::new().put(ring_key(), ring.to_record(), expect, Tags::default()).record(entry)
         }
         Target::Application(application) => {
-            let key = application_key(&application.id)?;
+            let key = application_key(&application.id);
             let entry = entry.user(&key.user);
             Batch::new().put(key, application.to_record(), expect, Tags::default()).record(entry)
         }
         Target::Gone(id) => {
-            let key = application_key(&id)?;
+            let key = application_key(&id);
             let entry = entry.user(&key.user);
             Batch::new().delete(key, expect).record(entry)
         }
-    })
+    }
 }
 
-fn ring_key() -> Result<RecordKey, Error> {
-    Ok(RecordKey::new(RecordKind::SigningKeys, UserId::new(OWNER)?, "ring"))
+fn ring_key() -> RecordKey {
+    RecordKey::new(RecordKind::SigningKeys, UserId::reserved(OWNER), "ring")
 }
 
 /// The record of an application is its own, and so are the entries about it in the audit trail.
-fn application_key(id: &ApplicationId) -> Result<RecordKey, Error> {
-    Ok(RecordKey::new(RecordKind::Application, UserId::new(id.as_str())?, id.as_str()))
+fn application_key(id: &ApplicationId) -> RecordKey {
+    RecordKey::new(RecordKind::Application, id.owner(), id.as_str())
 }

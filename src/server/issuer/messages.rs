@@ -37,6 +37,18 @@ pub enum IssuerMessage {
         /// Gets the secret, which is shown this once.
         reply: Reply<Result<Secret, Error>>,
     },
+    /// Gives an application this secret, such as one from a configuration. Nothing changes when it is
+    /// its newest one already.
+    SetSecret {
+        /// Which.
+        id: ApplicationId,
+        /// The secret: 16 to 200 characters of ASCII that are printed.
+        secret: Secret,
+        /// How long the newest of its former secrets is good beside it: at most 30 days.
+        overlap: Duration,
+        /// Gets the outcome.
+        reply: Reply<Result<(), Error>>,
+    },
     /// Removes an application. Its tokens are not good any more.
     Remove {
         /// Which.
@@ -110,6 +122,7 @@ impl IssuerMessage {
             Self::Register { reply, .. } => drop(reply.send(Err(error))),
             Self::RotateSecret { reply, .. } => drop(reply.send(Err(error))),
             Self::Change { reply, .. }
+            | Self::SetSecret { reply, .. }
             | Self::Remove { reply, .. }
             | Self::RotateSigningKey { reply, .. }
             | Self::Ready { reply } => drop(reply.send(Err(error))),

@@ -29,6 +29,9 @@ pub use messages::{Internal, IssuerMessage, KeyRotation, Registered};
 use published::Board;
 pub(crate) use published::Published;
 
+/// What the actor is called beneath its supervisor.
+const ISSUER: &str = "token-issuer";
+
 /// The token issuer of a server. Cheap to clone; it outlives restarts of its actor.
 ///
 /// Every asynchronous method sends the [`IssuerMessage`] of the same name.
@@ -56,13 +59,25 @@ impl TokenIssuer {
             timekeeper,
             sources,
         };
-        let spec = ChildSpec::new("token-issuer", move |spawning| {
+        let spec = ChildSpec::new(ISSUER, move |spawning| {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
             Box::pin(IssuerActor::spawn_linked(None, IssuerActor, arguments, supervisor))
         });
         let issuer = Self { actor: under.start_child(spec).await?, board };
-        issuer.actor.ask_again(|reply| IssuerMessage::Ready { reply }).await??;
-        Ok(issuer)
+        let ready = issuer.actor.ask_again(|reply| IssuerMessage::Ready { reply }).await;
+        match ready.map_err(Error::from).and_then(|ready| ready) {
+            Ok(()) => Ok(issuer),
+            // Nothing is left of it, so that the start can be tried again.
+            Err(error) => {
+                under.stop_child(ISSUER).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes everything that a server has in the vault.
+    pub(crate) async fn erase(vault: VaultHandle) -> Result<usize, Error> {
+        Keeper(vault).erase().await
     }
 
     /// Registers an application. Its secret is shown this once.
@@ -104,6 +119,26 @@ impl TokenIssuer {
     ) -> Result<Secret, Error> {
         let id = id.clone();
         self.actor.ask(|reply| IssuerMessage::RotateSecret { id, overlap, reply }).await?
+    }
+
+    /// Gives an application this secret, such as one from a configuration: 16 to 200 characters of
+    /// ASCII that are printed. Otherwise as [`TokenIssuer::rotate_secret`]. Nothing changes when it is
+    /// its newest one already.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenIssuer::change`].
+    pub async fn set_secret(
+        &self,
+        id: &ApplicationId,
+        secret: Secret,
+        overlap: Duration,
+    ) -> Result<(), Error> {
+        let ask = |reply| {
+            let (id, secret) = (id.clone(), secret.clone());
+            IssuerMessage::SetSecret { id, secret, overlap, reply }
+        };
+        self.actor.ask_again(ask).await?
     }
 
     /// Removes an application. Its tokens are not good any more.

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -52,8 +52,12 @@ pub(super) enum KeyChange {
 /// What is heard.
 #[derive(Debug)]
 pub(super) enum Event<W> {
-    /// Everything that the vault has.
-    Loaded { ring: Option<Stored<KeyRing>>, applications: Vec<Stored<Application>> },
+    /// Everything that the vault has, and whether any of it was made with keys.
+    Loaded {
+        ring: Option<Stored<KeyRing>>,
+        applications: Vec<Stored<Application>>,
+        made_with_keys: bool,
+    },
     /// Somebody wants a change.
     Asked { change: Change, by: W },
     /// The write that was asked for has an outcome.
@@ -113,9 +117,13 @@ pub(super) enum Effect<W> {
 pub(super) struct IssuerState<W> {
     policy: KeyPolicy,
     ring: Option<Stored<KeyRing>>,
+    /// Whether there were keys at any time: others would void all that was made with them.
+    had_keys: bool,
     applications: BTreeMap<ApplicationId, Stored<Application>>,
     under_way: Option<UnderWay<W>>,
     waiting: VecDeque<(Change, W)>,
+    /// The hashes of fresh secrets that nobody got: whoever asks again gets another one.
+    undelivered: BTreeSet<[u8; 32]>,
 }
 
 /// The one change that is being made.
@@ -123,7 +131,7 @@ pub(super) struct IssuerState<W> {
 struct UnderWay<W> {
     change: Change,
     by: W,
-    subject: Subject,
+    target: Target,
     tries: u32,
     /// What the write failed of, while its record is being read again.
     failure: Option<Error>,
@@ -132,7 +140,15 @@ struct UnderWay<W> {
 impl<W> IssuerState<W> {
     pub(super) fn new(policy: KeyPolicy) -> Self {
         let (applications, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { policy, ring: None, applications, under_way: None, waiting }
+        Self {
+            policy,
+            ring: None,
+            had_keys: false,
+            applications,
+            under_way: None,
+            waiting,
+            undelivered: BTreeSet::new(),
+        }
     }
 
     pub(super) fn ring(&self) -> Option<&KeyRing> {
@@ -143,10 +159,16 @@ impl<W> IssuerState<W> {
         self.applications.values().map(|stored| &stored.value)
     }
 
+    /// Remembers that a fresh secret may be durable and that nobody knows it.
+    pub(super) fn nobody_got(&mut self, hash: [u8; 32]) {
+        self.undelivered.insert(hash);
+    }
+
     pub(super) fn step(&mut self, event: Event<W>, now: SystemTime) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         match event {
-            Event::Loaded { ring, applications } => {
+            Event::Loaded { ring, applications, made_with_keys } => {
+                self.had_keys |= made_with_keys;
                 self.ring = ring;
                 let named = |stored: Stored<Application>| (stored.value.id.clone(), stored);
                 self.applications = applications.into_iter().map(named).collect();
@@ -179,9 +201,8 @@ impl<W> IssuerState<W> {
     ) {
         match self.planned(&change, now) {
             Ok(Some((target, expect, audit))) => {
-                let subject = target.subject();
-                effects.push(Effect::Write { target, expect, audit });
-                self.under_way = Some(UnderWay { change, by, subject, tries, failure: None });
+                effects.push(Effect::Write { target: target.clone(), expect, audit });
+                self.under_way = Some(UnderWay { change, by, target, tries, failure: None });
             }
             Ok(None) => effects.push(Effect::Answer { by, result: Ok(()) }),
             Err(error) => effects.push(Effect::Answer { by, result: Err(error) }),
@@ -205,7 +226,7 @@ impl<W> IssuerState<W> {
                 return Ok(Some((target, None, AuditKind::ApplicationRegistered)));
             }
             Change::Keys { how, fresh, hash_key } => {
-                return Ok(self.keys(*how, fresh, hash_key, now));
+                return self.keys(*how, fresh, hash_key, now);
             }
             Change::Remove { id } => {
                 let version = Some(self.stored(id)?.version);
@@ -215,7 +236,7 @@ impl<W> IssuerState<W> {
             Change::Alter { id, change } => {
                 let stored = self.stored(id)?;
                 let mut altered = stored.value.clone();
-                change.apply_to(&mut altered, now)?;
+                change.apply_to(&mut altered)?;
                 if altered == stored.value {
                     return Ok(None);
                 }
@@ -228,6 +249,11 @@ impl<W> IssuerState<W> {
                 }
                 let stored = self.stored(id)?;
                 let mut altered = stored.value.clone();
+                // The newest of those that somebody has is the one that goes on.
+                altered.forget_secrets(&self.undelivered);
+                if altered.has_newest(fresh) && (altered.secrets.len() == 1 || !overlap.is_zero()) {
+                    return Ok(None);
+                }
                 altered.replace_secret(fresh.clone(), *overlap, now);
                 (altered, stored.version)
             }
@@ -236,27 +262,38 @@ impl<W> IssuerState<W> {
         Ok(Some((target, Some(version), AuditKind::ApplicationChanged)))
     }
 
+    #[allow(clippy::type_complexity, reason = "the three parts of an effect, named there")]
     fn keys(
         &self,
         how: KeyChange,
         fresh: &Arc<SigningKey>,
         hash_key: &Arc<zeroize::Zeroizing<[u8; 32]>>,
         now: SystemTime,
-    ) -> Option<(Target, Option<RecordVersion>, AuditKind)> {
+    ) -> Result<Option<(Target, Option<RecordVersion>, AuditKind)>, Error> {
         let version = self.ring.as_ref().map(|stored| stored.version);
         let ring = match (&self.ring, how) {
-            (None, _) => KeyRing::new(Arc::clone(hash_key), Arc::clone(fresh), now),
+            (None, _) if self.had_keys => {
+                let text = "the vault has lost the signing keys of its applications, restore a \
+                            backup of it, or begin anew with AuthorizationServer::erase";
+                return Err(Error::new(ErrorKind::Protocol, text));
+            }
+            (None, _) => KeyRing::new(Arc::clone(hash_key), fresh, now),
             (Some(stored), KeyChange::Upkeep) => {
                 let due = stored.value.due(&self.policy, now);
                 if !due.fresh && due.gone == 0 {
-                    return None;
+                    return Ok(None);
                 }
                 stored.value.kept_up(&self.policy, now, fresh)
             }
-            (Some(stored), KeyChange::Rotate) => stored.value.rotated(&self.policy, now, fresh)?,
+            (Some(stored), KeyChange::Rotate) => {
+                match stored.value.rotated(&self.policy, now, fresh) {
+                    Some(ring) => ring,
+                    None => return Ok(None),
+                }
+            }
             (Some(stored), KeyChange::Replace) => stored.value.replaced(now, fresh),
         };
-        Some((Target::Ring(ring), version, AuditKind::SigningKeysRotated))
+        Ok(Some((Target::Ring(ring), version, AuditKind::SigningKeysRotated)))
     }
 
     fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
@@ -268,7 +305,7 @@ impl<W> IssuerState<W> {
         let Some(mut done) = self.under_way.take() else { return };
         match outcome {
             Written::Done(found) => {
-                self.take_over(done.subject, found);
+                self.take_over(done.target.subject(), found);
                 effects.push(Effect::Publish);
                 effects.push(Effect::Answer { by: done.by, result: Ok(()) });
                 return;
@@ -276,7 +313,7 @@ impl<W> IssuerState<W> {
             Written::Conflict => {}
             Written::Failed(error) => done.failure = Some(error),
         }
-        effects.push(Effect::Reread(done.subject.clone()));
+        effects.push(Effect::Reread(done.target.subject()));
         self.under_way = Some(done);
     }
 
@@ -287,13 +324,18 @@ impl<W> IssuerState<W> {
         now: SystemTime,
         effects: &mut Vec<Effect<W>>,
     ) {
-        let Some(UnderWay { change, by, subject, tries, failure }) = self.under_way.take() else {
+        let Some(UnderWay { change, by, target, tries, failure }) = self.under_way.take() else {
             return;
         };
         let error = match found {
             Ok(found) => {
-                self.take_over(subject, found);
+                // Only the answer to the write was lost.
+                let is_done = failure.is_some() && target.is_what_stands_in(&found);
+                self.take_over(target.subject(), found);
                 effects.push(Effect::Publish);
+                if is_done {
+                    return effects.push(Effect::Answer { by, result: Ok(()) });
+                }
                 match failure {
                     None if tries > 1 => return self.begin(change, by, tries - 1, now, effects),
                     None => Error::new(
@@ -311,7 +353,10 @@ impl<W> IssuerState<W> {
 
     fn take_over(&mut self, subject: Subject, found: Found) {
         match (subject, found) {
-            (Subject::Ring, Found::Ring(ring)) => self.ring = ring,
+            (Subject::Ring, Found::Ring(ring)) => {
+                self.had_keys |= ring.is_some();
+                self.ring = ring;
+            }
             (Subject::Application(id), Found::Application(Some(stored))) => {
                 self.applications.insert(id, *stored);
             }
@@ -324,6 +369,20 @@ impl<W> IssuerState<W> {
 }
 
 impl Target {
+    /// Whether a record that was read is this one.
+    fn is_what_stands_in(&self, found: &Found) -> bool {
+        match (self, found) {
+            (Self::Ring(ring), Found::Ring(Some(stored))) => {
+                *ring.to_record() == *stored.value.to_record()
+            }
+            (Self::Application(application), Found::Application(Some(stored))) => {
+                *application.to_record() == *stored.value.to_record()
+            }
+            (Self::Gone(_), Found::Application(None)) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn subject(&self) -> Subject {
         match self {
             Self::Ring(_) => Subject::Ring,

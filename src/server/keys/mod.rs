@@ -8,6 +8,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::jws::{SigningAlgorithm, SigningKey};
@@ -32,6 +33,8 @@ pub(crate) struct KeyRing {
     pub(crate) hash_key: Arc<Zeroizing<[u8; 32]>>,
     /// In the order in which they sign; never empty.
     keys: Vec<RingKey>,
+    /// What its record has beside, from a newer release.
+    kept: Map<String, Value>,
 }
 
 /// A key and its turn.
@@ -40,6 +43,14 @@ pub(crate) struct RingKey {
     pub(crate) key: Arc<SigningKey>,
     /// From when on it signs, until the next one does.
     pub(crate) signs_from: SystemTime,
+    /// What the record has of it beside, from a newer release.
+    kept: Map<String, Value>,
+}
+
+impl RingKey {
+    fn new(key: &Arc<SigningKey>, signs_from: SystemTime) -> Self {
+        Self { key: Arc::clone(key), signs_from, kept: Map::new() }
+    }
 }
 
 /// What is to be done about a ring.
@@ -57,10 +68,10 @@ impl KeyRing {
     /// A ring whose first key signs at once: nobody can have kept anything older.
     pub(crate) fn new(
         hash_key: Arc<Zeroizing<[u8; 32]>>,
-        first: Arc<SigningKey>,
+        first: &Arc<SigningKey>,
         now: SystemTime,
     ) -> Self {
-        Self { hash_key, keys: vec![RingKey { key: first, signs_from: now }] }
+        Self { hash_key, keys: vec![RingKey::new(first, now)], kept: Map::new() }
     }
 
     /// What is to be done at `now`, and when next.
@@ -112,8 +123,8 @@ impl KeyRing {
 
     /// The ring with `fresh` and no other key: every token that was signed before is void.
     pub(crate) fn replaced(&self, now: SystemTime, fresh: &Arc<SigningKey>) -> Self {
-        let keys = vec![RingKey { key: Arc::clone(fresh), signs_from: now }];
-        Self { hash_key: Arc::clone(&self.hash_key), keys }
+        let hash_key = Arc::clone(&self.hash_key);
+        Self { hash_key, keys: vec![RingKey::new(fresh, now)], kept: self.kept.clone() }
     }
 
     /// The keys, in the order in which they sign.
@@ -123,7 +134,7 @@ impl KeyRing {
 
     fn publish(&mut self, policy: &KeyPolicy, now: SystemTime, fresh: &Arc<SigningKey>) {
         let signs_from = now + policy.publish_ahead;
-        self.keys.push(RingKey { key: Arc::clone(fresh), signs_from });
+        self.keys.push(RingKey::new(fresh, signs_from));
     }
 
     fn newest(&self) -> &RingKey {

@@ -22,7 +22,7 @@ fn time(seconds: u64) -> SystemTime {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new(Arc::new(Zeroizing::new([1; 32])), Arc::new(key(0)), time(0))
+    KeyRing::new(Arc::new(Zeroizing::new([1; 32])), &Arc::new(key(0)), time(0))
 }
 
 fn signer(ring: &KeyRing, now: SystemTime) -> String {
@@ -123,7 +123,7 @@ fn another_algorithm_in_the_settings_is_taken_up_by_the_next_key() {
 
 #[test]
 fn a_clock_that_stands_before_every_key_leaves_one_that_signs() {
-    let ring = KeyRing::new(Arc::new(Zeroizing::new([1; 32])), Arc::new(key(0)), time(1_000));
+    let ring = KeyRing::new(Arc::new(Zeroizing::new([1; 32])), &Arc::new(key(0)), time(1_000));
     assert_eq!(signer(&ring, time(0)), ring.keys()[0].key.id());
 }
 
@@ -142,8 +142,19 @@ fn a_ring_reads_what_it_wrote() {
 }
 
 #[test]
+fn a_ring_keeps_what_it_does_not_know() {
+    let mut value: Value = serde_json::from_slice(&ring().to_record()).expect("json");
+    value["colour"] = "green".into();
+    value["keys"][0]["colour"] = serde_json::json!({ "of": "a key" });
+    let read = KeyRing::from_record(value.to_string().as_bytes()).expect("a ring");
+    let rotated = read.rotated(&POLICY, time(10), &Arc::new(key(1))).expect("a ring");
+    let written: Value = serde_json::from_slice(&rotated.to_record()).expect("json");
+    assert_eq!((&written["colour"], &written["keys"][0]), (&value["colour"], &value["keys"][0]));
+}
+
+#[test]
 fn a_ring_without_one_of_its_keys_is_no_ring() {
-    let mut value: serde_json::Value = serde_json::from_slice(&ring().to_record()).expect("json");
+    let mut value: Value = serde_json::from_slice(&ring().to_record()).expect("json");
     value["keys"][0]["secret"] = "AAAA".into();
     let damaged = KeyRing::from_record(value.to_string().as_bytes());
     assert!(matches!(damaged, Err(PayloadError::Malformed(_))));

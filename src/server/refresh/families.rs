@@ -10,7 +10,6 @@ use super::family::{Family, Presented, Use};
 use super::token::{RefreshToken, RefreshTokens};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
-use crate::identity::UserId;
 use crate::secret::Secret;
 use crate::server::application::Application;
 use crate::server::denials::{Denials, Denied};
@@ -60,9 +59,9 @@ impl Families {
         let first = RefreshToken::generate(&*self.sources.entropy)?;
         let (id, hash) = (first.family(), tokens.hash(&first));
         let policy = application.refresh_policy();
-        let owner = application.id().clone();
+        let owner = (application.id().clone(), application.generation());
         let family = Family::new(id.clone(), owner, scope, hash, &policy, now);
-        let batch = put(Batch::new(), &family, Expect::Absent)?;
+        let batch = put(Batch::new(), &family, Expect::Absent);
         self.vault.commit(batch).await?;
         Ok((id, tokens.write(&first, application.id())))
     }
@@ -176,8 +175,8 @@ impl Families {
         version: RecordVersion,
         presented: &Presented,
     ) -> Result<(), VaultError> {
-        let entry = entry(AuditKind::Refreshed, next)?;
-        let batch = put(Batch::new().record(entry), next, Expect::Version(version))?;
+        let entry = entry(AuditKind::Refreshed, next);
+        let batch = put(Batch::new().record(entry), next, Expect::Version(version));
         let written = self.vault.commit(batch).await;
         match &written {
             Err(error) if !error.is_conflict() => {
@@ -197,9 +196,9 @@ impl Families {
         why: &'static str,
     ) -> Result<(), VaultError> {
         let denied = Denied::family(&over.id, now);
-        let entry = entry(AuditKind::Revoked, over)?.because(why);
-        let batch = put(Batch::new().record(entry), over, Expect::Version(version))?;
-        self.vault.commit(denied.put(batch, &owner(over)?)).await?;
+        let entry = entry(AuditKind::Revoked, over).because(why);
+        let batch = put(Batch::new().record(entry), over, Expect::Version(version));
+        self.vault.commit(denied.put(batch, &over.application.owner())).await?;
         self.denials.add(denied);
         Ok(())
     }
@@ -209,14 +208,13 @@ impl Families {
         id: &str,
         application: &Application,
     ) -> Result<Option<(Family, RecordVersion)>, Error> {
-        let owner = UserId::new(application.id().as_str())?;
-        let key = RecordKey::new(RecordKind::TokenFamily, owner, id);
+        let key = RecordKey::new(RecordKind::TokenFamily, application.id().owner(), id);
         let Some(record) = self.vault.read(&key).await? else { return Ok(None) };
         let family = Family::from_record(&record.payload)
             .map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
         let ours = family.id == id
             && family.application == *application.id()
-            && family.created >= application.grants_from();
+            && family.generation == application.generation();
         Ok(ours.then_some((family, record.version)))
     }
 }
@@ -231,17 +229,13 @@ fn granted(family: &Family, application: &Application, asked: Option<&Scope>) ->
     (!scope.is_empty()).then_some(scope)
 }
 
-fn owner(family: &Family) -> Result<UserId, VaultError> {
-    let named = UserId::new(family.application.as_str());
-    named.map_err(|_| VaultError::invalid("the id of an application can not be a name"))
-}
-
-fn put(batch: Batch, family: &Family, expect: Expect) -> Result<Batch, VaultError> {
-    let key = RecordKey::new(RecordKind::TokenFamily, owner(family)?, family.id.clone());
+fn put(batch: Batch, family: &Family, expect: Expect) -> Batch {
+    let owner = family.application.owner();
+    let key = RecordKey::new(RecordKind::TokenFamily, owner, family.id.clone());
     let tags = Tags { provider: None, due: Some(family.end()) };
-    Ok(batch.put(key, family.to_record(), expect, tags))
+    batch.put(key, family.to_record(), expect, tags)
 }
 
-fn entry(kind: AuditKind, family: &Family) -> Result<AuditEntry, VaultError> {
-    Ok(AuditEntry::new(kind).user(&owner(family)?).origin("token-issuer"))
+fn entry(kind: AuditKind, family: &Family) -> AuditEntry {
+    AuditEntry::new(kind).user(&family.application.owner()).origin("token-issuer")
 }

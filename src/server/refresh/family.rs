@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
 use super::RefreshPolicy;
-use crate::server::application::ApplicationId;
+use crate::server::application::{ApplicationId, GrantGeneration};
 use crate::server::scope::Scope;
 
 /// All refresh tokens that came from one grant, of which the last is good.
@@ -15,6 +15,8 @@ use crate::server::scope::Scope;
 pub(crate) struct Family {
     pub(crate) id: String,
     pub(crate) application: ApplicationId,
+    /// The generation of grants of the application that it belongs to.
+    pub(crate) generation: GrantGeneration,
     /// What was granted; every token of the family has it (RFC 6749 §6).
     pub(crate) scope: Scope,
     pub(crate) created: SystemTime,
@@ -62,7 +64,7 @@ impl Family {
     /// A family whose first token has the hash `first`.
     pub(crate) fn new(
         id: String,
-        application: ApplicationId,
+        (application, generation): (ApplicationId, GrantGeneration),
         scope: Scope,
         first: [u8; 32],
         policy: &RefreshPolicy,
@@ -72,6 +74,7 @@ impl Family {
         Self {
             id,
             application,
+            generation,
             scope,
             created: now,
             ends,

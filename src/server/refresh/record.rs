@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::family::{Family, Previous};
-use crate::server::application::ApplicationId;
+use crate::server::application::{ApplicationId, GrantGeneration};
+use crate::server::kept;
 use crate::server::scope::Scope;
 use crate::vault::payload::{self, FORMAT, PayloadError, from_millis, to_millis};
 
@@ -21,6 +22,7 @@ const WHAT: &str = "a family of refresh tokens";
 struct Known {
     family: String,
     application: ApplicationId,
+    generation: GrantGeneration,
     scope: Scope,
     created: u64,
     ends: u64,
@@ -51,6 +53,7 @@ impl Family {
         Ok(Self {
             id: known.family,
             application: known.application,
+            generation: known.generation,
             scope: known.scope,
             created: time(known.created)?,
             ends: time(known.ends)?,
@@ -67,12 +70,17 @@ impl Family {
         let mut record = self.kept.clone();
         let text = |hash: &[u8; 32]| URL_SAFE_NO_PAD.encode(hash);
         let previous = self.previous.as_ref();
+        let before = record.get("previous").and_then(|it| it["hash"].as_str());
+        if before != previous.map(|it| text(&it.hash)).as_deref() {
+            record.remove("previous");
+        }
         let previous =
             previous.map(|it| json!({ "hash": text(&it.hash), "used": to_millis(it.used) }));
         for (name, value) in [
             ("format", json!(FORMAT)),
             ("family", json!(self.id)),
             ("application", json!(self.application)),
+            ("generation", json!(self.generation)),
             ("scope", json!(self.scope)),
             ("created", json!(to_millis(self.created))),
             ("ends", json!(to_millis(self.ends))),
@@ -81,7 +89,7 @@ impl Family {
             ("previous", json!(previous)),
             ("revoked", json!(self.revoked)),
         ] {
-            record.insert(name.to_owned(), value);
+            kept::set(&mut record, name, value);
         }
         payload::write(&record)
     }

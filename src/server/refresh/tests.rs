@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::family::{Family, Presented, Use};
 use super::token::RefreshToken;
 use super::*;
-use crate::server::application::ApplicationId;
+use crate::server::application::{ApplicationId, GrantGeneration};
 use crate::testing::SeededEntropy;
 
 fn tokens() -> RefreshTokens {
@@ -42,7 +42,14 @@ impl Bench {
         let scope = "a b".parse().expect("a scope");
         let hash = tokens().hash(&first);
         let id = first.family();
-        let family = Family::new(id, application("app_one"), scope, hash, &policy, time(0));
+        let family = Family::new(
+            id,
+            (application("app_one"), GrantGeneration::first(1)),
+            scope,
+            hash,
+            &policy,
+            time(0),
+        );
         Self { policy, family, issued: vec![first], first_use: Vec::new() }
     }
 
@@ -213,6 +220,7 @@ fn a_family_reads_what_it_wrote_and_keeps_what_it_does_not_know() {
     let record = family.to_record();
     let mut value: serde_json::Value = serde_json::from_slice(&record).expect("json");
     value["colour"] = "green".into();
+    value["previous"]["colour"] = "blue".into();
     let read = Family::from_record(value.to_string().as_bytes()).expect("a family");
     assert_eq!(Family { kept: serde_json::Map::new(), ..read.clone() }, family);
     let written: serde_json::Value = serde_json::from_slice(&read.to_record()).expect("json");

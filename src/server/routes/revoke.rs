@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::asked::{Asked, asked};
 use crate::error::Error;
-use crate::identity::UserId;
 use crate::server::answer;
+use crate::server::application::Application;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::claims::{ACCESS_TOKEN, AccessClaims};
 use crate::server::denials::Denied;
@@ -56,14 +56,18 @@ async fn revoked(server: &AuthorizationServer, asked: &Asked) -> Result<(), Refu
     if claims.client_id != asked.application.id().as_str() {
         return Err(Refusal::InvalidGrant);
     }
-    Ok(deny(server, &claims).await?)
+    Ok(deny(server, &asked.application, &claims).await?)
 }
 
 /// Denies one access token: durably, and then for everybody to see.
-async fn deny(server: &AuthorizationServer, claims: &AccessClaims) -> Result<(), Error> {
+async fn deny(
+    server: &AuthorizationServer,
+    application: &Application,
+    claims: &AccessClaims,
+) -> Result<(), Error> {
     let Some(expires) = UNIX_EPOCH.checked_add(claims.expires_at) else { return Ok(()) };
     let denied = Denied::token(&claims.token_id, expires);
-    let owner = UserId::new(&claims.client_id)?;
+    let owner = application.id().owner();
     let entry = AuditEntry::new(AuditKind::Revoked).user(&owner).origin("token-issuer");
     server.vault().commit(denied.put(Batch::new().record(entry), &owner)).await?;
     server.issuer().denials().add(denied);

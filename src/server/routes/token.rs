@@ -55,7 +55,7 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
         GrantType::RefreshToken => by_refresh_token(server, asked).await?,
     };
     let token = signed(server, asked, &granted)?;
-    server.note_issued(asked.application.id().as_str(), grant.as_str());
+    server.note_issued(asked.application.id(), grant.as_str());
     let mut body = json!({
         "access_token": token,
         "token_type": "Bearer",
@@ -135,6 +135,7 @@ fn signed(
         not_before: None,
         token_id,
         family: granted.family.clone(),
+        generation: Some(asked.application.generation().to_string()),
         scope: granted.scope.clone(),
     };
     let key = asked.published.signing(asked.now).ok_or(Refusal::Unavailable)?;

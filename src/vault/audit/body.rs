@@ -1,7 +1,7 @@
 //! What an entry seals: its own mark, what the vault may always know of it, and the names in it,
 //! which are sealed once more under the key of the user that they are about.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::chain::{AuditMark, Span};
 use super::entry::{AuditEntry, AuditKind, What};
@@ -43,7 +43,12 @@ pub(super) struct Open {
 /// The names in an entry: what goes when its user is erased. A reason may name the user, too.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Names {
-    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "u",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "kept_user"
+    )]
     user: Option<UserId>,
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     label: Option<Label>,
@@ -150,6 +155,10 @@ impl Body {
             origin,
         }
     }
+}
+
+fn kept_user<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UserId>, D::Error> {
+    UserId::deserialize_kept(from).map(Some)
 }
 
 fn once() -> u64 {

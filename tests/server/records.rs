@@ -1,0 +1,72 @@
+//! What the server keeps in the vault: nobody's but its own, and never made anew while it is needed.
+
+use std::time::Duration;
+
+use tokenward::server::AuthorizationServer;
+use tokenward::testing::VaultFault;
+use tokenward::vault::{Batch, Expect, Query, RecordKind};
+
+use crate::host::Host;
+
+#[tokio::test]
+async fn a_user_of_any_name_is_erased_without_a_record_of_the_server() {
+    let mut host = Host::start().await;
+    let application = host.register("memories:read").await;
+    let id = application.application.id().as_str();
+    let token = host.token(&application).await;
+    for name in ["token-issuer", id] {
+        host.runtime.user(name).erase().await.expect("erased");
+    }
+    let reserved = format!("tokenward:{id}");
+    assert!(host.runtime.user(&reserved).erase().await.expect_err("no user").is_invalid_input());
+    // Not even by the owner as the vault itself names it.
+    for kind in [RecordKind::SigningKeys, RecordKind::Application] {
+        let entries = host.runtime.vault().list(Query::all(kind)).await.expect("a list");
+        let owner = &entries.first().expect("a record").key.user;
+        assert!(host.runtime.vault().erase_user(owner).await.is_err(), "{owner}");
+    }
+    host.restart().await;
+    assert_eq!(host.call(&token).await.status, 200, "the keys are there");
+    assert_eq!(host.ask(&application, "").await.status, 200, "and so is the application");
+}
+
+#[tokio::test]
+async fn keys_that_are_lost_are_an_error_and_never_made_anew_beneath_applications() {
+    let host = Host::start().await;
+    let application = host.register("memories:read").await;
+    let vault = host.runtime.vault();
+    let keys = vault.list(Query::all(RecordKind::SigningKeys)).await.expect("a list");
+    let delete = Batch::new().delete(keys[0].key.clone(), Expect::Anything);
+    vault.commit(delete).await.expect("deleted");
+
+    let (runtime, _disk, host) = host.without_server().await;
+    for _ in 0..2 {
+        let error = host.server_on(&runtime).await.expect_err("the keys are lost").to_string();
+        assert!(error.contains("restore a backup"), "{error}");
+    }
+    let keys = runtime.vault().list(Query::all(RecordKind::SigningKeys)).await.expect("a list");
+    assert!(keys.is_empty(), "a new issuer would void every secret without a word");
+
+    let erased = AuthorizationServer::erase(&runtime).await.expect("erased");
+    assert_eq!(erased, 1, "the application");
+    let server = host.server_on(&runtime).await.expect("begun anew");
+    assert!(server.issuer().application(application.application.id()).is_none());
+}
+
+#[tokio::test]
+async fn a_start_that_failed_can_be_tried_again() {
+    let host = Host::start().await;
+    let (runtime, disk, host) = host.without_server().await;
+    AuthorizationServer::erase(&runtime).await.expect("erased");
+    disk.set(VaultFault::NoRoom);
+    assert!(host.server_on(&runtime).await.is_err(), "there is no room for the keys");
+    disk.heal();
+    let server = loop {
+        match host.server_on(&runtime).await {
+            Ok(server) => break server,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+        host.clock.advance(Duration::from_secs(1));
+    };
+    assert!(server.issuer().applications().is_empty());
+}
