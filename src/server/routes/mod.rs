@@ -9,6 +9,8 @@ mod health;
 mod introspect;
 mod metrics;
 mod revoke;
+#[cfg(test)]
+mod tests;
 mod token;
 mod well_known;
 
@@ -68,53 +70,77 @@ const KEY_SET: &str = "/.well-known/jwks.json";
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 pub(super) fn router(server: AuthorizationServer) -> Router {
-    let settings = server.settings();
-    let base = settings.base_path();
+    let base = server.settings().base_path();
     let mut router = Router::new();
-    // The path of the issuer comes first, but for the metadata, where it comes last (RFC 8414 §3.1).
-    let mut at = |path: &'static str, endpoint: MethodRouter<AuthorizationServer>| {
+    for (path, endpoint) in endpoints(&server) {
+        // The path of the issuer comes first, but for the metadata, where it comes last (RFC 8414
+        // §3.1).
         let whole =
             if path == METADATA { format!("{path}{base}") } else { format!("{base}{path}") };
-        router = std::mem::take(&mut router).route(&whole, counted(&server, path, endpoint));
-    };
-    at(KEY_SET, get(well_known::key_set));
-    at(METADATA, get(well_known::metadata));
-    if settings.has(Capability::TokenIssue) {
-        at(TOKEN, only(post(token::issue)));
-    }
-    if settings.has(Capability::Revocation) {
-        at(REVOKE, only(post(revoke::revoke)));
-    }
-    if settings.has(Capability::Introspection) {
-        at(INTROSPECT, only(post(introspect::introspect)));
-    }
-    if settings.has(Capability::Health) {
-        at(HEALTH, get(health::health));
-        at(HEALTH_LIVE, get(health::live));
-        at(HEALTH_READY, get(health::ready));
-    }
-    // A permission that can not be one keeps everybody out; the settings were checked for it.
-    if settings.has(Capability::Administration)
-        && let Ok(needed) = settings.administration.parse()
-    {
-        let guard = server.guard(needed);
-        let all = get(applications::list).post(applications::register);
-        let one = get(applications::show).patch(applications::change).delete(applications::remove);
-        at(APPLICATIONS, all.layer(guard.clone()));
-        at(APPLICATION, one.layer(guard.clone()));
-        at(APPLICATION_SECRET, only(post(applications::rotate_secret).layer(guard.clone())));
-        at(BREAKERS, get(breakers::list).post(breakers::set).layer(guard.clone()));
-        at(ADMIN_REFRESH, only(post(admin::refresh).layer(guard.clone())));
-        at(ADMIN_KEY, only(post(admin::rotate_signing_key).layer(guard)));
-    }
-    if settings.has(Capability::Metrics) {
-        match settings.metrics.as_deref().map(str::parse) {
-            None => at(METRICS, get(metrics::metrics)),
-            Some(Ok(needed)) => at(METRICS, get(metrics::metrics).layer(server.guard(needed))),
-            Some(Err(_)) => {}
-        }
+        router = router.route(&whole, counted(&server, path, endpoint));
     }
     router.with_state(server)
+}
+
+type Endpoint = (&'static str, MethodRouter<AuthorizationServer>);
+
+/// Every endpoint that is not switched off.
+fn endpoints(server: &AuthorizationServer) -> Vec<Endpoint> {
+    let settings = server.settings();
+    let mut all = vec![(KEY_SET, get(well_known::key_set)), (METADATA, get(well_known::metadata))];
+    if settings.has(Capability::TokenIssue) {
+        all.push((TOKEN, only(post(token::issue))));
+    }
+    if settings.has(Capability::Revocation) {
+        all.push((REVOKE, only(post(revoke::revoke))));
+    }
+    if settings.has(Capability::Introspection) {
+        all.push((INTROSPECT, only(post(introspect::introspect))));
+    }
+    if settings.has(Capability::Health) {
+        all.push((HEALTH, get(health::health)));
+        all.push((HEALTH_LIVE, get(health::live)));
+        all.push((HEALTH_READY, get(health::ready)));
+    }
+    if settings.has(Capability::Administration) {
+        all.extend(guarded(server, &settings.administration, administration()));
+    }
+    if settings.has(Capability::Metrics) {
+        let metrics = (METRICS, get(metrics::metrics));
+        match &settings.metrics {
+            None => all.push(metrics),
+            Some(needed) => all.extend(guarded(server, needed, [metrics])),
+        }
+    }
+    all
+}
+
+fn administration() -> [Endpoint; 6] {
+    let applications = get(applications::list).post(applications::register);
+    let application =
+        get(applications::show).patch(applications::change).delete(applications::remove);
+    [
+        (ADMIN_REFRESH, only(post(admin::refresh))),
+        (ADMIN_KEY, only(post(admin::rotate_signing_key))),
+        (APPLICATIONS, applications),
+        (APPLICATION, application),
+        (APPLICATION_SECRET, only(post(applications::rotate_secret))),
+        (BREAKERS, get(breakers::list).post(breakers::set)),
+    ]
+}
+
+/// These endpoints, for those who have the permission that is `needed`. One that can not be one keeps
+/// everybody out; the settings were checked for it.
+fn guarded(
+    server: &AuthorizationServer,
+    needed: &str,
+    endpoints: impl IntoIterator<Item = Endpoint>,
+) -> impl Iterator<Item = Endpoint> {
+    let guard = needed.parse().ok().map(|needed| server.guard(needed));
+    endpoints.into_iter().filter_map(move |(path, endpoint)| {
+        // Another method is told so without a token.
+        Some((path, endpoint.route_layer(guard.clone()?)))
+    })
 }
 
 /// Answers any other method with what RFC 6749 §3.2 wants.
