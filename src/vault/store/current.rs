@@ -117,7 +117,8 @@ fn found(directory: &Path) -> Result<Option<Current>, StoreError> {
 }
 
 fn parse(text: &str) -> Option<Current> {
-    let mut lines = text.lines();
+    // Without its end it was cut short, and `store` is what is left of `store.redb`.
+    let mut lines = text.strip_suffix('\n')?.split('\n');
     let known = |name: &str| parse_data_name(name).map(|_| name.to_owned());
     let name = known(lines.next()?)?;
     let superseded = lines.map(|line| known(line.strip_prefix(REMOVE)?)).collect::<Option<_>>()?;
@@ -138,7 +139,7 @@ mod tests {
             current.write(directory.path()).expect("written");
             assert_eq!(Current::read(directory.path()), Ok(Some(current)));
         }
-        for torn in ["", "sto", "../../etc\n", "store\nremove /\n", "store-2\nstore\n"] {
+        for torn in ["", "sto", "store", "../../etc\n", "store\nremove /\n", "store-2\nstore\n"] {
             fs::write(directory.path().join(FILE), torn).expect("written");
             let read = Current::read(directory.path());
             assert!(matches!(read, Err(StoreError::Damaged(_))), "{torn:?}");

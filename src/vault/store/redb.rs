@@ -2,6 +2,7 @@
 //! it returns.
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,9 @@ impl RedbStore {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.try_exists()? {
             Self::create(path)?;
+        } else if fs::metadata(path)?.len() == 0 {
+            // redb would make a new store of it.
+            return Err(StoreError::Damaged("all of it is gone".to_owned()));
         }
         Self::at(path)
     }
@@ -168,6 +172,12 @@ fn parse(item: &[u8]) -> Scanned {
 impl From<StorageError> for StoreError {
     fn from(error: StorageError) -> Self {
         match error {
+            // What is in the file, or is not any more, and not what became of reading it.
+            StorageError::Io(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                Self::Damaged(error.to_string())
+            }
             StorageError::Io(error) => error.into(),
             StorageError::ValueTooLarge(_) => Self::TooLarge,
             StorageError::Corrupted(reason) => Self::Damaged(reason),
