@@ -22,6 +22,10 @@ use super::error::VaultError;
 use super::index::Meta;
 use super::offline::{blocking, build_beside};
 use super::opened::OpenVault;
+#[cfg(test)]
+use super::record::{RecordKey, RecordVersion};
+#[cfg(test)]
+use super::seal::KeyId;
 use super::settings::Vault;
 use super::store::sync_entries;
 use crate::clock::Sources;
@@ -198,6 +202,30 @@ impl<R: Read> Import<R> {
             return Err(senseless());
         }
         Ok(Some(part))
+    }
+}
+
+/// Under a secret of its own, since deriving one from a passphrase takes a while.
+#[cfg(test)]
+impl ExportFile {
+    const SECRET: [u8; 32] = [7; 32];
+
+    pub(super) fn without_passphrase(path: PathBuf, sources: &Sources) -> Self {
+        let file = BufWriter::new(File::create_new(&path).expect("a file"));
+        let derivation = super::passphrase::Derivation::fresh(&*sources.entropy).expect("a salt");
+        let secret = Zeroizing::new(Self::SECRET);
+        let writer = SealingWriter::with(file, derivation, &secret).expect("a writer");
+        Self { path, writer: Some(Box::new(writer)) }
+    }
+
+    /// The records in the file, to its end.
+    pub(super) fn read(path: &Path) -> Vec<(RecordKey, Zeroizing<Vec<u8>>)> {
+        let file = BufReader::new(File::open(path).expect("a file"));
+        let secret = Zeroizing::new(Self::SECRET);
+        let mut import = Import(OpeningReader::with(file, |_| Ok(secret)).expect("an export"));
+        let next = || import.next().expect("whole");
+        let key = |meta: Meta| meta.into_slot(RecordVersion(0), KeyId::default()).entry.key;
+        std::iter::from_fn(next).map(|(meta, payload)| (key(meta), payload)).collect()
     }
 }
 
