@@ -115,6 +115,7 @@ async fn each_change_has_its_entry_after_every_kill() {
         let rounds = killing::rounds(ROUNDS);
         let (mut left, mut writes) = (rounds, 0);
         while left > 0 {
+            println!("{engine}: {left} rounds are left");
             let times = ROUNDS_OF_A_VAULT.min(left);
             writes += kill_again_and_again(number, times).await;
             left -= times;

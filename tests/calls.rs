@@ -19,6 +19,9 @@ use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
 use tokenward::{ProviderSpec, Runtime, Session, Vault, catalog};
 use url::Url;
 
+/// How long what is real may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// A host with one upstream, and a session that is signed in there.
 struct Host {
     clock: Arc<ManualClock>,
@@ -98,17 +101,21 @@ fn ok() -> Reply {
     Reply::json(200, "{}")
 }
 
-/// Lets everybody else go on until something is so.
+/// Lets everybody else go on until something is so. What never becomes so fails the test.
 async fn until(mut it_is_so: impl FnMut() -> bool) {
-    while !it_is_so() {
-        tokio::task::yield_now().await;
-    }
+    let waiting = async {
+        while !it_is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it becomes so");
 }
 
 /// The next change of the breaker's state.
 async fn change(events: &mut Events) -> (State, Reason) {
     loop {
-        let notice = events.next().await.expect("the runtime lives");
+        let next = tokio::time::timeout(PATIENCE, events.next());
+        let notice = next.await.expect("it changes").expect("the runtime lives");
         if let Notice::Event(event) = notice
             && let EventKind::BreakerChanged { change, .. } = &event.kind
         {
@@ -292,7 +299,7 @@ async fn a_call_whose_place_was_free_late_is_answered_at_its_deadline() {
     host.clock.advance(policy.deadline.saturating_sub(Duration::from_millis(50)));
     first.abort();
 
-    let in_time = tokio::time::timeout(Duration::from_mins(1), second).await;
+    let in_time = tokio::time::timeout(PATIENCE, second).await;
     let error = in_time.expect("it is answered at its deadline").expect_err("nobody answers");
     assert!(error.to_string().contains("in time"), "{error}");
 }

@@ -25,6 +25,9 @@ pub(crate) const ASSERTION: &str = "assertion.jwt";
 /// The project that Google's requests are billed to.
 pub(crate) const PROJECT: &str = "a-project-of-the-host";
 
+/// How long what is real may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 pub(crate) struct Host {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) openai: SimulatedProvider,
@@ -154,15 +157,19 @@ async fn start(
     (builder.start().await.expect("a runtime"), disk)
 }
 
-/// Waits for an event that `wanted` recognizes.
+/// Waits for an event that `wanted` recognizes. One that never comes fails the test: what is real,
+/// such as a disk and a request, answers to no clock of ours.
 pub(crate) async fn until(events: &mut Events, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
-    loop {
-        match events.next().await.expect("the runtime goes on") {
-            Notice::Event(event) if wanted(&event.kind) => return event.kind.clone(),
-            Notice::Event(_) => {}
-            Notice::Missed(count) => panic!("missed {count} events"),
+    let found = async {
+        loop {
+            match events.next().await.expect("the runtime goes on") {
+                Notice::Event(event) if wanted(&event.kind) => return event.kind.clone(),
+                Notice::Event(_) => {}
+                Notice::Missed(count) => panic!("missed {count} events"),
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("it is told of")
 }
 
 /// Waits until a credential is in `state`.

@@ -64,15 +64,21 @@ impl Stage {
         let vault = Vault { place: settings::Place::Other("gated", open), ..Vault::in_memory() };
         let writer = Writer::start(vault, Sources::system(), Arc::new(|_| {})).expect("a thread");
         gate.send(()).expect("the header");
-        writer.open().await.expect("a vault");
-        commits.recv().expect("the header");
-        Self { writer, began: commits, gate }
+        in_time(writer.open()).await.expect("a vault");
+        let stage = Self { writer, began: commits, gate };
+        stage.begins();
+        stage
+    }
+
+    /// How many writes the group makes that is at its barrier now, or comes there next.
+    fn begins(&self) -> usize {
+        self.began.recv_timeout(PATIENCE).expect("a group comes to its barrier")
     }
 
     fn submit(&self, batch: Batch) -> impl Future<Output = Result<(), VaultError>> + use<> {
         let (answer, answered) = oneshot();
         self.writer.submit(Request::Message(VaultMessage::Commit { batch, reply: answer.into() }));
-        async move { answered.await.expect("an answer") }
+        async move { in_time(answered).await.expect("an answer") }
     }
 }
 
@@ -80,7 +86,7 @@ impl Stage {
 async fn what_queues_behind_a_barrier_shares_the_next() {
     let stage = Stage::set().await;
     let first = stage.submit(put(&key("ada", "first"), b"1", Expect::Absent));
-    stage.began.recv().expect("the first group is at its barrier");
+    stage.begins();
     let rest: Vec<_> = (0..63)
         .map(|number: u8| stage.submit(put(&key("ada", &number.to_string()), b"1", Expect::Absent)))
         .collect();
@@ -90,7 +96,7 @@ async fn what_queues_behind_a_barrier_shares_the_next() {
     for outcome in futures_util::future::join_all(rest).await {
         outcome.expect("durable");
     }
-    assert_eq!(stage.began.recv().expect("the second group"), 2 * 63 + 1, "and the head");
+    assert_eq!(stage.begins(), 2 * 63 + 1, "one group, and the head");
     assert!(stage.began.try_recv().is_err(), "there was no third");
 }
 
@@ -98,7 +104,7 @@ async fn what_queues_behind_a_barrier_shares_the_next() {
 async fn no_group_is_larger_than_it_may_be() {
     let stage = Stage::set().await;
     let first = stage.submit(put(&key("ada", "first"), b"1", Expect::Absent));
-    stage.began.recv().expect("the first group is at its barrier");
+    stage.begins();
     let large = |name: &str| put(&key("ada", name), &vec![0; 600 * 1024], Expect::Absent);
     let rest = [stage.submit(large("a")), stage.submit(large("b")), stage.submit(large("c"))];
     for _ in 0..4 {
@@ -116,7 +122,7 @@ async fn nobody_sees_a_batch_before_its_barrier() {
     let stage = Stage::set().await;
     let record = key("ada", "one");
     let commit = stage.submit(put(&record, b"1", Expect::Absent));
-    stage.began.recv().expect("the group is at its barrier");
+    stage.begins();
     // Queued together with a batch, so that it is served from before that batch's barrier.
     let later = stage.submit(put(&record, b"2", Expect::Anything));
     let (answer, read) = oneshot();

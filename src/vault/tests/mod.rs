@@ -31,6 +31,15 @@ use crate::identity::{ProviderId, UserId};
 use crate::supervision::{EventBus, Events, Notice, Supervisor};
 use crate::testing::ManualClock;
 
+/// How long anything may take that is to come by itself. What never comes fails its test, and does not
+/// hold up all others.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What `future` comes to. The vault's thread answers to no clock of ours, so this is real time.
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes in a minute")
+}
+
 /// A vault's actor beneath a supervisor of its own.
 struct Running {
     root: Supervisor,
@@ -58,7 +67,7 @@ impl Running {
     /// Waits for the first event that `wanted` wants.
     async fn event(&mut self, wanted: impl Fn(&EventKind) -> bool) {
         loop {
-            match self.events.next().await.expect("more events") {
+            match in_time(self.events.next()).await.expect("more events") {
                 Notice::Event(event) if wanted(&event.kind) => return,
                 _ => {}
             }

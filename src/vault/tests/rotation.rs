@@ -126,12 +126,15 @@ async fn a_data_key_is_rotated_while_everybody_reads_and_writes() {
         let batch = put(&record, b"new", Expect::Version(before.version));
         running.vault.commit(batch).await.expect("re-sealing changes no version");
     }
-    let keys = loop {
-        let keys = running.vault.inspect().await.expect("an inspection").data_keys;
-        if keys.len() == 1 {
-            break keys;
+    let swept = async {
+        loop {
+            let keys = running.vault.inspect().await.expect("an inspection").data_keys;
+            if keys.len() == 1 {
+                return keys;
+            }
         }
     };
+    let keys = in_time(swept).await;
     assert_eq!((keys[0].id, keys[0].records, keys[0].retired), (2, 200, None));
     running.stop().await;
     let running = Running::start(on_disk(directory.path())).await.expect("the same vault");

@@ -105,15 +105,15 @@ where
     *store.stops.lock().expect("a lock") = Some(Stops { at, calls: 0, stopped, go_on: waits });
 
     let mut long = submit(&writer, long);
-    has_stopped.recv().expect("the thread lives");
+    has_stopped.recv_timeout(PATIENCE).expect("the first turn");
     let batch = put(&key("bob", "new"), b"x", Expect::Absent);
     let write = submit(&writer, |reply| VaultMessage::Commit { batch, reply });
     go_on.send(()).expect("it waits");
-    write.await.expect("durable");
-    has_stopped.recv().expect("the thread lives");
+    in_time(write).await.expect("durable, while the last turn waits");
+    has_stopped.recv_timeout(PATIENCE).expect("the last turn");
     assert!(futures_util::poll!(&mut long).is_pending(), "it is still under way");
     go_on.send(()).expect("it waits");
-    let done = long.await.expect("it is done");
+    let done = in_time(long).await.expect("it is done");
     (writer, done)
 }
 
