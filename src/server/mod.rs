@@ -31,6 +31,9 @@ mod application;
 mod authorization_server;
 mod claims;
 mod denials;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod issuer;
 pub mod jws;
