@@ -37,9 +37,10 @@ enum Phase {
     Open {
         until: Duration,
     },
-    /// `admitted` counts the probes that are under way and those that succeeded.
+    /// `admitted` counts the probes that are under way and those that succeeded. `waiting` is since
+    /// when an answer to one is waited for; none when there was no probe since the last success.
     HalfOpen {
-        since: Duration,
+        waiting: Option<Duration>,
         admitted: u32,
         succeeded: u32,
     },
@@ -63,10 +64,10 @@ impl Core {
         let mut change = None;
         match self.phase {
             Phase::Open { until } if now >= until => {
-                let half_open = Phase::HalfOpen { since: now, admitted: 0, succeeded: 0 };
+                let half_open = Phase::HalfOpen { waiting: None, admitted: 0, succeeded: 0 };
                 change = Some(self.enter(half_open, Reason::TimeToProbe, Counts::default(), now));
             }
-            Phase::HalfOpen { since, .. }
+            Phase::HalfOpen { waiting: Some(since), .. }
                 if now.saturating_sub(since) >= self.policy.half_open_for =>
             {
                 change = Some(self.reopen(Reason::ProbesUnanswered, None, now, noise));
@@ -74,8 +75,9 @@ impl Core {
             _ => {}
         }
         let verdict = self.look(now).map(|()| {
-            if let Phase::HalfOpen { admitted, .. } = &mut self.phase {
+            if let Phase::HalfOpen { waiting, admitted, .. } = &mut self.phase {
                 *admitted += 1;
+                waiting.get_or_insert(now);
             }
             self.generation
         });
@@ -88,8 +90,8 @@ impl Core {
         match self.phase {
             Phase::Open { until } if now < until => Err(Some(until.saturating_sub(now))),
             Phase::ForcedOpen => Err(None),
-            Phase::HalfOpen { since, admitted, .. } if admitted >= self.policy.probes => {
-                let ends = since.saturating_add(self.policy.half_open_for);
+            Phase::HalfOpen { waiting, admitted, .. } if admitted >= self.policy.probes => {
+                let ends = waiting.unwrap_or(now).saturating_add(self.policy.half_open_for);
                 let left = ends.saturating_sub(now);
                 // Over: the next call that asks for leave reopens it.
                 if left.is_zero() { Ok(()) } else { Err(Some(left.min(PROBING))) }
@@ -126,8 +128,9 @@ impl Core {
             Phase::HalfOpen { .. } if failed || slow => {
                 Some(self.reopen(Reason::ProbeFailed, retry_after, now, noise))
             }
-            Phase::HalfOpen { succeeded, .. } => {
+            Phase::HalfOpen { waiting, admitted, succeeded } => {
                 *succeeded += 1;
+                *waiting = (*admitted > *succeeded).then_some(now);
                 if *succeeded < self.policy.probes {
                     return None;
                 }

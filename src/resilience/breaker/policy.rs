@@ -41,8 +41,10 @@ pub struct BreakerPolicy {
     /// How many calls are let through to find out whether the upstream is back. All of them have
     /// to succeed.
     pub probes: u32,
-    /// How long the probes may take before the breaker opens again. As long as an attempt may, at
-    /// least, or an upstream that is slow to recover is never seen to be back.
+    /// How long the breaker waits for an answer to a probe before it opens again. It is counted from
+    /// the first probe, and anew from each that succeeds; while no probe was sent since, nothing is
+    /// counted, since few calls are no sign that an upstream is unwell. As long as an attempt may
+    /// take, at least, or an upstream that is slow to recover is never seen to be back.
     #[serde(with = "crate::config::duration")]
     pub half_open_for: Duration,
     /// Whether an answer of 429 counts as a failure. It says that there is too much of us, not that

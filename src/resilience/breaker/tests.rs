@@ -182,6 +182,47 @@ fn probes_that_never_come_back_reopen_it() {
     );
 }
 
+/// B-5: what ends half-open is that nothing is heard from a probe, and not that few calls are made.
+#[test]
+fn an_upstream_that_is_called_rarely_is_seen_to_be_back() {
+    let policy = BreakerPolicy::default();
+    let bench = Bench::ready_to_probe(policy);
+    for _ in 0..3 {
+        bench.breaker.admit().expect("a probe").succeeded();
+        bench.clock.advance(policy.half_open_for);
+    }
+    assert_eq!(bench.state(), State::Closed);
+}
+
+/// B-5: a probe has its time, however long ago the first one was.
+#[test]
+fn a_late_probe_has_as_long_as_an_early_one() {
+    let policy = BreakerPolicy::default();
+    let policy = BreakerPolicy { slow_after: policy.half_open_for, ..policy };
+    let bench = Bench::ready_to_probe(policy);
+    bench.breaker.admit().expect("a probe").succeeded();
+    bench.clock.advance(policy.half_open_for);
+    let late = bench.breaker.admit().expect("a probe");
+    bench.clock.advance(policy.half_open_for - Duration::from_secs(1));
+    drop(bench.breaker.admit().expect("the third probe"));
+    late.succeeded();
+    assert_eq!(bench.state(), State::HalfOpen);
+}
+
+/// B-5: callers that give up one after the other do not keep it half-open.
+#[test]
+fn probes_that_are_given_up_in_turn_reopen_it() {
+    let policy = BreakerPolicy::default();
+    let bench = Bench::ready_to_probe(policy);
+    for _ in 0..10 {
+        let given_up = bench.breaker.admit().expect("a probe");
+        bench.clock.advance(policy.half_open_for / 10);
+        drop(given_up);
+    }
+    assert!(bench.breaker.admit().is_err());
+    assert!(matches!(bench.state(), State::Open { .. }));
+}
+
 /// B-1: the states by hand.
 #[test]
 fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
@@ -302,7 +343,8 @@ struct Model {
     by_hand: Option<ByHand>,
     under_way: u32,
     succeeded: u32,
-    half_open_since: Duration,
+    /// When probes were sent since the last one that succeeded, the first one first.
+    unanswered: Vec<Duration>,
 }
 
 impl Model {
@@ -315,8 +357,7 @@ impl Model {
         if self.open_until.is_some_and(|until| now >= until) {
             self.changed();
             self.half_open = true;
-            self.half_open_since = now;
-        } else if self.half_open && now >= self.half_open_since + policy.half_open_for {
+        } else if self.unanswered.first().is_some_and(|at| now >= *at + policy.half_open_for) {
             self.changed();
             self.open_until = until;
         }
@@ -328,6 +369,7 @@ impl Model {
         if self.half_open {
             let free = self.under_way + self.succeeded < policy.probes;
             self.under_way += u32::from(free);
+            self.unanswered.extend(free.then_some(now));
             return free;
         }
         self.open_until.is_none()
@@ -352,6 +394,8 @@ impl Model {
                 self.open_until = until;
             } else {
                 self.succeeded += 1;
+                // Those that are under way have as long again.
+                self.unanswered = vec![now; self.under_way as usize];
                 if self.succeeded == policy.probes {
                     self.changed();
                 }
