@@ -1,10 +1,12 @@
-//! What stands before the token endpoints: a breaker for each, shared by all credentials that are
-//! renewed there, so that ten thousand of them do not ask a server in turn that is down. Sign-ins do
-//! not come by here: a user who waits is never held back because of others.
+//! What stands before the token endpoints: places and a breaker for each, shared by all credentials
+//! that are renewed there, so that ten thousand of them do not ask a server that is down, be it in turn
+//! or at once. Sign-ins do not come by here: a user who waits is never held back because of others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Sources;
 use crate::error::Error;
@@ -22,7 +24,19 @@ pub(crate) struct TokenEndpoints(Arc<BTreeMap<ProviderId, Endpoint>>);
 struct Endpoint {
     server: String,
     breaker: Breaker,
+    places: Arc<Semaphore>,
 }
+
+/// Leave to ask for one renewal.
+#[derive(Debug)]
+pub(super) struct Leave {
+    permit: Permit,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The most renewals that are under way at one endpoint at once. It bounds what an outage is met with
+/// before anybody can know of it, and leaves room for hundreds of renewals a second.
+const PLACES: usize = 32;
 
 /// A token is renewed minutes before its end. A probe has longer than a request to a token endpoint
 /// may take ([`Limits`](crate::oauth::Limits)), so that one that is slow to recover is seen to be
@@ -54,7 +68,7 @@ impl TokenEndpoints {
                 endpoint
             } else {
                 let breaker = observed_breaker(&name_of(&server), policy(), sources, events)?;
-                Endpoint { server, breaker }
+                Endpoint { server, breaker, places: Arc::new(Semaphore::new(PLACES)) }
             };
             endpoints.insert(id.clone(), endpoint);
         }
@@ -67,18 +81,26 @@ impl TokenEndpoints {
         self.0.values().map(named).collect()
     }
 
-    /// Leave to ask for one renewal; a provider that nobody knows has no breaker.
+    /// Leave to ask for one renewal, as soon as there is a place; a provider that nobody knows has
+    /// no endpoint.
     ///
     /// # Errors
     ///
     /// When renewals there fail and are held back. Nothing may be sent then.
-    pub(super) fn admit(&self, provider: &ProviderId) -> Result<Option<Permit>, Failure> {
-        let Some(Endpoint { server, breaker }) = self.0.get(provider) else { return Ok(None) };
-        breaker.admit().map(Some).map_err(|HeldBack { retry_in }| {
+    pub(super) async fn admit(&self, provider: &ProviderId) -> Result<Option<Leave>, Failure> {
+        let Some(endpoint) = self.0.get(provider) else { return Ok(None) };
+        let held_back = |HeldBack { retry_in }| {
             let class = FailureClass::Transient { retry_after: retry_in };
+            let server = &endpoint.server;
             let reason = format!("renewals at {server} fail and are held back for a while");
             Failure::new(class, reason).not_sent()
-        })
+        };
+        endpoint.breaker.look().map_err(held_back)?;
+        // Nobody closes it.
+        let Ok(place) = endpoint.places.clone().acquire_owned().await else { return Ok(None) };
+        // Asked only now: the endpoint may have failed while this one waited.
+        let permit = endpoint.breaker.admit().map_err(held_back)?;
+        Ok(Some(Leave { permit, _place: place }))
     }
 }
 
@@ -88,8 +110,8 @@ fn name_of(server: &str) -> String {
 }
 
 /// Tells the breaker how a renewal ended.
-pub(super) fn settle(permit: Option<Permit>, answer: &Result<Grant, Failure>) {
-    let Some(permit) = permit else { return };
+pub(super) fn settle(leave: Option<Leave>, answer: &Result<Grant, Failure>) {
+    let Some(Leave { permit, _place }) = leave else { return };
     match answer.as_ref().map_err(|failure| failure.class) {
         Err(FailureClass::Transient { retry_after }) => permit.failed(retry_after),
         Err(FailureClass::Uncertain) => permit.failed(None),

@@ -38,8 +38,7 @@ impl Rotating {
         // Counted before the look, so that a shutdown either is seen or waits for this renewal.
         let counted = tasks.token();
         if tasks.is_closed() {
-            let reason = "the runtime stops".to_owned();
-            return landing.land(RenewalOutcome::NotStarted { reason });
+            return landing.land(runtime_stops());
         }
         tasks.spawn(async move {
             let context = &self.records.context;
@@ -55,10 +54,13 @@ impl Rotating {
     async fn run(&self, sent: &mut bool) -> RenewalOutcome {
         let context = &self.records.context;
         let method = context.id.method;
-        let permit = match context.shared.endpoints.admit(&context.id.provider) {
-            Ok(permit) => permit,
+        let leave = match context.shared.endpoints.admit(&context.id.provider).await {
+            Ok(leave) => leave,
             Err(held_back) => return RenewalOutcome::Failed(held_back),
         };
+        if context.shared.tasks.is_closed() {
+            return runtime_stops();
+        }
         self.reached("before-intent");
         let now = context.shared.sources.now();
         let rotation = match self.journal().begin(&self.material, method, now).await {
@@ -74,7 +76,7 @@ impl Rotating {
         let renewal = self.material.renewal(method);
         let transport = &context.shared.transport;
         let mut answer = in_time(transport, context.provider.renew(transport, renewal)).await;
-        settle(permit, &answer);
+        settle(leave, &answer);
         self.reached("response-received");
         if let Err(failure) = &mut answer
             && failure.class == FailureClass::Uncertain
@@ -161,6 +163,10 @@ fn word(outcome: &RenewalOutcome) -> &'static str {
         RenewalOutcome::Superseded => "superseded",
         RenewalOutcome::Failed(failure) => failure.class.as_str(),
     }
+}
+
+fn runtime_stops() -> RenewalOutcome {
+    RenewalOutcome::NotStarted { reason: "the runtime stops".to_owned() }
 }
 
 /// Lands the outcome when it is dropped, by whatever way the task ends.

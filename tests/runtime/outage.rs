@@ -11,6 +11,37 @@ use crate::host::Host;
 
 const USERS: usize = 200;
 
+/// B-3: what an outage is met with before anybody knows of it is bounded, too.
+#[tokio::test]
+async fn a_thousand_calls_for_a_thousand_credentials_ask_a_token_endpoint_that_is_down_a_few_times()
+{
+    const CALLERS: usize = 1_000;
+    let host = Host::start().await;
+    let mut sessions = Vec::new();
+    for number in 0..CALLERS {
+        let user = host.runtime.user(&format!("application {number}"));
+        user.sign_in("orange").with_client_credentials().await.expect("signed in");
+        let session = user.open_session().await.expect("a session");
+        session.use_provider("orange").await.expect("signed in");
+        sessions.push(session);
+    }
+    host.clock.advance(Duration::from_hours(2));
+    let before = host.orange.token_requests();
+    host.orange.faults().on(Endpoint::Token).always(Fault::Status(503, String::new()));
+
+    let calls: tokio::task::JoinSet<_> =
+        sessions.iter().map(|session| session.client().get("/").send()).collect();
+
+    for answer in calls.join_all().await {
+        let error = answer.expect_err("there is no token");
+        assert!(error.is_transient() && !error.needs_reauthorization(), "{error}");
+    }
+    let asked = host.orange.token_requests() - before;
+    // Ten failures are enough to know, and 31 others may be on their way by then.
+    assert!((10..=41).contains(&asked), "asked {asked} times");
+    assert_eq!(host.orange.requests_at(Endpoint::Resource).len(), 0, "nothing is sent without");
+}
+
 /// B-3: the token endpoint has a breaker of its own.
 #[tokio::test]
 async fn a_token_endpoint_that_is_down_is_asked_a_few_times_and_then_left_alone() {
