@@ -18,7 +18,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     retry_after: Option<Duration>,
-    was_attempted: bool,
+    was_sent: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -83,23 +83,24 @@ impl Error {
         retry_after: Option<Duration>,
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, message, retry_after, was_attempted: false, source }))
+        Self(Arc::new(Inner { kind, message, retry_after, was_sent: false, source }))
     }
 
     /// The same failure, with how often it was attempted and why no further attempt was made.
-    pub(crate) fn after_attempts(self, made: u32, gave_up: Option<GiveUp>) -> Self {
+    /// `was_sent`: something of one of the attempts may have left.
+    pub(crate) fn after_attempts(self, made: u32, gave_up: Option<GiveUp>, was_sent: bool) -> Self {
         let times = if made == 1 { "attempt" } else { "attempts" };
         let why = gave_up.map_or_else(String::new, |gave_up| format!(", {gave_up}"));
         let message = format!("{self} ({made} {times}{why})");
         let Inner { kind, retry_after, .. } = *self.0;
         let source = Some(Box::new(self) as _);
-        Self(Arc::new(Inner { kind, message, retry_after, was_attempted: true, source }))
+        Self(Arc::new(Inner { kind, message, retry_after, was_sent, source }))
     }
 
-    /// Whether it is what [`Error::after_attempts`] made: the failure of a request that may have
-    /// been sent.
-    pub(crate) fn was_attempted(&self) -> bool {
-        self.0.was_attempted
+    /// Whether it is the failure of a request of which something may have left
+    /// ([`Error::after_attempts`]).
+    pub(crate) fn was_sent(&self) -> bool {
+        self.0.was_sent
     }
 
     /// For rooms that tell apart what no predicate does.

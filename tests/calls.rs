@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::{Recorder, Reply};
+use common::{Recorder, Refusing, Reply};
 use futures_util::FutureExt as _;
 use http::StatusCode;
 use tokenward::event::EventKind;
@@ -76,8 +76,8 @@ impl Host {
                 done = &mut work => return done,
                 () = tokio::task::yield_now() => {}
             }
-            // The runtime itself wakes only every ten seconds.
-            if let Some(wait) = self.clock.next_wait().filter(|wait| *wait < Duration::from_secs(5))
+            if self.is_about_to_try_again()
+                && let Some(wait) = self.clock.next_wait()
             {
                 self.clock.advance(wait);
             }
@@ -86,6 +86,11 @@ impl Host {
 
     async fn get(&self) -> Result<reqwest::Response, tokenward::Error> {
         self.patiently(self.session.client().get("/v1/models").send()).await
+    }
+
+    /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
+    fn is_about_to_try_again(&self) -> bool {
+        self.clock.next_wait().is_some_and(|wait| wait < Duration::from_secs(5))
     }
 
     fn state(&self) -> State {
@@ -210,17 +215,44 @@ async fn a_post_with_an_idempotency_key_is_made_again_with_the_same_key_and_body
 /// T-1: what provably never left may leave again.
 #[tokio::test]
 async fn a_post_that_was_never_sent_is_made_again() {
-    // Nobody listens on a port that was free a moment ago.
-    let nobody = Recorder::start([]).await;
-    let url = nobody.url("/");
-    drop(nobody);
-    let host = Host::calling(url, CallPolicy::default()).await;
+    let nobody = Refusing::start();
+    let host = Host::calling(nobody.url("/"), CallPolicy::default()).await;
 
     let call = host.session.client().post("/v1/responses").json(&"once").send();
     let error = host.patiently(call).await.expect_err("nobody listens");
 
     assert!(error.is_transient());
     assert!(error.to_string().contains("3 attempts"), "{error}");
+}
+
+/// T-1: attempts that found no connection are told apart from those that were sent.
+#[tokio::test]
+async fn an_answer_tells_how_many_attempts_were_sent() {
+    let later = Refusing::start();
+    let host = Host::calling(later.url("/"), CallPolicy::default()).await;
+    let call = tokio::spawn(host.session.client().post("/v1/responses").json(&"once").send());
+    until(|| host.is_about_to_try_again()).await;
+    let upstream = later.listen([ok()]);
+
+    let reply = host.patiently(call).await.expect("no panic").expect("an answer");
+
+    assert_eq!((attempts(&reply).made, attempts(&reply).sent), (2, 1));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+/// T-1: a key that is not sent, since it is of the caller's own connection, makes nothing
+/// repeatable (RFC 9110 §7.6.1).
+#[tokio::test]
+async fn a_post_whose_idempotency_key_is_not_sent_is_not_made_again() {
+    let upstream = Recorder::start([Reply::json(503, "{}"), ok()]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+
+    let call = host.session.client().post("/v1/responses").header("Idempotency-Key", "k-1");
+    let call = call.header("Connection", "keep-alive, idempotency-key").json(&"once");
+    let reply = host.patiently(call.send()).await.expect("an answer");
+
+    assert_eq!(attempts(&reply).gave_up, Some(GiveUp::NotSafe));
+    assert_eq!(upstream.only_request().header("idempotency-key"), None);
 }
 
 /// H1: a body that can not be sent again is not.
@@ -278,7 +310,7 @@ async fn no_attempt_begins_after_the_deadline() {
     let policy = CallPolicy { deadline: Duration::from_secs(2), ..CallPolicy::default() };
     let host = Host::calling(upstream.url("/"), policy).await;
 
-    let reply = host.get().await.expect("an answer");
+    let reply = host.session.client().get("/v1/models").send().await.expect("an answer");
 
     assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(upstream.requests().len(), 1);
@@ -296,11 +328,15 @@ async fn a_call_whose_place_was_free_late_is_answered_at_its_deadline() {
     let mut second = Box::pin(host.session.client().get("/v1/models").send());
     assert!((&mut second).now_or_never().is_none(), "it waits for a place");
 
-    host.clock.advance(policy.deadline.saturating_sub(Duration::from_millis(50)));
+    let just_before = Duration::from_millis(1);
+    host.clock.advance(policy.deadline.saturating_sub(just_before));
     first.abort();
+    assert!(first.await.expect_err("given up").is_cancelled());
+    let second = tokio::spawn(second);
+    until(|| upstream.requests().len() == 2).await;
+    host.clock.advance(just_before);
 
-    let in_time = tokio::time::timeout(PATIENCE, second).await;
-    let error = in_time.expect("it is answered at its deadline").expect_err("nobody answers");
+    let error = second.await.expect("no panic").expect_err("nobody answers");
     assert!(error.to_string().contains("in time"), "{error}");
 }
 
@@ -311,8 +347,7 @@ async fn a_retry_that_can_not_begin_leaves_the_last_failure_to_be_told() {
     let upstream = Recorder::start([asks, ok()]).await;
     let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
     let call = tokio::spawn(host.session.client().get("/v1/models").send());
-    let waits = || host.clock.next_wait().is_some_and(|wait| wait <= Duration::from_secs(3));
-    until(waits).await;
+    until(|| host.is_about_to_try_again()).await;
     let credential = host.session.client().credential().await.expect("hers");
     credential.sign_out().await.expect("signed out");
 
@@ -452,12 +487,15 @@ async fn an_answer_that_breaks_off_is_the_callers_to_ask_for_again() {
 #[tokio::test]
 async fn an_attempt_without_an_answer_in_time_is_made_again_and_counts_as_a_failure() {
     let upstream = Recorder::start([Reply::Keep(Vec::new()), ok()]).await;
-    let attempt_timeout = Duration::from_millis(50);
+    let attempt_timeout = Duration::from_mins(1);
     let host =
         Host::calling(upstream.url("/"), CallPolicy { attempt_timeout, ..CallPolicy::default() });
     let host = host.await;
+    let call = tokio::spawn(host.session.client().get("/v1/models").send());
+    until(|| upstream.requests().len() == 1).await;
 
-    let reply = host.get().await.expect("an answer");
+    host.clock.advance(attempt_timeout);
+    let reply = host.patiently(call).await.expect("no panic").expect("an answer");
 
     assert_eq!((reply.status(), attempts(&reply).made), (StatusCode::OK, 2));
     let counts = host.runtime.upstream("openai").expect("the provider").status().counts;
@@ -749,6 +787,31 @@ async fn a_thousand_calls_through_an_outage_are_all_answered_within_the_budget()
     drop(answers);
     let left = host.runtime.upstream("openai").expect("the provider").under_way();
     assert_eq!(left, 0, "no place is left taken");
+}
+
+/// H4: whatever became of the calls, nothing of them runs on.
+#[tokio::test]
+async fn a_thousand_calls_through_an_outage_leave_no_task_behind() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let upstream = SimulatedProvider::openai().start().await.expect("a port");
+    upstream.faults().on(Endpoint::Resource).always(Fault::ResetBeforeHeaders);
+    let breaker = BreakerPolicy { minimum_calls: 100_000, ..BreakerPolicy::default() };
+    let policy = CallPolicy { breaker, ..CallPolicy::default() };
+    let host = Host::with(upstream.spec().with_call_policy(policy)).await;
+    let before = tasks();
+    let calls: tokio::task::JoinSet<_> =
+        (0..1_000).map(|_| host.session.client().get("/v1/models").send()).collect();
+    assert!(tasks() >= before + 1_000, "a caller is a task");
+
+    let answers = host.patiently(calls.join_all()).await;
+
+    for answer in &answers {
+        assert!(answer.as_ref().is_err_and(tokenward::Error::is_transient), "{answer:?}");
+    }
+    let all_ended = until(|| tasks() <= before);
+    let in_time = tokio::time::timeout(Duration::from_secs(30), all_ended).await;
+    assert!(in_time.is_ok(), "{} tasks before, {} are left", before, tasks());
+    assert_eq!(host.runtime.upstream("openai").expect("the provider").under_way(), 0);
 }
 
 /// B-2 and B-7: a rejection ends the retries.

@@ -8,7 +8,6 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Body;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Timeout;
 use tracing::debug;
 
 use super::body::ResponseBody;
@@ -63,7 +62,7 @@ pub(super) struct Attempt<'a, S> {
     pub(super) provider: &'a dyn Provider,
     pub(super) upstream: &'a Upstream,
     pub(super) sender: S,
-    /// The caller's own headers.
+    /// The caller's own headers, without those of its connection.
     pub(super) headers: &'a HeaderMap,
     /// Its place among the calls under way, where there is a limit of them. It is kept until the
     /// head of the answer is there.
@@ -124,10 +123,11 @@ impl<S: Sender> Attempt<'_, S> {
             let place = if has_place { place(self.upstream).await.ok() } else { None };
             Some((next, place))
         };
-        let Ok(Some((next, place))) = within(self.sender.left(), renewal).await else {
+        let (left, sources) = (self.sender.left(), self.session.sources());
+        let Some(Some((next, place))) = within(left, sources, renewal).await else {
             return Ok(refused);
         };
-        let headers = merged(self.headers, &next.snapshot, self.session.sources());
+        let headers = merged(self.headers, &next.snapshot, sources);
         let (Some(again), Ok(headers)) = (again, headers) else { return Ok(refused) };
         let Ok(permit) = admitted(self.upstream) else { return Ok(refused) };
         drop(refused);
@@ -153,16 +153,18 @@ impl<S: Sender> Attempt<'_, S> {
         let origin = self.upstream.origin();
         let timeout = self.sender.timeout();
         permit.leaves();
-        let (answer, refused) = match within(timeout, self.answered(request, headers, with)).await {
-            Ok(Ok(judged)) => judged,
-            Ok(Err(error)) => {
+        let sources = self.session.sources();
+        let answered = within(timeout, sources, self.answered(request, headers, with)).await;
+        let (answer, refused) = match answered {
+            Some(Ok(judged)) => judged,
+            Some(Err(error)) => {
                 // A permit that is dropped says nothing about the upstream.
                 if self.sender.is_of_upstream(&error) {
                     permit.failed(None);
                 }
                 return Err(Missed::None(error));
             }
-            Err(_elapsed) => {
+            None => {
                 permit.failed(None);
                 return Err(lost(format!("{origin} gave no answer in time")));
             }
@@ -171,7 +173,7 @@ impl<S: Sender> Attempt<'_, S> {
             permit.failed(None);
             return Err(lost(format!("the answer of {origin} broke off")));
         }
-        let now = self.session.sources().now().wall;
+        let now = sources.now().wall;
         Ok((settled(answer, permit, self.upstream, now), refused))
     }
 
@@ -186,7 +188,7 @@ impl<S: Sender> Attempt<'_, S> {
         let mut answer = answer.map(ResponseBody::new);
         let status = answer.status();
         let body = if self.provider.body_may_refuse(status) {
-            peek(answer.body_mut()).await
+            peek(answer.body_mut(), self.session.sources()).await
         } else {
             Vec::new()
         };
@@ -209,12 +211,18 @@ impl<S: Sender> Attempt<'_, S> {
     }
 }
 
-/// The network lives in real time, also where a test moves the runtime's clock by hand.
-pub(super) fn within<T>(
+/// What `work` comes to, when that is in `time`.
+pub(super) async fn within<T>(
     time: Duration,
+    sources: &Sources,
     work: impl Future<Output = T>,
-) -> Timeout<impl Future<Output = T>> {
-    tokio::time::timeout(time, work)
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        // Begun only when there is something to wait for.
+        () = async { sources.clock.wait(time).await } => None,
+    }
 }
 
 fn lost<E>(text: String) -> Missed<E> {
@@ -225,14 +233,12 @@ fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<He
     with_headers_of(more, snapshot.usable_headers(sources.now_coarse())?.clone())
 }
 
-/// The provider's `headers`, in their order, and then the caller's own `more`, without those that
-/// are of the caller's own connection: a credential goes where its address says.
+/// The provider's `headers`, in their order, and then the caller's own `more`.
 pub(super) fn with_headers_of(
     more: &HeaderMap,
     mut headers: HeaderMap,
 ) -> Result<HeaderMap, Error> {
-    let named: Vec<_> = more.get_all(CONNECTION).iter().collect();
-    for name in more.keys().filter(|name| !is_of_connection(name, &named)) {
+    for name in more.keys() {
         if headers.get(name).is_some_and(HeaderValue::is_sensitive) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -250,9 +256,21 @@ pub(super) fn with_headers_of(
     Ok(headers)
 }
 
+/// A caller's headers without those that are of its own connection: a credential goes where its
+/// address says, and what is not sent promises nothing.
+pub(super) fn of_the_request(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    let others: Vec<_> =
+        headers.keys().filter(|name| is_of_connection(name, &named)).cloned().collect();
+    for name in others {
+        headers.remove(name);
+    }
+    headers
+}
+
 /// Whether a header is of one connection and not of the request (RFC 9110 §7.6.1), as those are that
 /// `Connection` names; or the `Host`, which follows from the address.
-fn is_of_connection(name: &HeaderName, named: &[&HeaderValue]) -> bool {
+fn is_of_connection(name: &HeaderName, named: &[HeaderValue]) -> bool {
     let known = ["host", "connection", "keep-alive", "te", "transfer-encoding", "upgrade"];
     let name = name.as_str();
     known.contains(&name)

@@ -24,7 +24,8 @@ pub(super) struct Call {
     pub(super) session: Session,
     pub(super) active: Active,
     pub(super) upstream: Upstream,
-    /// The caller's own headers. Those of the credential come first.
+    /// The caller's own headers, without those of its connection. Those of the credential come
+    /// first.
     pub(super) headers: HeaderMap,
     /// The caller's own bound, which the body of the answer is within too.
     pub(super) timeout: Option<Duration>,
@@ -40,6 +41,9 @@ pub struct Attempts {
     /// The attempts that were made, the first one included. The repeat after a refused credential
     /// belongs to its attempt.
     pub made: u32,
+    /// Those of them of which something may have left. Of the others provably nothing did: they
+    /// found no connection.
+    pub sent: u32,
     /// Why there was no further one, though the answer is a failure.
     pub gave_up: Option<GiveUp>,
 }
@@ -60,28 +64,29 @@ impl Call {
         let has_key = self.headers.contains_key(IDEMPOTENCY_KEY);
         let repeatable = is_repeatable(request.method(), has_key);
         let begun = self.session.sources().now().monotonic;
-        let mut made = 0;
+        let mut so_far = Attempts { made: 0, sent: 0, gave_up: None };
         let mut before = None;
         loop {
             // A body that is a stream is gone with the attempt that sends it.
             let again = request.try_clone();
-            let ended = match (self.attempt(request, made == 0, begun).await, before.take()) {
+            let ended = self.attempt(request, so_far.made == 0, begun).await;
+            let ended = match (ended, before.take()) {
                 (Ended::NotMade(_, error), None) => return Err(error),
                 // What went wrong before says more than what keeps it from being mended.
                 (Ended::NotMade(reason, _), Some(last)) => {
-                    return finish(last, made, Some(reason));
+                    return finish(last, so_far.given_up(reason));
                 }
                 (ended, _) => ended,
             };
-            made += 1;
-            let Some(failed) = self.failure(&ended) else { return finish(ended, made, None) };
-            let (wait, again) = match self.next(made, failed, repeatable, again, begun) {
+            so_far.count(&ended);
+            let Some(failed) = self.failure(&ended) else { return finish(ended, so_far) };
+            let (wait, again) = match self.next(so_far.made, failed, repeatable, again, begun) {
                 Ok(next) => next,
-                Err(reason) => return finish(ended, made, Some(reason)),
+                Err(reason) => return finish(ended, so_far.given_up(reason)),
             };
             debug!(
                 upstream = self.upstream.origin(),
-                made,
+                made = so_far.made,
                 wait_ms = wait.as_millis(),
                 "a call failed, making it again"
             );
@@ -120,11 +125,11 @@ impl Call {
         if let Err(error) = not_held_back(&self.upstream) {
             return Ended::NotMade(GiveUp::HeldBack, error);
         }
-        let ready = within(self.left(begun), self.credential_and_place()).await;
-        let (credential, place) = match ready {
-            Ok(Ok(ready)) if !self.left(begun).is_zero() => ready,
-            Ok(Err(error)) => return Ended::NotMade(GiveUp::NotBegun, error),
-            Ok(Ok(_)) | Err(_) => return Ended::NotMade(GiveUp::NoTimeLeft, self.not_begun()),
+        let (left, sources) = (self.left(begun), self.session.sources());
+        let (credential, place) = match within(left, sources, self.credential_and_place()).await {
+            Some(Ok(ready)) if !self.left(begun).is_zero() => ready,
+            Some(Err(error)) => return Ended::NotMade(GiveUp::NotBegun, error),
+            Some(Ok(_)) | None => return Ended::NotMade(GiveUp::NoTimeLeft, self.not_begun()),
         };
         // Asked only now: the upstream may have failed while this one waited.
         let permit = match admitted(&self.upstream) {
@@ -197,6 +202,20 @@ impl Call {
     }
 }
 
+impl Attempts {
+    /// Counts one more, which ended like this.
+    fn count(&mut self, ended: &Ended) {
+        self.made += 1;
+        if !matches!(ended, Ended::Unanswered(Some(Failed::BeforeSending), _)) {
+            self.sent += 1;
+        }
+    }
+
+    fn given_up(self, reason: GiveUp) -> Self {
+        Self { gave_up: Some(reason), ..self }
+    }
+}
+
 /// What is kept of an attempt while the next one is made, in case that is held back: an answer
 /// without its connection.
 fn released(ended: Ended) -> Ended {
@@ -207,13 +226,14 @@ fn released(ended: Ended) -> Ended {
 }
 
 /// The outcome of the last attempt, marked with how many were made and why there was no other.
-fn finish(last: Ended, made: u32, gave_up: Option<GiveUp>) -> Result<Response, Error> {
+fn finish(last: Ended, attempts: Attempts) -> Result<Response, Error> {
+    let Attempts { made, sent, gave_up } = attempts;
     match last {
         Ended::Answered(mut response) => {
-            response.extensions_mut().insert(Attempts { made, gave_up });
+            response.extensions_mut().insert(attempts);
             Ok(response)
         }
-        Ended::Unanswered(_, error) => Err(error.after_attempts(made, gave_up)),
+        Ended::Unanswered(_, error) => Err(error.after_attempts(made, gave_up, sent > 0)),
         Ended::NotMade(_, error) => Err(error),
     }
 }

@@ -12,7 +12,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::attempt::{Attempt, Missed, Sender};
+use super::attempt::{Attempt, Missed, Sender, of_the_request};
 use super::body::ResponseBody;
 use super::target::target;
 use super::verdict::{admitted, not_held_back};
@@ -161,7 +161,7 @@ where
     not_held_back(&upstream)?;
     let credential = session.admit(active.credential).await?;
     let permit = admitted(&upstream)?;
-    let headers = std::mem::take(request.headers_mut());
+    let headers = of_the_request(std::mem::take(request.headers_mut()));
     let attempt = Attempt {
         session: &session,
         provider,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
+use super::attempt::within;
 use super::body::ResponseBody;
+use crate::clock::Sources;
 
 /// A body that is longer than this is not looked at: what says that a credential was refused is
 /// short.
@@ -15,7 +17,10 @@ const LONGEST: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the body says, when all of it comes in time and is short; else nothing.
-pub(super) async fn peek<B: Body<Data = Bytes> + Unpin>(body: &mut ResponseBody<B>) -> Vec<u8> {
+pub(super) async fn peek<B: Body<Data = Bytes> + Unpin>(
+    body: &mut ResponseBody<B>,
+    sources: &Sources,
+) -> Vec<u8> {
     let read = async {
         while let Some(length) = body.read_ahead().await {
             if length > LONGEST {
@@ -24,7 +29,6 @@ pub(super) async fn peek<B: Body<Data = Bytes> + Unpin>(body: &mut ResponseBody<
         }
         !body.is_broken()
     };
-    // The network lives in real time, also where a test moves the runtime's clock by hand.
-    let is_whole = tokio::time::timeout(PATIENCE, read).await;
-    if is_whole == Ok(true) { body.read().to_vec() } else { Vec::new() }
+    let is_whole = within(PATIENCE, sources, read).await;
+    if is_whole == Some(true) { body.read().to_vec() } else { Vec::new() }
 }

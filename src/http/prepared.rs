@@ -28,7 +28,7 @@ pub struct Recovery {
 }
 
 impl PreparedRequest {
-    /// `request` has no headers yet.
+    /// `request` has no headers yet; `headers` are the caller's own, without those of its connection.
     pub(super) fn new(
         mut request: Request,
         headers: HeaderMap,

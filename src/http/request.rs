@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{Body, Request, Response};
 use serde::Serialize;
 
+use super::attempt::of_the_request;
 use super::call::Call;
 use super::prepared::PreparedRequest;
 use super::target::target;
@@ -133,6 +134,7 @@ impl RequestBuilder {
         let (active, request) = self.addressed().await?;
         let upstream = self.session.upstream(active.provider.id())?;
         let Self { session, headers, timeout, whole, .. } = self;
+        let headers = of_the_request(headers);
         let call = Call { session, active, upstream, headers, timeout, whole };
         // So that the futures of hosts do not all have room for a call.
         Box::pin(call.make(request)).await
@@ -148,7 +150,7 @@ impl RequestBuilder {
         let (active, mut request) = self.addressed().await?;
         *request.timeout_mut() = self.timeout;
         let authentication = self.session.authenticated(active).await?;
-        PreparedRequest::new(request, self.headers, authentication)
+        PreparedRequest::new(request, of_the_request(self.headers), authentication)
     }
 
     /// Whom the request goes to, and the request without any header.

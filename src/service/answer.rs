@@ -25,8 +25,6 @@ pub(super) struct Manner {
     pub(super) name: &'static str,
     /// The largest body that is read, in bytes.
     pub(super) most: usize,
-    /// Whether its requests are made again after one that may have arrived.
-    pub(super) repeats: bool,
     /// What it says in the JSON of a refusal.
     pub(super) refusal: fn(&Value) -> Refusal,
 }
@@ -45,8 +43,8 @@ pub(super) struct Answer {
     status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Bytes,
-    /// How many attempts were made for it.
-    pub(super) attempts: u32,
+    /// How many attempts of which something may have left were made for it.
+    pub(super) sent: u32,
     retry_after: Option<Duration>,
 }
 
@@ -58,10 +56,10 @@ impl Answer {
         manner: Manner,
     ) -> Result<Self, ServiceError> {
         let answered = request.whole_body(manner.most).send().await;
-        let response = answered.map_err(|error| ServiceError::unanswered(error, manner.repeats))?;
+        let response = answered.map_err(ServiceError::from)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let now = client.session().sources().now().wall;
-        let attempts = response.extensions().get::<Attempts>().map_or(1, |told| told.made);
+        let sent = response.extensions().get::<Attempts>().map_or(1, |told| told.sent);
         let body = match read(response, manner).await {
             Ok(body) => body,
             Err(error) if status.is_success() => return Err(error),
@@ -69,7 +67,7 @@ impl Answer {
             Err(_) => Bytes::new(),
         };
         let retry_after = retry_after(&headers, now);
-        Ok(Self { manner, status, headers, body, attempts, retry_after })
+        Ok(Self { manner, status, headers, body, sent, retry_after })
     }
 
     /// The answer, when it has this status.

@@ -71,15 +71,6 @@ impl ServiceError {
         }))
     }
 
-    /// Why there is no answer. `repeats`: the request may have been sent more than once.
-    pub(super) fn unanswered(error: Error, repeats: bool) -> Self {
-        // Breakers are asked before the first attempt. What goes wrong before a later one is told
-        // as it is, and does not say that there was an earlier one.
-        let is_before_all = error.is_circuit_open() || error.is_invalid_input();
-        let may_have_arrived = error.was_attempted() || repeats && !is_before_all;
-        Self::from(error).changed(|inner| inner.may_have_arrived = may_have_arrived)
-    }
-
     /// What the caller gave for `field` can not be sent.
     pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::new(ServiceErrorKind::Invalid, message).with_field(Some(field.to_owned()))
@@ -177,7 +168,7 @@ impl From<Error> for ServiceError {
             ErrorKind::VaultLocked | ErrorKind::VaultInUse => Kind::Vault,
             ErrorKind::Protocol => Kind::Malformed,
         };
-        let may_have_arrived = error.was_attempted();
+        let may_have_arrived = error.was_sent();
         let retry_after = error.retry_after();
         Self::new(kind, error.to_string()).with_retry_after(retry_after).changed(|inner| {
             inner.may_have_arrived = may_have_arrived;

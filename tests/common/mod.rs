@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokenward::clock::{Clock as _, SystemClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -22,6 +22,29 @@ pub(crate) struct Recorder {
     recorded: Arc<Mutex<Vec<Recorded>>>,
     script: Arc<Mutex<VecDeque<Reply>>>,
     server: JoinHandle<()>,
+}
+
+/// A port of loopback at which every connection is refused: it is taken, and nobody listens there.
+#[derive(Debug)]
+pub(crate) struct Refusing(TcpSocket);
+
+impl Refusing {
+    pub(crate) fn start() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        Self(socket)
+    }
+
+    /// The URL of `path` there.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        let address = self.0.local_addr().expect("an address");
+        Url::parse(&format!("http://{address}{path}")).expect("a url")
+    }
+
+    /// From now on there is a server, which gives `replies` in their order.
+    pub(crate) fn listen(self, replies: impl IntoIterator<Item = Reply>) -> Recorder {
+        Recorder::on(self.0.listen(16).expect("nobody else has the port"), replies)
+    }
 }
 
 /// What the recorder does with a request.
@@ -54,6 +77,10 @@ impl Recorder {
     /// Starts a server that gives `replies` in their order.
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Self::on(listener, replies)
+    }
+
+    fn on(listener: TcpListener, replies: impl IntoIterator<Item = Reply>) -> Self {
         let address = listener.local_addr().expect("an address");
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let script = Arc::new(Mutex::new(replies.into_iter().collect()));

@@ -10,6 +10,7 @@ use tokenward::service::ServiceErrorKind;
 use tokenward::service::memory_bank::{NewMemory, Search};
 use tokenward::testing::{Endpoint, Fault, SimulatedProvider};
 
+use crate::common::{Refusing, Reply};
 use crate::host::{Host, all, clock, remember, with};
 
 #[tokio::test]
@@ -76,6 +77,43 @@ async fn a_deletion_whose_answer_is_lost_is_a_deletion() {
     simulated.faults().on(Endpoint::Resource).next(1, Fault::LostAnswer);
     host.patiently(bank.delete(&memory.id)).await.expect("deleted by the first attempt");
     assert_eq!(simulated.memories().len(), 0);
+}
+
+/// A memory that was not there is not told as deleted because of an attempt that found no connection.
+#[tokio::test]
+async fn a_deletion_of_which_one_attempt_was_sent_finds_nothing() {
+    let clock = clock();
+    let builder = SimulatedProvider::memory_bank().sources(clock.sources());
+    let simulated = builder.token_lifetime(Duration::from_hours(1)).start().await.expect("a port");
+    let later = Refusing::start();
+    let host = Host::calling(simulated.spec().base_url(later.url("/")), clock).await;
+    let (bank, id) = (host.bank().await, "a-memory".parse().expect("an id"));
+    let deletion = tokio::spawn(async move { bank.delete(&id).await });
+    while !host.is_about_to_try_again() {
+        tokio::task::yield_now().await;
+    }
+    let upstream = later.listen([Reply::json(404, r#"{"error":{"code":"not_found"}}"#)]);
+
+    let error = host.patiently(deletion).await.expect("no panic").expect_err("there was none");
+
+    assert_eq!(error.kind(), ServiceErrorKind::NotFound);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_connection_lets_nothing_arrive() {
+    let clock = clock();
+    let builder = SimulatedProvider::memory_bank().sources(clock.sources());
+    let simulated = builder.token_lifetime(Duration::from_hours(1)).start().await.expect("a port");
+    let nobody = Refusing::start();
+    let host = Host::calling(simulated.spec().base_url(nobody.url("/")), clock).await;
+
+    let creation = host.bank().await;
+    let error = host.patiently(creation.create(&NewMemory::new("x"))).await.expect_err("refused");
+
+    assert_eq!(error.kind(), ServiceErrorKind::Unavailable);
+    assert!(error.to_string().contains("3 attempts"), "{error}");
+    assert!(!error.may_have_arrived());
 }
 
 #[tokio::test]

@@ -78,12 +78,17 @@ impl Host {
                 done = &mut work => return done,
                 () = tokio::task::yield_now() => {}
             }
-            // The runtime itself wakes only every ten seconds.
-            if let Some(wait) = self.clock.next_wait().filter(|wait| *wait < Duration::from_secs(5))
+            if self.is_about_to_try_again()
+                && let Some(wait) = self.clock.next_wait()
             {
                 self.clock.advance(wait);
             }
         }
+    }
+
+    /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
+    pub(crate) fn is_about_to_try_again(&self) -> bool {
+        self.clock.next_wait().is_some_and(|wait| wait < Duration::from_secs(5))
     }
 }
 

@@ -161,15 +161,15 @@ impl MemoryBank {
         self.ask(request).await?.with_status(StatusCode::OK)?.json()
     }
 
-    /// Deletes a memory. When it is not there at a second attempt, that counts as deleted: the first
-    /// one may have done it, and its answer was lost.
+    /// Deletes a memory. When it is not there although an earlier attempt may have arrived, that
+    /// counts as deleted: that one may have done it, and its answer was lost.
     ///
     /// # Errors
     ///
     /// When there was none ([`ServiceErrorKind::NotFound`]), or the service does not answer.
     pub async fn delete(&self, id: &MemoryId) -> Result<(), ServiceError> {
         let answer = self.ask(self.client.delete(format!("{MEMORIES}/{id}"))).await?;
-        let repeated = answer.attempts > 1;
+        let repeated = answer.sent > 1;
         match answer.with_status(StatusCode::NO_CONTENT) {
             Ok(_) => Ok(()),
             // An earlier attempt may have deleted it, and its answer was lost.
@@ -180,7 +180,7 @@ impl MemoryBank {
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, ServiceError> {
         let most = self.limits.answer_bytes;
-        let manner = Manner { name: "the memory bank", most, repeats: true, refusal };
+        let manner = Manner { name: "the memory bank", most, refusal };
         Answer::to(request, &self.client, manner).await
     }
 }

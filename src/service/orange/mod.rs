@@ -113,7 +113,7 @@ impl Orange {
 
     /// Sends a request that must not be carried out twice.
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, ServiceError> {
-        let manner = Manner { name: "orange", most: LARGEST_ANSWER, repeats: false, refusal };
+        let manner = Manner { name: "orange", most: LARGEST_ANSWER, refusal };
         Answer::to(request, &self.client, manner).await
     }
 }
