@@ -63,6 +63,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Both clocks, now.
     fn now(&self) -> Moment;
 
+    /// The monotonic clock alone, for what is only counted.
+    fn monotonic(&self) -> Duration {
+        self.now().monotonic
+    }
+
     /// Both clocks as they were at the last tick of the system: never ahead of [`Clock::now`], and
     /// behind it by one tick at most, which is 10 ms or less. For reads so frequent that asking a
     /// precise clock would be most of their cost; where there is none that is cheaper, the same.
@@ -110,10 +115,11 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the raw clocks")]
     fn now(&self) -> Moment {
-        Moment {
-            wall: SystemTime::now(),
-            monotonic: BEFORE_ORIGIN.saturating_add(self.origin.elapsed()),
-        }
+        Moment { wall: SystemTime::now(), monotonic: self.monotonic() }
+    }
+
+    fn monotonic(&self) -> Duration {
+        BEFORE_ORIGIN.saturating_add(self.origin.elapsed())
     }
 
     #[cfg(target_os = "linux")]
@@ -243,6 +249,11 @@ impl Sources {
     /// Both clocks, now.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// The monotonic clock, now.
+    pub fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     /// Both clocks at the last tick ([`Clock::now_coarse`]).

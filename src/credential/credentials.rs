@@ -12,13 +12,12 @@ use tracing::warn;
 use super::actor::{Context, Shared, child};
 use super::cell::Cell;
 use super::handle::CredentialHandle;
-use super::messages::ProviderMessage;
 use super::records::Records;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::provider::Provider;
-use crate::supervision::{Alarm, Handle, Supervisor};
+use crate::supervision::{Alarm, Supervisor};
 use crate::vault::{Entry, Query, RecordKind};
 
 /// The providers of a runtime, by name.
@@ -41,7 +40,24 @@ struct Inside {
 
 struct Running {
     records: Records,
-    actor: OnceCell<Handle<ProviderMessage>>,
+    handle: OnceCell<CredentialHandle>,
+}
+
+impl Running {
+    /// Starts the actor, when it is not running.
+    async fn start(&self, supervisor: &Supervisor) -> Result<CredentialHandle, Error> {
+        let start = async || {
+            let Records { context, cell } = self.records.clone();
+            let actor = supervisor.start_child(child(context.clone(), cell.clone())).await?;
+            let Context { id, provider, shared } = &*context;
+            // A user's grant can be renewed, not asked for anew: only what needs no user does
+            // without.
+            let caches_tokens = !id.method.needs_no_user() || provider.caches_tokens();
+            let (id, sources) = (id.clone(), shared.sources.clone());
+            Ok(CredentialHandle::new(id, cell, actor, sources, caches_tokens))
+        };
+        self.handle.get_or_try_init(start).await.cloned()
+    }
 }
 
 impl Credentials {
@@ -89,9 +105,9 @@ impl Credentials {
     /// When there is no such provider, it does not offer the method, or the runtime is stopping.
     pub(crate) async fn open(&self, id: &CredentialId) -> Result<CredentialHandle, Error> {
         if let Some(running) = self.0.running.get(id)
-            && let Some(actor) = running.actor.get()
+            && let Some(handle) = running.handle.get()
         {
-            return Ok(self.handle(id, running.records.cell.clone(), actor.clone()));
+            return Ok(handle.clone());
         }
         let provider = self.provider(&id.provider)?.clone();
         if !provider.methods().contains(&id.method) {
@@ -112,22 +128,17 @@ impl Credentials {
             .or_insert_with(|| {
                 let context = Context { id: id.clone(), provider, shared: self.0.shared.clone() };
                 let (context, cell) = (Arc::new(context), Arc::new(Cell::new(id.clone())));
-                Arc::new(Running { records: Records { context, cell }, actor: OnceCell::new() })
+                Arc::new(Running { records: Records { context, cell }, handle: OnceCell::new() })
             })
             .clone();
         self.0.in_use.insert(id.provider.clone());
-        let cell = running.records.cell.clone();
         let supervisor = self.0.supervisor.clone();
         // In a task of its own: a caller that gives up must not leave an actor without a handle.
-        let started = tokio::spawn(async move {
-            let Records { context, cell } = running.records.clone();
-            let start = || supervisor.start_child(child(context, cell));
-            running.actor.get_or_try_init(start).await.cloned()
-        });
+        let started = tokio::spawn(async move { running.start(&supervisor).await });
         let interrupted = |_| Error::new(ErrorKind::Interrupted, "the start died, ask again");
-        let actor = started.await.map_err(interrupted)??;
+        let handle = started.await.map_err(interrupted)??;
         self.0.due.remove(id);
-        Ok(self.handle(id, cell, actor))
+        Ok(handle)
     }
 
     /// Tries once more to write what the vault could not take before: the runtime stops.
@@ -216,22 +227,9 @@ impl Credentials {
 
     /// How many requests wait for an answer of a credential's actor.
     pub(crate) fn waiting(&self) -> usize {
-        let waiting = |running: &Arc<Running>| running.actor.get().map_or(0, Handle::waiting);
+        let waiting =
+            |running: &Arc<Running>| running.handle.get().map_or(0, |it| it.actor().waiting());
         self.0.running.iter().map(|running| waiting(running.value())).sum()
-    }
-
-    fn handle(
-        &self,
-        id: &CredentialId,
-        cell: Arc<Cell>,
-        actor: Handle<ProviderMessage>,
-    ) -> CredentialHandle {
-        let provider = self.0.providers.get(&id.provider);
-        // A user's grant can be renewed, not asked for anew: only what needs no user does without.
-        let caches_tokens =
-            !id.method.needs_no_user() || provider.is_none_or(|it| it.caches_tokens());
-        let sources = self.0.shared.sources.clone();
-        CredentialHandle::new(id.clone(), cell, actor, sources, caches_tokens)
     }
 
     fn wake_at(&self, id: CredentialId, wall: std::time::SystemTime) {

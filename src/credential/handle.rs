@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cell::Cell;
 use super::fallback::{Fallback, needs_user};
 use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
-use super::snapshot::Snapshot;
+use super::snapshot::{Peeked, Snapshot};
 use crate::clock::Sources;
 use crate::error::Error;
 use crate::event::CredentialState;
@@ -17,7 +17,9 @@ use crate::supervision::{AskError, EventBus, Handle};
 /// The address of one credential. Cheap to clone, and good for as long as the runtime runs: it
 /// outlives restarts of the credential's actor.
 #[derive(Clone)]
-pub struct CredentialHandle {
+pub struct CredentialHandle(Arc<Inside>);
+
+struct Inside {
     id: CredentialId,
     cell: Arc<Cell>,
     actor: Handle<ProviderMessage>,
@@ -34,7 +36,7 @@ impl CredentialHandle {
         sources: Sources,
         caches_tokens: bool,
     ) -> Self {
-        Self { id, cell, actor, sources, caches_tokens }
+        Self(Arc::new(Inside { id, cell, actor, sources, caches_tokens }))
     }
 
     /// A usable token. When the published one is, this is a read without a message; otherwise it
@@ -49,32 +51,49 @@ impl CredentialHandle {
         if let Some(snapshot) = self.published() {
             return Ok(snapshot);
         }
-        if !self.caches_tokens {
+        if !self.0.caches_tokens {
             return self.refresh().await;
         }
-        flat(self.actor.ask_again(|reply| ProviderMessage::Acquire { reply }).await)
+        flat(self.0.actor.ask_again(|reply| ProviderMessage::Acquire { reply }).await)
     }
 
-    /// The published token, when it is usable and may be used again.
-    pub(crate) fn published(&self) -> Option<Arc<Snapshot>> {
-        if !self.caches_tokens {
+    /// The published token, when it is usable and may be used again, for as long as a request is put
+    /// together. Nothing is counted for it, so that threads which read at once do not wait for each
+    /// other; whoever keeps it for longer takes it by [`CredentialHandle::acquire`]. None when there is
+    /// something to wait for, which that does.
+    ///
+    /// ```
+    /// # fn example(credential: &tokenward::CredentialHandle, request: &mut http::HeaderMap) {
+    /// if let Some(token) = credential.peek() {
+    ///     for (name, value) in token.headers() {
+    ///         request.insert(name, value.clone());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn peek(&self) -> Option<Peeked> {
+        if !self.0.caches_tokens {
             return None;
         }
-        let snapshot = self.cell.peek();
+        let snapshot = self.0.cell.peek();
         // The end of a token is a matter of seconds, and its way to the provider takes longer than
         // the tick by which this may be behind.
-        let usable = snapshot.is_usable(self.sources.now_coarse());
-        usable.then(|| arc_swap::Guard::into_inner(snapshot))
+        snapshot.is_usable_by(|| self.0.sources.now_coarse()).then_some(Peeked(snapshot))
+    }
+
+    /// As [`CredentialHandle::peek`], to be kept.
+    pub(crate) fn published(&self) -> Option<Arc<Snapshot>> {
+        self.peek().map(Peeked::keep)
     }
 
     /// What to use now in place of a token that was `acquired` a while ago, without a message: none
     /// when it has to be acquired again.
     pub(crate) fn still(&self, acquired: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
-        if self.caches_tokens {
+        if self.0.caches_tokens {
             return self.published();
         }
-        let now = self.sources.now_coarse();
-        let usable = acquired.is_usable(now) && self.cell.peek().is_usable(now);
+        let now = self.0.sources.now_coarse();
+        let usable = acquired.is_usable(now) && self.0.cell.peek().is_usable(now);
         usable.then_some(acquired)
     }
 
@@ -85,7 +104,7 @@ impl CredentialHandle {
     ///
     /// As [`CredentialHandle::acquire`].
     pub async fn rejected(&self, generation: Generation) -> Answer {
-        flat(self.actor.ask_again(|reply| ProviderMessage::Rejected { generation, reply }).await)
+        flat(self.0.actor.ask_again(|reply| ProviderMessage::Rejected { generation, reply }).await)
     }
 
     /// Renews now, due or not. What never expires is answered as it is.
@@ -94,7 +113,7 @@ impl CredentialHandle {
     ///
     /// As [`CredentialHandle::acquire`].
     pub async fn refresh(&self) -> Answer {
-        flat(self.actor.ask_again(|reply| ProviderMessage::Refresh { reply }).await)
+        flat(self.0.actor.ask_again(|reply| ProviderMessage::Refresh { reply }).await)
     }
 
     /// Stops using the access token: it is renewed before the next use. An API key has nothing to
@@ -104,16 +123,16 @@ impl CredentialHandle {
     ///
     /// When the actor can not be reached.
     pub async fn invalidate(&self) -> Answer {
-        flat(self.actor.ask_again(|reply| ProviderMessage::Invalidate { reply }).await)
+        flat(self.0.actor.ask_again(|reply| ProviderMessage::Invalidate { reply }).await)
     }
 
     /// Reports that a resource took a request with the key of `generation`. An API key that was
     /// shown as refused is not any more; otherwise this is a read without a message.
     pub fn accepted(&self, generation: Generation) {
-        let snapshot = self.cell.peek();
+        let snapshot = self.0.cell.peek();
         let refused = snapshot.state() == CredentialState::ReauthorizationRequired;
         if refused && snapshot.id().method == Method::ApiKey {
-            self.actor.post(ProviderMessage::Accepted { generation });
+            self.0.actor.post(ProviderMessage::Accepted { generation });
         }
     }
 
@@ -128,7 +147,7 @@ impl CredentialHandle {
     /// ([`Error::needs_reauthorization`]), or the vault can not be written.
     pub async fn allow_fallback(&self, allowed: bool) -> Result<(), Error> {
         let ask = |reply| ProviderMessage::AllowFallback { allowed, reply };
-        flat(self.actor.ask_again(ask).await)
+        flat(self.0.actor.ask_again(ask).await)
     }
 
     /// Stores what a sign-in brought, in place of what there is, and answers with its generation.
@@ -140,7 +159,7 @@ impl CredentialHandle {
     /// grant that the vault does not take is held in memory and written as soon as it can be, since
     /// it can not be had again: that is no error here but an event, and visible in the snapshot.
     pub async fn sign_in(&self, with: SignInWith) -> Result<Generation, Error> {
-        flat(self.actor.ask(move |reply| ProviderMessage::SignIn { with, reply }).await)
+        flat(self.0.actor.ask(move |reply| ProviderMessage::SignIn { with, reply }).await)
     }
 
     /// Stops using the credential at once, erases it, and revokes it at the provider where it can.
@@ -150,17 +169,17 @@ impl CredentialHandle {
     /// When the vault could not erase it yet. It is out of use all the same, and erased as soon as
     /// the vault can.
     pub async fn sign_out(&self) -> Result<SignedOut, Error> {
-        flat(self.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
+        flat(self.0.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
     }
 
     /// The actor, for hosts that rather send messages.
     pub fn actor(&self) -> &Handle<ProviderMessage> {
-        &self.actor
+        &self.0.actor
     }
 
     /// The credential as it was when it last changed.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.cell.snapshot()
+        self.0.cell.snapshot()
     }
 
     /// As [`CredentialHandle::snapshot`], once the vault has been heard: never in the state
@@ -174,28 +193,28 @@ impl CredentialHandle {
         if snapshot.state() != CredentialState::Loading {
             return Ok(snapshot);
         }
-        Ok(self.actor.ask_again(|reply| ProviderMessage::Inspect { reply }).await?)
+        Ok(self.0.actor.ask_again(|reply| ProviderMessage::Inspect { reply }).await?)
     }
 
     /// Whether there is no token until the user has signed in again. A read without a message.
     pub(crate) fn needs_user(&self) -> bool {
-        needs_user(&self.cell.peek(), || self.sources.now())
+        needs_user(&self.0.cell.peek(), || self.0.sources.now())
     }
 
     /// Requests go on with `key`, if it may be spent and this credential needs its user still.
     pub(crate) fn fall_back(&self, key: &Snapshot, events: &EventBus) -> Option<Fallback> {
-        self.cell.fall_back(key, self.sources.now(), events)
+        self.0.cell.fall_back(key, self.0.sources.now(), events)
     }
 
     /// Which credential it is.
     pub fn id(&self) -> &CredentialId {
-        &self.id
+        &self.0.id
     }
 }
 
 impl fmt::Debug for CredentialHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CredentialHandle").field(&self.id).finish()
+        f.debug_tuple("CredentialHandle").field(&self.0.id).finish()
     }
 }
 

@@ -30,4 +30,4 @@ pub use handle::CredentialHandle;
 pub use material::{Life, Material};
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};
 pub(crate) use revocations::Revocations;
-pub use snapshot::Snapshot;
+pub use snapshot::{Peeked, Snapshot};

@@ -2,13 +2,15 @@
 //! as a whole.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::Guard;
 use http::HeaderMap;
 
 use super::schedule::Usable;
-use crate::clock::Moment;
+use crate::clock::{Moment, Sources};
 use crate::error::{Error, ErrorKind};
 use crate::event::CredentialState;
 use crate::identity::{CredentialId, Generation};
@@ -111,9 +113,14 @@ impl Snapshot {
 
     /// Whether it may authenticate a request that is sent now.
     pub fn is_usable(&self, now: Moment) -> bool {
+        self.is_usable_by(|| now)
+    }
+
+    /// As [`Snapshot::is_usable`], by a clock that is only read for what has an end.
+    pub(crate) fn is_usable_by(&self, now: impl FnOnce() -> Moment) -> bool {
         match self.usable {
             Usable::No => false,
-            Usable::Until(end) => !now.has_passed(end),
+            Usable::Until(end) => !now().has_passed(end),
             Usable::WithoutEnd => true,
         }
     }
@@ -125,8 +132,9 @@ impl Snapshot {
     }
 
     /// As [`Snapshot::headers`], with why there are none.
-    pub(crate) fn usable_headers(&self, now: Moment) -> Result<&HeaderMap, Error> {
-        self.headers(now).ok_or_else(|| {
+    pub(crate) fn usable_headers(&self, sources: &Sources) -> Result<&HeaderMap, Error> {
+        let usable = self.is_usable_by(|| sources.now_coarse());
+        usable.then_some(&*self.headers).ok_or_else(|| {
             let text = "the token expired while the request was made, try again";
             Error::new(ErrorKind::Transient, text)
         })
@@ -143,6 +151,32 @@ impl Snapshot {
             && self.reason == other.reason
             && self.stands_in == other.stands_in
             && Arc::ptr_eq(&self.headers, &other.headers)
+    }
+}
+
+/// A usable token for as long as a request is put together:
+/// [`CredentialHandle::peek`](super::CredentialHandle::peek).
+#[derive(Debug)]
+pub struct Peeked(pub(super) Guard<Arc<Snapshot>>);
+
+impl Peeked {
+    /// The headers that authenticate a request, in the order in which they are sent. They hold the
+    /// secret: values that do are marked sensitive.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The snapshot, to be kept for longer.
+    pub fn keep(self) -> Arc<Snapshot> {
+        Guard::into_inner(self.0)
+    }
+}
+
+impl Deref for Peeked {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
     }
 }
 

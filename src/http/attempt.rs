@@ -1,6 +1,7 @@
 //! One attempt of a call: authenticated, sent, and sent once more when its credential was refused
 //! and another one is to be had. Whose client sends it makes no difference here.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,14 +31,14 @@ pub(super) trait Sender: Send {
     /// Why there is no answer.
     type Error: Send;
 
-    /// The same request for another time; none when its body can be sent only once.
-    fn again(&self, request: &Self::Request) -> Option<Self::Request>;
+    /// The request of this attempt for the one repeat; none when its body can be sent only once.
+    fn once_more(&mut self) -> Option<Self::Request>;
 
     /// Sends `request` with these headers.
     fn send(
         &mut self,
         request: Self::Request,
-        headers: HeaderMap,
+        headers: &HeaderMap,
     ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
 
     /// Whether an error says something about the upstream, rather than about the request.
@@ -99,20 +100,18 @@ impl<S: Sender> Attempt<'_, S> {
             Ok(headers) => headers,
             Err(error) => return Err(Missed::NotSent(error)),
         };
-        let again = self.sender.again(&request);
-        let (answer, refused) = self.sent(request, headers, &admitted, permit).await?;
+        let (answer, refused) = self.sent(request, &headers, &admitted, permit).await?;
         if !refused {
             return Ok(answer);
         }
         // On the heap: the future of every call would be as large as that of the rare ones.
-        Box::pin(self.once_more(again, answer, admitted)).await
+        Box::pin(self.once_more(answer, admitted)).await
     }
 
     /// Sends a request whose credential was `refused` once more, with another one. Where that can
     /// not be, the refusal is the answer.
     async fn once_more(
         mut self,
-        again: Option<S::Request>,
         refused: Answer<S::Body>,
         with: Admitted,
     ) -> Result<Answer<S::Body>, Missed<S::Error>> {
@@ -128,13 +127,15 @@ impl<S: Sender> Attempt<'_, S> {
             return Ok(refused);
         };
         let headers = merged(self.headers, &next.snapshot, sources);
-        let (Some(again), Ok(headers)) = (again, headers) else { return Ok(refused) };
+        let (Some(again), Ok(headers)) = (self.sender.once_more(), headers) else {
+            return Ok(refused);
+        };
         let Ok(permit) = admitted(self.upstream) else { return Ok(refused) };
         drop(refused);
         self.place = place;
         let provider = self.provider.id();
         debug!(%provider, "the credential was refused, sending with another");
-        let (answer, refused) = self.sent(again, headers, &next, permit).await?;
+        let (answer, refused) = self.sent(again, &headers, &next, permit).await?;
         if refused && next.fallback.is_some() {
             // There is no third attempt, but everyone shall see that the key is refused.
             let _ = next.credential.rejected(next.snapshot.generation()).await;
@@ -146,13 +147,12 @@ impl<S: Sender> Attempt<'_, S> {
     async fn sent(
         &mut self,
         request: S::Request,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         with: &Admitted,
-        mut permit: Permit,
+        permit: Permit,
     ) -> Result<Judged<S::Body>, Missed<S::Error>> {
         let origin = self.upstream.origin();
         let timeout = self.sender.timeout();
-        permit.leaves();
         let sources = self.session.sources();
         let answered = within(timeout, sources, self.answered(request, headers, with)).await;
         let (answer, refused) = match answered {
@@ -181,7 +181,7 @@ impl<S: Sender> Attempt<'_, S> {
     async fn answered(
         &mut self,
         request: S::Request,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         with: &Admitted,
     ) -> Result<Judged<S::Body>, S::Error> {
         let answer = self.sender.send(request, headers).await?;
@@ -229,8 +229,17 @@ fn lost<E>(text: String) -> Missed<E> {
     Missed::Lost(Error::new(ErrorKind::Transient, text))
 }
 
-fn merged(more: &HeaderMap, snapshot: &Snapshot, sources: &Sources) -> Result<HeaderMap, Error> {
-    with_headers_of(more, snapshot.usable_headers(sources.now_coarse())?.clone())
+/// The headers of a token, with `more` of the caller's own where there are any.
+fn merged<'a>(
+    more: &HeaderMap,
+    snapshot: &'a Snapshot,
+    sources: &Sources,
+) -> Result<Cow<'a, HeaderMap>, Error> {
+    let headers = snapshot.usable_headers(sources)?;
+    if more.is_empty() {
+        return Ok(Cow::Borrowed(headers));
+    }
+    with_headers_of(more, headers.clone()).map(Cow::Owned)
 }
 
 /// The provider's `headers`, in their order, and then the caller's own `more`.

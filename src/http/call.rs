@@ -63,13 +63,16 @@ impl Call {
     pub(super) async fn make(self, mut request: Request) -> Result<Response, Error> {
         let has_key = self.headers.contains_key(IDEMPOTENCY_KEY);
         let repeatable = is_repeatable(request.method(), has_key);
-        let begun = self.session.sources().now().monotonic;
+        let begun = self.session.sources().monotonic();
         let mut so_far = Attempts { made: 0, sent: 0, gave_up: None };
         let mut before = None;
         loop {
             // A body that is a stream is gone with the attempt that sends it.
-            let again = request.try_clone();
-            let ended = self.attempt(request, so_far.made == 0, begun).await;
+            let (sent, again) = match request.try_clone() {
+                Some(copy) => (copy, Some(request)),
+                None => (request, None),
+            };
+            let ended = self.attempt(sent, again.as_ref(), so_far.made == 0, begun).await;
             let ended = match (ended, before.take()) {
                 (Ended::NotMade(_, error), None) => return Err(error),
                 // What went wrong before says more than what keeps it from being mended.
@@ -116,8 +119,15 @@ impl Call {
         if self.upstream.budget().withdraw() { Ok((wait, again)) } else { Err(GiveUp::BudgetEmpty) }
     }
 
-    /// Makes one attempt, within what is left of the time for the whole call.
-    async fn attempt(&self, request: Request, is_first: bool, begun: Duration) -> Ended {
+    /// Makes one attempt by `request`, within what is left of the time for the whole call. `again` is
+    /// the same request, where it can be sent again.
+    async fn attempt(
+        &self,
+        request: Request,
+        again: Option<&Request>,
+        is_first: bool,
+        begun: Duration,
+    ) -> Ended {
         let client = match self.session.outbound().for_url(request.url()) {
             Ok(client) => client,
             Err(error) => return Ended::NotMade(GiveUp::NotBegun, error.into()),
@@ -143,7 +153,7 @@ impl Call {
             session: &self.session,
             provider: self.active.provider.as_ref(),
             upstream: &self.upstream,
-            sender: Pool { client, call: self, begun },
+            sender: Pool { client, call: self, again, begun },
             headers: &self.headers,
             place: Some(place),
             whole: self.whole,
@@ -193,7 +203,7 @@ impl Call {
     /// What is left of the time for the whole call, which began then.
     pub(super) fn left(&self, begun: Duration) -> Duration {
         let within = self.timeout.unwrap_or(self.upstream.policy().deadline);
-        within.saturating_sub(self.session.sources().now().monotonic.saturating_sub(begun))
+        within.saturating_sub(self.session.sources().monotonic().saturating_sub(begun))
     }
 
     fn not_begun(&self) -> Error {
@@ -222,7 +232,7 @@ fn released(ended: Ended) -> Ended {
     let Ended::Answered(response) = ended else { return ended };
     let url = response.url().clone();
     let head = http::Response::from(response).map(|_body| Body::default());
-    Ended::Answered(coming_from(&url, head).into())
+    Ended::Answered(coming_from(url, head).into())
 }
 
 /// The outcome of the last attempt, marked with how many were made and why there was no other.

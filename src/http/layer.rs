@@ -132,15 +132,15 @@ where
         // The one that is ready goes with the request.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        let inner = Inner { service, copy: self.copy, is_ready: true };
-        Box::pin(authenticated(self.session.clone(), inner, request))
+        Box::pin(authenticated(self.session.clone(), service, self.copy, request))
     }
 }
 
 /// Sends `request` as the session's active provider.
 async fn authenticated<S, B, R>(
     session: Session,
-    inner: Inner<S, B>,
+    service: S,
+    copy: CopyBody<B>,
     mut request: Request<B>,
 ) -> Result<Response<ResponseBody<R>>, BoxError>
 where
@@ -162,11 +162,12 @@ where
     let credential = session.admit(active.credential).await?;
     let permit = admitted(&upstream)?;
     let headers = of_the_request(std::mem::take(request.headers_mut()));
+    let sender = Inner { service, again: copied(&request, copy), is_ready: true };
     let attempt = Attempt {
         session: &session,
         provider,
         upstream: &upstream,
-        sender: inner,
+        sender,
         headers: &headers,
         place: None,
         whole: None,
@@ -181,8 +182,19 @@ where
 /// The client of the host as a sender.
 struct Inner<S, B> {
     service: S,
-    copy: CopyBody<B>,
+    /// The request once more, where its body was copied.
+    again: Option<Request<B>>,
     is_ready: bool,
+}
+
+/// The same request without its headers.
+fn copied<B>(request: &Request<B>, copy: CopyBody<B>) -> Option<Request<B>> {
+    let mut again = Request::new(copy(request.body())?);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    *again.version_mut() = request.version();
+    again.extensions_mut().clone_from(request.extensions());
+    Some(again)
 }
 
 impl<S, B, R> Sender for Inner<S, B>
@@ -197,21 +209,16 @@ where
     type Body = R;
     type Error = S::Error;
 
-    fn again(&self, request: &Request<B>) -> Option<Request<B>> {
-        let mut again = Request::new((self.copy)(request.body())?);
-        again.method_mut().clone_from(request.method());
-        again.uri_mut().clone_from(request.uri());
-        *again.version_mut() = request.version();
-        again.extensions_mut().clone_from(request.extensions());
-        Some(again)
+    fn once_more(&mut self) -> Option<Request<B>> {
+        self.again.take()
     }
 
     async fn send(
         &mut self,
         mut request: Request<B>,
-        headers: HeaderMap,
+        headers: &HeaderMap,
     ) -> Result<Response<R>, S::Error> {
-        *request.headers_mut() = headers;
+        headers.clone_into(request.headers_mut());
         if !std::mem::take(&mut self.is_ready) {
             poll_fn(|cx| self.service.poll_ready(cx)).await?;
         }

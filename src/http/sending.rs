@@ -11,6 +11,7 @@ use url::Url;
 
 use super::attempt::Sender;
 use super::call::Call;
+use super::target::is_within;
 use crate::error::{Error, ErrorKind};
 use crate::oauth::root_cause;
 use crate::resilience::Failed;
@@ -22,6 +23,8 @@ const MOST_REDIRECTS: usize = 10;
 pub(super) struct Pool<'a> {
     pub(super) client: &'a Client,
     pub(super) call: &'a Call,
+    /// The request that is sent, where it can be sent again.
+    pub(super) again: Option<&'a Request>,
     pub(super) begun: Duration,
 }
 
@@ -30,25 +33,24 @@ impl Sender for Pool<'_> {
     type Body = Body;
     type Error = reqwest::Error;
 
-    fn again(&self, request: &Request) -> Option<Request> {
-        request.try_clone()
+    fn once_more(&mut self) -> Option<Request> {
+        self.again.and_then(Request::try_clone)
     }
 
     async fn send(
         &mut self,
         mut request: Request,
-        headers: HeaderMap,
+        headers: &HeaderMap,
     ) -> Result<Response<Body>, reqwest::Error> {
-        *request.headers_mut() = headers;
-        *request.timeout_mut() = self.call.timeout.map(|_| self.left());
         let mut followed = 0;
         loop {
-            let again = may_follow(&request).then(|| request.try_clone()).flatten();
+            headers.clone_into(request.headers_mut());
+            *request.timeout_mut() = self.call.timeout.map(|_| self.left());
             let answer = self.client.execute(request).await?;
-            let next = again.and_then(|again| redirected(again, &answer));
-            let Some(next) = next.filter(|_| followed < MOST_REDIRECTS) else {
+            let again = self.again.filter(|_| followed < MOST_REDIRECTS);
+            let Some(next) = again.and_then(|again| redirected(again, &answer)) else {
                 let url = answer.url().clone();
-                return Ok(coming_from(&url, answer.into()));
+                return Ok(coming_from(url, answer.into()));
             };
             request = next;
             followed += 1;
@@ -68,31 +70,28 @@ impl Sender for Pool<'_> {
     }
 }
 
-/// Only what changes nothing is sent to a second address: of anything else nobody could tell whether
-/// it was carried out at the first one, when the second one fails.
-fn may_follow(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
-}
-
-/// The request to send instead, when the answer is a redirect within the origin.
-fn redirected(mut request: Request, answer: &reqwest::Response) -> Option<Request> {
-    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+/// The request to send instead, when the answer is a redirect within the origin. Only what changes
+/// nothing is sent to a second address: of anything else nobody could tell whether it was carried out
+/// at the first one, when the second one fails.
+fn redirected(request: &Request, answer: &reqwest::Response) -> Option<Request> {
+    let may_follow = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !may_follow || !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-    let url = request.url().join(location).ok()?;
-    let is_within = url.origin() == request.url().origin();
-    if !is_within || !url.username().is_empty() || url.password().is_some() {
+    let url = answer.url().join(location).ok()?;
+    if !is_within(&url, answer.url()) || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    *request.url_mut() = url;
-    Some(request)
+    let mut next = request.try_clone()?;
+    *next.url_mut() = url;
+    Some(next)
 }
 
 /// An answer as reqwest has it, which knows where it came from.
-pub(super) fn coming_from<B>(url: &Url, mut answer: Response<B>) -> Response<B> {
+pub(super) fn coming_from<B>(url: Url, mut answer: Response<B>) -> Response<B> {
     // The only way to say so.
-    if let Ok(named) = Response::builder().url(url.clone()).body(()) {
+    if let Ok(named) = Response::builder().url(url).body(()) {
         answer.extensions_mut().extend(named.into_parts().0.extensions);
     }
     answer

@@ -16,13 +16,12 @@ use crate::provider::Provider;
 pub(crate) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> {
     let base = provider.base_url();
     let url = if path.starts_with('/') {
-        let prefix = base.as_str().trim_end_matches('/');
-        Url::parse(&format!("{prefix}{path}"))
+        beneath(base, path)
     } else {
-        Url::parse(path)
-    }
-    .map_err(|error| invalid(format!("that is no address ({error}), begin a path with a slash")))?;
-    if url.origin() != base.origin() {
+        let no_address = |error| format!("that is no address ({error}), begin a path with a slash");
+        Url::parse(path).map_err(|error| invalid(no_address(error)))?
+    };
+    if !is_within(&url, base) {
         let (id, origin) = (provider.id(), base.origin().ascii_serialization());
         return Err(invalid(format!("the credential of {id} goes to {origin} only, use a path")));
     }
@@ -36,6 +35,28 @@ pub(crate) fn target(provider: &dyn Provider, path: &str) -> Result<Url, Error> 
         return Err(invalid("leave user and password out of the address, use a path".to_owned()));
     }
     Ok(url)
+}
+
+/// The address of `path`, which may have a query, beneath that of `base`. The origin is not parsed
+/// again: this is on the way of every call.
+fn beneath(base: &Url, path: &str) -> Url {
+    let (rest, fragment) = path.split_once('#').map_or((path, None), |(a, b)| (a, Some(b)));
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
+    let mut url = base.clone();
+    match base.path().trim_end_matches('/') {
+        "" => url.set_path(path),
+        prefix => url.set_path(&format!("{prefix}{path}")),
+    }
+    url.set_query(query);
+    url.set_fragment(fragment);
+    url
+}
+
+/// Whether `url` is of the origin of `base`, which is one of http (RFC 6454 §5).
+pub(super) fn is_within(url: &Url, base: &Url) -> bool {
+    url.scheme() == base.scheme()
+        && url.host() == base.host()
+        && url.port_or_known_default() == base.port_or_known_default()
 }
 
 fn invalid(text: String) -> Error {

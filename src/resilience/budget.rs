@@ -44,7 +44,7 @@ impl Budget {
 
     /// Counts a call: its first attempt.
     pub fn deposit(&self) {
-        let now = self.sources.now().monotonic;
+        let now = self.sources.monotonic();
         self.core.lock().unwrap_or_else(PoisonError::into_inner).deposit(now);
     }
 
@@ -52,7 +52,7 @@ impl Budget {
     /// callers can not overdraw it.
     #[must_use = "a retry that was not given must not be made"]
     pub fn withdraw(&self) -> bool {
-        let now = self.sources.now().monotonic;
+        let now = self.sources.monotonic();
         self.core.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now)
     }
 }

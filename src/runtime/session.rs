@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::{ArcSwapOption, Guard};
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
@@ -19,17 +20,28 @@ use crate::session::{ProviderContext, SessionHandle, SessionView};
 
 /// One session of one user. Cheap to clone; it outlives restarts of the session manager, and of
 /// the process: [`User::session`] finds it again by its id.
-#[derive(Debug, Clone)]
-pub struct Session {
+#[derive(Clone)]
+pub struct Session(Arc<Inside>);
+
+struct Inside {
     runtime: Runtime,
     user: UserId,
     handle: SessionHandle,
+    /// What was found for the view that was read last, so that it is not looked up for each request.
+    found: ArcSwapOption<Found>,
 }
 
 /// What the session's next request uses.
+#[derive(Clone)]
 pub(crate) struct Active {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) credential: CredentialHandle,
+}
+
+/// What is active by one view of a session. It stays so for as long as the runtime runs.
+struct Found {
+    by: Arc<SessionView>,
+    active: Active,
 }
 
 /// What one request is authenticated with.
@@ -86,7 +98,7 @@ impl Authentication {
         admitted: Admitted,
     ) -> Result<Self, Error> {
         let Admitted { credential, snapshot, fallback } = admitted;
-        let headers = snapshot.usable_headers(session.sources().now_coarse())?.clone();
+        let headers = snapshot.usable_headers(session.sources())?.clone();
         let (base_url, generation) = (provider.base_url().clone(), snapshot.generation());
         let with = With { session: session.clone(), provider, snapshot };
         Ok(Self { base_url, headers, credential, generation, fallback, with })
@@ -133,22 +145,22 @@ impl fmt::Debug for With {
 
 impl Session {
     pub(super) fn new(runtime: Runtime, user: UserId, handle: SessionHandle) -> Self {
-        Self { runtime, user, handle }
+        Self(Arc::new(Inside { runtime, user, handle, found: ArcSwapOption::empty() }))
     }
 
     /// Its id, by which [`User::session`] finds it again.
     pub fn id(&self) -> SessionId {
-        self.handle.view().id().clone()
+        self.0.handle.view().id().clone()
     }
 
     /// The session as it is now, without a message.
     pub fn view(&self) -> Arc<SessionView> {
-        self.handle.view()
+        self.0.handle.view()
     }
 
     /// When it was used last.
     pub fn last_activity(&self) -> SystemTime {
-        self.handle.last_activity()
+        self.0.handle.last_activity()
     }
 
     /// Makes `provider` the active one, from the next request on: as this session used it last,
@@ -179,7 +191,10 @@ impl Session {
         if credential.inspect().await?.state() == CredentialState::Absent {
             return Err(Error::new(
                 ErrorKind::ReauthorizationRequired,
-                format!("{} is not signed in to {provider} by {method}, sign in first", self.user),
+                format!(
+                    "{} is not signed in to {provider} by {method}, sign in first",
+                    self.0.user
+                ),
             ));
         }
         self.switch(credential.id()).await?;
@@ -192,7 +207,7 @@ impl Session {
     ///
     /// When the session was closed or has expired.
     pub fn active(&self) -> Result<Option<ProviderContext>, Error> {
-        Ok(self.handle.enter()?.active().cloned())
+        Ok(self.0.handle.enter()?.active().cloned())
     }
 
     /// A usable token of the active provider; the snapshot has its headers. It is of another
@@ -203,6 +218,10 @@ impl Session {
     ///
     /// As [`CredentialHandle::acquire`], and when the session is gone or has no active provider.
     pub async fn acquire(&self) -> Result<Arc<Snapshot>, Error> {
+        let published = self.found(&*self.0.handle.pass()?, |active| active.credential.published());
+        if let Some(snapshot) = published.flatten() {
+            return Ok(snapshot);
+        }
         let active = self.active_credential().await?;
         Ok(self.admit(active.credential).await?.snapshot)
     }
@@ -246,7 +265,7 @@ impl Session {
     ///
     /// When the session was closed or has expired.
     pub async fn touch(&self) -> Result<(), Error> {
-        self.runtime.0.sessions.touch(&self.user, &self.id()).await
+        self.0.runtime.0.sessions.touch(&self.0.user, &self.id()).await
     }
 
     /// Ends the session. The user stays signed in.
@@ -255,39 +274,52 @@ impl Session {
     ///
     /// When it is gone already, or the vault can not be written.
     pub async fn close(&self) -> Result<(), Error> {
-        self.runtime.0.sessions.close(&self.user, &self.id()).await
+        self.0.runtime.0.sessions.close(&self.0.user, &self.id()).await
     }
 
     /// The user whose session it is.
     pub fn user(&self) -> User {
-        User { runtime: self.runtime.clone(), id: Ok(self.user.clone()) }
+        User { runtime: self.0.runtime.clone(), id: Ok(self.0.user.clone()) }
     }
 
     pub(crate) async fn active_credential(&self) -> Result<Active, Error> {
-        let view = self.handle.enter()?;
+        let view = self.0.handle.pass()?;
+        if let Some(active) = self.found(&view, Active::clone) {
+            return Ok(active);
+        }
+        let view = Guard::into_inner(view);
         let Some(context) = view.active() else {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "the session has no active provider, choose one with use_provider",
             ));
         };
-        let credentials = &self.runtime.0.credentials;
+        let credentials = &self.0.runtime.0.credentials;
         let provider = credentials.provider(&context.provider)?.clone();
-        let credential = credentials.open(&context.credential(&self.user)).await?;
-        Ok(Active { provider, credential })
+        let credential = credentials.open(&context.credential(&self.0.user)).await?;
+        let active = Active { provider, credential };
+        self.0.found.store(Some(Arc::new(Found { by: view, active: active.clone() })));
+        Ok(active)
+    }
+
+    /// Reads what was found for `view` before.
+    fn found<T>(&self, view: &Arc<SessionView>, read: impl FnOnce(&Active) -> T) -> Option<T> {
+        let found = self.0.found.load();
+        let found = found.as_ref().filter(|found| Arc::ptr_eq(&found.by, view))?;
+        Some(read(&found.active))
     }
 
     /// The user's credential at a provider that need not be the active one.
     pub(crate) async fn credential_for(&self, provider: &str) -> Result<CredentialHandle, Error> {
-        self.handle.enter()?;
+        self.0.handle.enter()?;
         let id = self.credential_at(provider).await?;
-        self.runtime.0.credentials.open(&id).await
+        self.0.runtime.0.credentials.open(&id).await
     }
 
     /// What a request uses that goes by a certain credential of the user.
     pub(crate) fn beside_the_active(&self, credential: &CredentialHandle) -> Result<Active, Error> {
-        self.handle.enter()?;
-        let provider = self.runtime.0.credentials.provider(&credential.id().provider)?.clone();
+        self.0.handle.enter()?;
+        let provider = self.0.runtime.0.credentials.provider(&credential.id().provider)?.clone();
         Ok(Active { provider, credential: credential.clone() })
     }
 
@@ -321,9 +353,9 @@ impl Session {
             return None;
         }
         let id = CredentialId { method: Method::ApiKey, ..own.id().clone() };
-        let key = self.runtime.0.credentials.open(&id).await.ok()?;
+        let key = self.0.runtime.0.credentials.open(&id).await.ok()?;
         let snapshot = key.inspect().await.ok()?;
-        let fallback = own.fall_back(&snapshot, &self.runtime.0.events)?;
+        let fallback = own.fall_back(&snapshot, &self.0.runtime.0.events)?;
         Some(Admitted { credential: key, snapshot, fallback: Some(fallback) })
     }
 
@@ -347,23 +379,23 @@ impl Session {
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
-        &self.runtime
+        &self.0.runtime
     }
 
     pub(crate) fn outbound(&self) -> &Clients {
-        &self.runtime.0.outbound
+        &self.0.runtime.0.outbound
     }
 
     pub(crate) fn sources(&self) -> &Sources {
-        &self.runtime.0.sources
+        &self.0.runtime.0.sources
     }
 
     /// The credential of this session's context at a provider while the user is signed in by it,
     /// else the one that the user prefers.
     async fn credential_at(&self, provider: &str) -> Result<CredentialId, Error> {
         let provider_id = self.user().provider(provider)?;
-        if let Some(context) = self.handle.view().context(&provider_id) {
-            let credential = self.runtime.credential(&context.credential(&self.user)).await?;
+        if let Some(context) = self.0.handle.view().context(&provider_id) {
+            let credential = self.0.runtime.credential(&context.credential(&self.0.user)).await?;
             if credential.inspect().await?.state() != CredentialState::Absent {
                 return Ok(credential.id().clone());
             }
@@ -377,6 +409,12 @@ impl Session {
             method: id.method,
             label: id.label.clone(),
         };
-        self.runtime.0.sessions.switch(&self.user, &self.id(), context).await
+        self.0.runtime.0.sessions.switch(&self.0.user, &self.id(), context).await
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("user", &self.0.user).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 
 use crate::clock::{Moment, Sources};
@@ -132,7 +132,12 @@ impl SessionHandle {
     /// When the session was closed ([`Error::is_not_found`]) or has expired
     /// ([`Error::is_expired`]).
     pub fn enter(&self) -> Result<Arc<SessionView>, Error> {
-        let (view, now) = (self.view(), self.sources.now_coarse());
+        self.pass().map(Guard::into_inner)
+    }
+
+    /// As [`SessionHandle::enter`], for as long as the view is read.
+    pub(crate) fn pass(&self) -> Result<Guard<Arc<SessionView>>, Error> {
+        let (view, now) = (self.cell.view.load(), self.sources.now_coarse());
         match view.standing {
             Standing::Open if now.since(self.cell.activity.last()) < self.cell.timeout => {
                 self.cell.activity.mark(now);
@@ -199,15 +204,19 @@ impl Activity {
 
     /// Marks a use of the session that the manager has not heard of.
     pub(super) fn mark(&self, moment: Moment) {
-        self.store(moment);
-        self.news.store(true, Ordering::Release);
+        // Threads that use a session at once would wait for each other to write the same.
+        if self.stamps() != stamps(moment) {
+            self.store(moment);
+            self.news.store(true, Ordering::Release);
+        }
     }
 
     /// The last use.
     pub(super) fn last(&self) -> Moment {
+        let (wall, monotonic) = self.stamps();
         Moment {
-            wall: SystemTime::UNIX_EPOCH + Duration::from_millis(self.wall.load(Ordering::Relaxed)),
-            monotonic: Duration::from_millis(self.monotonic.load(Ordering::Relaxed)),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_millis(wall),
+            monotonic: Duration::from_millis(monotonic),
         }
     }
 
@@ -217,13 +226,23 @@ impl Activity {
     }
 
     fn store(&self, moment: Moment) {
-        let wall = moment.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.wall.store(millis(wall), Ordering::Relaxed);
-        self.monotonic.fetch_max(millis(moment.monotonic), Ordering::Relaxed);
+        let (wall, monotonic) = stamps(moment);
+        self.wall.store(wall, Ordering::Relaxed);
+        self.monotonic.fetch_max(monotonic, Ordering::Relaxed);
+    }
+
+    fn stamps(&self) -> (u64, u64) {
+        (self.wall.load(Ordering::Relaxed), self.monotonic.load(Ordering::Relaxed))
     }
 }
 
-/// Whole milliseconds.
+/// Both clocks in whole milliseconds.
+fn stamps(moment: Moment) -> (u64, u64) {
+    let wall = moment.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (millis(wall), millis(moment.monotonic))
+}
+
+/// Whole milliseconds, without the division of 128 bits that `as_millis` takes.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000).saturating_add(u64::from(duration.subsec_millis()))
 }

@@ -251,7 +251,7 @@ impl Breaker {
     }
 
     fn now(&self) -> Duration {
-        self.0.sources.now().monotonic
+        self.0.sources.monotonic()
     }
 }
 
@@ -273,11 +273,6 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The call leaves now: how long it takes is counted from here, not from its admission.
-    pub fn leaves(&mut self) {
-        self.since = self.breaker.now();
-    }
-
     /// The upstream answered, and was able to do its work. What is still to come of its answer
     /// may break off; say so then.
     pub fn succeeded(self) -> Answered {
