@@ -616,6 +616,26 @@ async fn an_upstream_that_fails_is_left_alone_and_used_again_within_one_probe() 
     assert_eq!(change(&mut events).await, (State::Closed, Reason::ProbesSucceeded));
 }
 
+/// B-6: a class of routes has a breaker of its own.
+#[tokio::test]
+async fn a_class_of_routes_that_fails_holds_nothing_else_back() {
+    let upstream = Recorder::start([Reply::json(500, "{}"), Reply::json(500, "{}"), ok()]).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    let embed = || host.session.client().post("/v1/embeddings").route_class("embeddings").send();
+    for _ in 0..2 {
+        embed().await.expect("an answer");
+    }
+
+    let error = embed().await.expect_err("held back");
+
+    assert!(error.is_circuit_open() && error.to_string().contains("(embeddings)"), "{error}");
+    let shared = host.runtime.upstream("openai").expect("the provider");
+    assert!(matches!(shared.route_class("embeddings").status().state, State::Open { .. }));
+    assert_eq!(host.get().await.expect("an answer").status(), StatusCode::OK);
+    assert_eq!(host.state(), State::Closed);
+    assert_eq!(upstream.requests().len(), 3);
+}
+
 /// B-3: what is no failure of the upstream.
 #[tokio::test]
 async fn refusals_of_the_caller_do_not_open_the_breaker() {

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokenward::http::{Authenticate, ResponseBody};
+use tokenward::http::{Authenticate, ResponseBody, RouteClass};
 use tokenward::resilience::{BreakerPolicy, CallPolicy, State};
 use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
 use tokenward::{Error, ProviderSpec, Runtime, Session, Vault, catalog};
@@ -323,6 +323,24 @@ async fn requests_through_the_layer_and_through_the_client_share_one_breaker() {
     let answer = service.ready().await.expect("ready").call(get("/")).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(host.state(), State::Closed, "one probe is enough to be back");
+}
+
+/// B-6: the class of routes stands in the extensions of a request.
+#[tokio::test]
+async fn a_request_is_of_the_class_of_routes_that_it_names() {
+    let upstream = Recorder::start([Reply::json(200, "{}")]).await;
+    let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+    let shared = host.runtime.upstream("openai").expect("the provider");
+    shared.route_class("embeddings").breaker().force_open();
+    let mut service = host.service();
+    let mut request = get("/v1/embeddings");
+    request.extensions_mut().insert(RouteClass("embeddings"));
+
+    let error = service.ready().await.expect("ready").call(request).await.expect_err("held back");
+
+    assert!(ours(&error).is_circuit_open());
+    let answer = service.ready().await.expect("ready").call(get("/")).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 /// B-5: a probe that is given up gives its permit back, so that the next request can be one.

@@ -31,6 +31,11 @@ pub struct AuthenticateLayer<B> {
     copy: CopyBody<B>,
 }
 
+/// In the extensions of a request: the class of routes that it is of
+/// ([`Upstream::route_class`](crate::runtime::Upstream::route_class)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteClass(pub &'static str);
+
 /// A service whose requests carry the active credential of a session: what [`AuthenticateLayer`]
 /// makes of the service `S`.
 pub struct Authenticate<S, B> {
@@ -49,11 +54,12 @@ impl Session {
     ///   that hold the secret are marked sensitive.
     /// - A credential that the provider refuses is renewed, and the request is sent once more,
     ///   which is what the copy of its body is for. The answer to that is the answer.
-    /// - The breaker of the upstream holds requests back and counts how they end, together with
-    ///   those of [`Session::client`]. An error of the inner service is a failure of the upstream,
-    ///   so layers that fail for reasons of their own, such as load shedding, belong outside. A
-    ///   time-out belongs inside, around the client: outside it would drop the request, which says
-    ///   nothing about the upstream, and would be spent on waiting for a token, too.
+    /// - The breaker of the upstream, or that of the [`RouteClass`] in the extensions of the
+    ///   request, holds requests back and counts how they end, together with those of
+    ///   [`Session::client`]. An error of the inner service is a failure of the upstream, so layers
+    ///   that fail for reasons of their own, such as load shedding, belong outside. A time-out
+    ///   belongs inside, around the client: outside it would drop the request, which says nothing
+    ///   about the upstream, and would be spent on waiting for a token, too.
     /// - Of the request's headers, `Host` and those of its connection (RFC 9110 §7.6.1) are left
     ///   out, so that a request that is forwarded can not be sent elsewhere by them.
     ///
@@ -157,7 +163,8 @@ where
         let text = format!("the address can not be sent: {error}");
         Error::new(ErrorKind::InvalidInput, text)
     })?;
-    let upstream = session.upstream(provider.id())?;
+    let class = request.extensions().get::<RouteClass>().map(|class| class.0);
+    let upstream = session.upstream(provider.id(), class)?;
     not_held_back(&upstream)?;
     let credential = session.admit(active.credential).await?;
     let permit = admitted(&upstream)?;

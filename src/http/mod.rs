@@ -16,7 +16,7 @@ mod verdict;
 pub use body::ResponseBody;
 pub use call::Attempts;
 pub use client::Client;
-pub use layer::{Authenticate, AuthenticateLayer};
+pub use layer::{Authenticate, AuthenticateLayer, RouteClass};
 pub use prepared::{PreparedRequest, Recovery};
 pub use request::RequestBuilder;
 pub(crate) use target::target;

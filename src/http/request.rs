@@ -28,6 +28,7 @@ pub struct RequestBuilder {
     body: Option<Body>,
     timeout: Option<Duration>,
     whole: Option<usize>,
+    class: Option<&'static str>,
     mistake: Option<Error>,
 }
 
@@ -48,6 +49,7 @@ impl RequestBuilder {
             body: None,
             timeout: None,
             whole: None,
+            class: None,
             mistake: None,
         }
     }
@@ -113,6 +115,15 @@ impl RequestBuilder {
         self
     }
 
+    /// Says that the request is of a class of routes with a breaker of its own
+    /// ([`Upstream::route_class`](crate::runtime::Upstream::route_class)), for upstreams of which one
+    /// part can fail while the others work.
+    #[must_use]
+    pub fn route_class(mut self, class: &'static str) -> Self {
+        self.class = Some(class);
+        self
+    }
+
     /// Sends the request as the session's active provider, or as the one that the client was made
     /// for.
     ///
@@ -132,7 +143,7 @@ impl RequestBuilder {
     /// the provider fail and are held back ([`Error::is_circuit_open`]).
     pub async fn send(mut self) -> Result<Response, Error> {
         let (active, request) = self.addressed().await?;
-        let upstream = self.session.upstream(active.provider.id())?;
+        let upstream = self.session.upstream(active.provider.id(), self.class)?;
         let Self { session, headers, timeout, whole, .. } = self;
         let headers = of_the_request(headers);
         let call = Call { session, active, upstream, headers, timeout, whole };

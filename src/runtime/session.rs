@@ -370,12 +370,16 @@ impl Session {
         }
     }
 
-    /// The upstream of a provider.
-    pub(crate) fn upstream(&self, provider: &ProviderId) -> Result<Upstream, Error> {
-        let upstreams = &self.runtime.0.upstreams;
-        upstreams.get(provider).cloned().ok_or_else(|| {
+    /// The upstream of a provider, as calls of this class of routes see it.
+    pub(crate) fn upstream(
+        &self,
+        provider: &ProviderId,
+        class: Option<&'static str>,
+    ) -> Result<Upstream, Error> {
+        let upstream = self.0.runtime.0.upstreams.get(provider).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no provider {provider}"))
-        })
+        })?;
+        Ok(class.map_or_else(|| upstream.clone(), |class| upstream.route_class(class)))
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

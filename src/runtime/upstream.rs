@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use url::Url;
@@ -13,7 +14,9 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::provider::Provider;
-use crate::resilience::{Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy};
+use crate::resilience::{
+    Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy, Change,
+};
 use crate::supervision::EventBus;
 
 /// One upstream, as calls to it see it. Clones are the same upstream.
@@ -26,6 +29,9 @@ struct Inside {
     breaker: Breaker,
     budget: Budget,
     places: Arc<Semaphore>,
+    events: EventBus,
+    /// The classes of routes that calls named so far.
+    classes: Mutex<BTreeMap<&'static str, Upstream>>,
 }
 
 impl Upstream {
@@ -46,10 +52,40 @@ impl Upstream {
         let budget = Budget::new(policy.budget, sources.clone());
         let places = usize::try_from(policy.concurrency).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Ok(Self(Arc::new(Inside { origin, policy, breaker, budget, places })))
+        let (events, classes) = (events.clone(), Mutex::default());
+        Ok(Self(Arc::new(Inside { origin, policy, breaker, budget, places, events, classes })))
     }
 
-    /// Scheme, host and port.
+    /// A class of routes there, such as `"embeddings"`: the same upstream, budget and places, behind
+    /// a breaker of its own. Calls are of it that
+    /// [say so](crate::http::RequestBuilder::route_class).
+    ///
+    /// The name is part of the program and not of a request, so that there are a few of them:
+    /// enough calls have to meet a breaker for it to conclude anything.
+    #[must_use]
+    pub fn route_class(&self, class: &'static str) -> Self {
+        // A map is whole whoever panicked.
+        let mut classes = self.0.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        classes.entry(class).or_insert_with(|| self.with_breaker_for(class)).clone()
+    }
+
+    fn with_breaker_for(&self, class: &str) -> Self {
+        let Inside { policy, breaker, budget, places, events, .. } = &*self.0;
+        let origin = format!("{} ({class})", self.0.origin);
+        let (report, ended) = observers(&origin, events);
+        let breaker = breaker.alike(report, ended);
+        Self(Arc::new(Inside {
+            origin,
+            policy: *policy,
+            breaker,
+            budget: budget.clone(),
+            places: places.clone(),
+            events: events.clone(),
+            classes: Mutex::default(),
+        }))
+    }
+
+    /// Scheme, host and port, and the class of routes where it is of one.
     pub fn origin(&self) -> &str {
         &self.0.origin
     }
@@ -105,6 +141,15 @@ pub(crate) fn observed_breaker(
     sources: &Sources,
     events: &EventBus,
 ) -> Result<Breaker, Error> {
+    let (report, ended) = observers(upstream, events);
+    Breaker::observed(policy, sources.clone(), report, ended)
+}
+
+/// What reports the changes of the breaker before `upstream`, and what counts its calls.
+fn observers(
+    upstream: &str,
+    events: &EventBus,
+) -> (impl Fn(Change) + Send + Sync + use<>, impl Fn(CallEnd, Duration) + Send + Sync + use<>) {
     let meters = events.meters();
     let answered = meters.upstream(upstream, "answered");
     let failed = meters.upstream(upstream, "failed");
@@ -112,10 +157,11 @@ pub(crate) fn observed_breaker(
     let report = move |change| {
         events.emit(EventKind::BreakerChanged { upstream: upstream.clone(), change });
     };
-    Breaker::observed(policy, sources.clone(), report, move |end, took| match end {
+    let ended = move |end, took| match end {
         CallEnd::Answered => answered.observe(took),
         CallEnd::Failed => failed.observe(took),
-    })
+    };
+    (report, ended)
 }
 
 /// The upstreams of a runtime's providers. Providers at one origin share one.

@@ -54,6 +54,11 @@ impl Core {
         Self { policy, phase, generation: 0, reopened: 0, late: 0 }
     }
 
+    /// One by the same policy that nothing has happened to yet.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.policy)
+    }
+
     /// Whether a call may go out: the generation to settle it with, or how long to wait, where
     /// that is known.
     pub(super) fn admit(

@@ -174,6 +174,17 @@ impl Breaker {
         Ok(Self(Arc::new(Inside { core, sources, report, ended })))
     }
 
+    /// Another one by the same policy and clock, closed and with nothing remembered.
+    pub(crate) fn alike(
+        &self,
+        report: impl Fn(Change) + Send + Sync + 'static,
+        ended: impl Fn(CallEnd, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        let core = Mutex::new(self.core().anew());
+        let (report, ended) = (Box::new(report), Box::new(ended));
+        Self(Arc::new(Inside { core, sources: self.0.sources.clone(), report, ended }))
+    }
+
     /// Asks for leave to make one call now.
     ///
     /// # Errors
