@@ -26,6 +26,9 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 /// Turns of a call each way.
 const CALLS: u32 = 4_000;
 
+/// Calls between two looks at the processor time.
+const BATCH: u32 = 50;
+
 /// Turns of a loop of reads each way, and the reads in one.
 const TURNS: usize = 200;
 const READS: u32 = 2_000;
@@ -63,6 +66,14 @@ fn row(name: &str, unit: &str, floor: f64, figure: f64, target: &str) {
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// What all threads of this process have used, the server's among them. Unlike the time that passes it
+/// says something on a machine that has other things to do.
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a time since the start")
 }
 
 /// How many of `count` each of so many took.
@@ -163,6 +174,25 @@ async fn calls(session: &Session, base_url: &Url) {
     }
     let [floor_time, time] = [floors, figures].map(|times| median(times) / 1e3);
     row("a call through session.client()", "us", floor_time, time, "1.03");
+
+    #[cfg(unix)]
+    {
+        let (mut floors, mut figures) = (Vec::new(), Vec::new());
+        for _ in 0..CALLS / BATCH {
+            let began = processor_time();
+            for _ in 0..BATCH {
+                floor().await;
+            }
+            let between = processor_time();
+            for _ in 0..BATCH {
+                ours().await;
+            }
+            floors.push((between - began) / BATCH);
+            figures.push((processor_time() - between) / BATCH);
+        }
+        let [floor_time, time] = [floors, figures].map(|times| median(times) / 1e3);
+        row("the same, processor time", "us", floor_time, time, "");
+    }
 
     let region = Region::new(ALLOCATOR);
     for _ in 0..CALLS {
