@@ -8,8 +8,6 @@ use std::time::Duration;
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
-use super::audit::Notebook;
-use super::batch::Batch;
 use super::error::VaultError;
 use super::keys::{MasterKey, NewMaster};
 use super::messages::{Answer, VaultMessage};
@@ -31,7 +29,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct VaultArguments {
     pub(super) writer: Arc<Writer>,
-    pub(super) notes: Notebook,
     pub(super) sources: Sources,
     pub(super) events: EventBus,
 }
@@ -40,7 +37,6 @@ pub(super) struct VaultActor;
 
 pub(super) struct VaultState {
     writer: Arc<Writer>,
-    notes: Notebook,
     sources: Sources,
     /// Opens the vault again when it was closed, and writes notes; stopped when this is dropped.
     caretaker: JoinSet<()>,
@@ -53,15 +49,14 @@ impl VaultActor {
         myself: ActorRef<VaultMessage>,
         arguments: VaultArguments,
     ) -> Result<VaultState, ActorProcessingErr> {
-        let (writer, notes) = (Arc::clone(&arguments.writer), arguments.notes.clone());
-        let sources = arguments.sources.clone();
+        let (writer, sources) = (Arc::clone(&arguments.writer), arguments.sources.clone());
         let mut caretaker = JoinSet::new();
         caretaker.spawn(async move {
             let reason = keep_open(arguments).await;
             // Fails only when the actor is gone already.
             let _gone = myself.send_message(VaultMessage::GiveUp { reason });
         });
-        Ok(VaultState { writer, notes, sources, caretaker })
+        Ok(VaultState { writer, sources, caretaker })
     }
 
     async fn handle(
@@ -86,7 +81,7 @@ impl VaultActor {
         state: &mut VaultState,
     ) -> Result<(), ActorProcessingErr> {
         state.caretaker.shutdown().await;
-        if let Err(error) = write_notes(&state.writer, &state.notes, true).await {
+        if let Err(error) = write_notes(&state.writer, true).await {
             tracing::warn!(%error, "what was noted for the audit trail was not written");
         }
         Ok(state.writer.close().await?)
@@ -96,9 +91,9 @@ impl VaultActor {
 impl VaultState {
     fn write_notes(&mut self, reply: Option<Answer<()>>) {
         while self.caretaker.try_join_next().is_some() {}
-        let (writer, notes) = (Arc::clone(&self.writer), self.notes.clone());
+        let writer = Arc::clone(&self.writer);
         self.caretaker.spawn(async move {
-            let outcome = write_notes(&writer, &notes, false).await;
+            let outcome = write_notes(&writer, false).await;
             if let Some(reply) = reply {
                 // Whoever asked may have given up.
                 let _ = reply.send(outcome);
@@ -119,25 +114,9 @@ impl VaultState {
 }
 
 /// Writes what was noted, batch by batch. What can not be written waits on.
-async fn write_notes(
-    writer: &Writer,
-    notes: &Notebook,
-    is_the_end: bool,
-) -> Result<(), VaultError> {
-    let _writing = notes.begin_writing().await;
-    loop {
-        let entries = notes.take(is_the_end);
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let batch = entries.iter().cloned().fold(Batch::new(), Batch::record);
-        let commit = |reply| Request::Message(VaultMessage::Commit { batch, reply });
-        let outcome = writer.ask(commit).await;
-        if let Err(error) = outcome {
-            notes.give_back(entries);
-            return Err(error);
-        }
-    }
+async fn write_notes(writer: &Writer, is_the_end: bool) -> Result<(), VaultError> {
+    while writer.ask(|answer| Request::WriteNotes { is_the_end, answer }).await? {}
+    Ok(())
 }
 
 /// Opens the vault again each time it was closed by a failure, and looks for room while it refuses

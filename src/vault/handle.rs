@@ -74,11 +74,11 @@ impl VaultHandle {
         let timing = Timing::new(events.meters());
         let bus = events.clone();
         let report = Arc::new(move |kind| bus.emit(kind));
-        let writer = Arc::new(Writer::start(vault, sources.clone(), report)?);
+        let notes = Notebook::new(sources.clone());
+        let writer = Arc::new(Writer::start(vault, notes.clone(), sources.clone(), report)?);
         // One that only takes reads for now is good enough to start; the actor looks after it.
         let _takes_writes = writer.open().await?;
-        let notes = Notebook::new(sources.clone());
-        let arguments = VaultArguments { writer, notes: notes.clone(), sources, events };
+        let arguments = VaultArguments { writer, sources, events };
         let spec = ChildSpec::new("vault", move |spawning| {
             let (arguments, supervisor) = (arguments.clone(), spawning.supervisor);
             Box::pin(VaultActor::spawn_linked(None, VaultActor, arguments, supervisor))
@@ -277,16 +277,17 @@ impl VaultHandle {
     /// # Errors
     ///
     /// [`VaultError::is_unavailable`], and among it [`VaultError::is_full`] when there is no room
-    /// to rewrite: the records may be deleted by then, and their bytes still stand in the files, so
-    /// call again; a crash in between is made good by the next start. A user without records is
-    /// erased, too.
+    /// to rewrite: the records may be deleted by then, and their bytes still stand in the files. The
+    /// vault then tries again to rewrite them, by itself and after a crash too, and says so in its
+    /// [`Inspection::warnings`] until it is done. A user without records is erased, too.
     pub async fn erase_user(&self, user: &UserId) -> Result<usize, VaultError> {
-        // What was noted about the user is written before, and what has to wait loses its name: it
-        // would give the user a new one in the trail.
+        // What was noted about the user goes the way of all other entries. What has to wait loses its
+        // name with the deletion, or it would give the user a new identity in the trail.
         if let Err(error) = self.write_notes().await {
             tracing::debug!(%error, "what was noted for the audit trail waits on");
         }
-        self.1.forget(user);
+        // Once the request is with the vault's thread, that answers it, whatever becomes of the actor. So
+        // it is made again only if it was lost before, and no user is erased twice by one call.
         self.0.ask_again(|reply| VaultMessage::EraseUser { user: user.clone(), reply }).await?
     }
 

@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use tokio::sync::watch;
 
+use super::audit::Notebook;
 use super::batch::{Batch, MOST_BYTES, MOST_STEPS};
-use super::commit::Failure;
+use super::commit::{Failure, GroupOutcome};
 use super::error::VaultError;
 use super::inspection::Inspection;
 use super::messages::{Answer, VaultMessage};
@@ -41,12 +42,15 @@ pub(super) struct Keeper {
     /// With the master key, or where it is: after a failure the vault is opened again, and a host
     /// that gave the key itself can not be asked for it.
     settings: Vault,
-    sources: Sources,
-    report: Report,
+    /// What is to be recorded although it changes nothing. Taken, written and forgotten on this thread
+    /// alone, so that none of it is under way while a user is deleted.
+    pub(super) notes: Notebook,
+    pub(super) sources: Sources,
+    pub(super) report: Report,
     /// The vault that was opened first: no other may take its place.
     known: Option<VaultId>,
-    /// Whether an erasure that a crash interrupted was looked for. Once is enough: what keeps it from
-    /// being finished must not keep the vault from being opened.
+    /// Whether an erasure that a crash interrupted was looked for. What keeps it from being finished must
+    /// not keep the vault from being opened, so from then on it is a task.
     looked_back: bool,
     /// What takes many turns.
     pub(super) tasks: Tasks,
@@ -78,6 +82,7 @@ impl Group {
 impl Keeper {
     pub(super) fn new(
         settings: Vault,
+        notes: Notebook,
         sources: Sources,
         report: Report,
         status: watch::Sender<Status>,
@@ -89,6 +94,7 @@ impl Keeper {
             resting: false,
             status,
             settings,
+            notes,
             sources,
             report,
             known: None,
@@ -149,6 +155,7 @@ impl Keeper {
                 // What comes after a batch is to find it done.
                 Request::Open(_)
                 | Request::Close(_)
+                | Request::WriteNotes { .. }
                 | Request::Message(
                     VaultMessage::Commit { .. }
                     | VaultMessage::Export { .. }
@@ -165,6 +172,9 @@ impl Keeper {
         if !group.batches.is_empty() {
             self.commit(group);
         }
+        if self.vault.is_some() {
+            self.retry_rewriting();
+        }
     }
 
     fn answer(&mut self, request: Request) {
@@ -173,6 +183,10 @@ impl Keeper {
             Request::Close(answer) => {
                 self.close(VaultError::unavailable("the vault is closed, start the runtime again"));
                 reply(answer, Ok(()));
+            }
+            Request::WriteNotes { is_the_end, answer } => {
+                let outcome = self.write_notes(is_the_end);
+                reply(answer, outcome);
             }
             Request::RotateMasterKey(new, answer) => {
                 let settings = new.settings.clone();
@@ -228,35 +242,48 @@ impl Keeper {
 
     fn commit(&mut self, group: Group) {
         let Group { batches, answers, .. } = group;
-        let outcome = self.with(|vault| {
-            let outcome = vault.commit(batches);
-            Ok((outcome.verdicts, outcome.failed))
-        });
-        match outcome {
-            Ok((verdicts, failed)) => {
-                self.resting &= verdicts.iter().all(Result::is_err);
-                if let Some(error) = failed {
-                    self.close(error);
-                } else if let Some(error) = verdicts
-                    .iter()
-                    .find_map(|verdict| verdict.as_ref().err().filter(|error| error.is_full()))
-                {
-                    self.status.send_replace(Status::Refusing(error.clone()));
-                }
-                for (answer, verdict) in answers.into_iter().zip(verdicts) {
-                    reply(answer, verdict);
-                }
-                if self.vault.as_ref().is_some_and(OpenVault::wants_a_look) {
-                    // What is wrong closes the vault, or is reported.
-                    drop(self.open());
-                }
-            }
-            Err(error) => {
-                for answer in answers {
-                    reply(answer, Err(error.clone()));
-                }
-            }
+        let verdicts = self.commit_all(batches);
+        for (answer, verdict) in answers.into_iter().zip(verdicts) {
+            reply(answer, verdict);
         }
+        if self.vault.as_ref().is_some_and(OpenVault::wants_a_look) {
+            // What is wrong closes the vault, or is reported.
+            drop(self.open());
+        }
+    }
+
+    /// Commits `batches` together, and says what became of each.
+    fn commit_all(&mut self, batches: Vec<Batch>) -> Vec<Result<(), VaultError>> {
+        let count = batches.len();
+        let GroupOutcome { verdicts, failed } = match self.with(|vault| Ok(vault.commit(batches))) {
+            Ok(outcome) => outcome,
+            Err(error) => return vec![Err(error); count],
+        };
+        self.resting &= verdicts.iter().all(Result::is_err);
+        if let Some(error) = failed {
+            self.close(error);
+        } else if let Some(error) = verdicts
+            .iter()
+            .find_map(|verdict| verdict.as_ref().err().filter(|error| error.is_full()))
+        {
+            self.status.send_replace(Status::Refusing(error.clone()));
+        }
+        verdicts
+    }
+
+    /// Writes the oldest of what was noted in one commit, and says whether there was any. What can not be
+    /// written waits on.
+    fn write_notes(&mut self, is_the_end: bool) -> Result<bool, VaultError> {
+        let entries = self.notes.take(is_the_end);
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        let batch = entries.iter().cloned().fold(Batch::new(), Batch::record);
+        let written = self.commit_all(vec![batch]).into_iter().collect::<Result<(), _>>();
+        if written.is_err() {
+            self.notes.give_back(entries);
+        }
+        written.map(|()| true)
     }
 
     /// Runs `work` on the opened vault, whose failures are about something else than the vault.
@@ -269,17 +296,19 @@ impl Keeper {
 
     /// What the vault says, or said before it was closed.
     fn inspect(&mut self) -> Result<Inspection, VaultError> {
-        match (self.with(OpenVault::inspect), &self.seen) {
+        let mut inspection = match (self.with(OpenVault::inspect), &self.seen) {
             (Ok(inspection), _) => {
                 self.seen = Some(inspection.clone());
-                Ok(inspection)
+                inspection
             }
             (Err(error), Some(seen)) if self.vault.is_none() => {
                 let degraded = Some(error.to_string());
-                Ok(Inspection { poisoned: true, degraded, ..seen.clone() })
+                Inspection { poisoned: true, degraded, ..seen.clone() }
             }
-            (Err(error), _) => Err(error),
-        }
+            (Err(error), _) => return Err(error),
+        };
+        inspection.warnings.extend(self.tasks.warning());
+        Ok(inspection)
     }
 
     /// Runs `work`, which changes the opened vault outside of a group. A failure of the store
@@ -288,17 +317,28 @@ impl Keeper {
         &mut self,
         work: impl FnOnce(&mut OpenVault) -> Result<T, Failure>,
     ) -> Result<T, VaultError> {
-        match self.with(|vault| Ok(work(vault)))? {
-            Ok(done) => Ok(done),
-            Err(Failure { error, closes }) => {
-                if closes {
-                    self.close(error.clone());
-                } else if error.is_full() {
-                    self.status.send_replace(Status::Refusing(error.clone()));
-                }
-                Err(error)
-            }
+        let outcome = self.change_much(work);
+        if let Err(error) = &outcome
+            && error.is_full()
+            && self.vault.is_some()
+        {
+            self.status.send_replace(Status::Refusing(error.clone()));
         }
+        outcome
+    }
+
+    /// As [`Keeper::change`], for what takes far more room than a write does: that there is none for it
+    /// does not mean that writes are refused.
+    pub(super) fn change_much<T>(
+        &mut self,
+        work: impl FnOnce(&mut OpenVault) -> Result<T, Failure>,
+    ) -> Result<T, VaultError> {
+        self.with(|vault| Ok(work(vault)))?.map_err(|Failure { error, closes }| {
+            if closes {
+                self.close(error.clone());
+            }
+            error
+        })
     }
 
     /// Runs `work` on the opened vault. A panic, and a failure of the store, close it.
@@ -326,9 +366,9 @@ impl Keeper {
     fn open(&mut self) -> Result<bool, VaultError> {
         self.open_closed()?;
         if !std::mem::replace(&mut self.looked_back, true)
-            && let Err(error) = self.change(OpenVault::finish_erasure)
+            && let Err(error) = self.change_much(OpenVault::finish_erasure)
         {
-            tracing::error!(%error, "an erasure was interrupted, its bytes are still in the files");
+            self.owe_rewriting(&error);
             self.open_closed()?;
         }
         let takes_writes = self.with(OpenVault::look_after)?;

@@ -1,20 +1,34 @@
 //! What would hold the vault's thread for long: exports, backups and erasures. One is under way at a
 //! time, a part of it between two groups of requests, so that nobody who reads or writes waits for it.
+//! What an erasure owes and could not do is tried again until it is done.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::error::VaultError;
 use super::export::{ExportFile, Exported, Exporting};
 use super::keeper::{Keeper, reply};
 use super::messages::Answer;
 use super::opened::OpenVault;
+use crate::clock::Moment;
+use crate::event::EventKind;
 use crate::identity::UserId;
+
+/// How long after a rewriting of the files that failed it is tried again; it doubles with each failure,
+/// since it reads and writes the whole vault.
+const FIRST_WAIT: Duration = Duration::from_mins(1);
+
+/// How often that doubles: the longest wait is about an hour.
+const MOST_DOUBLINGS: u32 = 6;
 
 /// What was asked for, and who waits for it.
 pub(super) enum Task {
     Export(ExportFile, Answer<Exported>),
     Backup(PathBuf, Answer<()>),
     Erase(UserId, Answer<usize>),
+    /// What an erasure still owes.
+    Rewrite,
 }
 
 /// What is under way, and who waits for it.
@@ -26,6 +40,21 @@ enum Running {
         records: usize,
         answer: Answer<usize>,
     },
+    Rewrite,
+}
+
+/// The bytes of a user that was deleted still stand in the files.
+struct Owed {
+    /// Why rewriting them failed last, when, and how often in a row.
+    reason: VaultError,
+    tried: Moment,
+    failures: u32,
+}
+
+impl Owed {
+    fn wait(&self) -> Duration {
+        FIRST_WAIT.saturating_mul(1 << self.failures.saturating_sub(1).min(MOST_DOUBLINGS))
+    }
 }
 
 /// What is under way, and what waits for its turn.
@@ -33,6 +62,7 @@ enum Running {
 pub(super) struct Tasks {
     running: Option<Running>,
     waiting: VecDeque<Task>,
+    owed: Option<Owed>,
 }
 
 impl Tasks {
@@ -42,6 +72,16 @@ impl Tasks {
 
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty()
+    }
+
+    /// What is to be said as long as an erasure is not done.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.owed.as_ref().map(|Owed { reason, .. }| {
+            format!(
+                "the bytes of an erased user still stand in the vault's files, which could not be \
+                 rewritten and will be tried again: {reason}"
+            )
+        })
     }
 }
 
@@ -70,10 +110,16 @@ impl Keeper {
                 Ok(()) => return Some(Running::Backup(answer)),
                 Err(error) => reply(answer, Err(error)),
             },
-            Task::Erase(user, answer) => match self.change(|vault| vault.delete_user(&user)) {
-                Ok(records) => return Some(Running::Erase { records, answer }),
-                Err(error) => reply(answer, Err(error)),
-            },
+            Task::Erase(user, answer) => {
+                let deleted = self.change(|vault| vault.delete_user(&user));
+                // Also if it failed: nobody knows whether it is durable then.
+                self.notes.forget(&user);
+                match deleted {
+                    Ok(records) => return Some(Running::Erase { records, answer }),
+                    Err(error) => reply(answer, Err(error)),
+                }
+            }
+            Task::Rewrite => return Some(Running::Rewrite),
         }
         None
     }
@@ -93,7 +139,7 @@ impl Keeper {
                 Ok(true) => reply(answer, Ok(())),
                 Err(error) => reply(answer, Err(error)),
             },
-            Running::Erase { records, answer } => match self.change(OpenVault::continue_erasure) {
+            Running::Erase { records, answer } => match self.rewrite_some() {
                 Ok(false) => return Some(Running::Erase { records, answer }),
                 Ok(true) => {
                     tracing::info!(records, "a user was erased and the vault's files rewritten");
@@ -101,7 +147,48 @@ impl Keeper {
                 }
                 Err(error) => reply(answer, Err(error)),
             },
+            Running::Rewrite => match self.rewrite_some() {
+                Ok(false) => return Some(Running::Rewrite),
+                Ok(true) => {
+                    tracing::info!("an erasure was finished, the vault's files are rewritten");
+                }
+                // It was told, and is tried again.
+                Err(_) => {}
+            },
         }
         None
+    }
+
+    /// Does a part of rewriting the files, and says whether nothing of it is left to do.
+    fn rewrite_some(&mut self) -> Result<bool, VaultError> {
+        let outcome = self.change_much(OpenVault::continue_erasure);
+        match &outcome {
+            Ok(true) => self.tasks.owed = None,
+            Ok(false) => {}
+            Err(error) => self.owe_rewriting(error),
+        }
+        outcome
+    }
+
+    /// Notes that the files could not be rewritten, and tells of it the first time.
+    pub(super) fn owe_rewriting(&mut self, reason: &VaultError) {
+        let failures = self.tasks.owed.as_ref().map_or(0, |owed| owed.failures);
+        let (tried, reason) = (self.sources.now(), reason.clone());
+        tracing::error!(%reason, failures, "the bytes of an erased user still stand in the files");
+        self.tasks.owed = Some(Owed { reason, tried, failures: failures.saturating_add(1) });
+        if failures == 0
+            && let Some(warning) = self.tasks.warning()
+        {
+            (self.report)(EventKind::VaultWarning { warning });
+        }
+    }
+
+    /// Begins anew with a rewriting that failed, once it was waited for long enough.
+    pub(super) fn retry_rewriting(&mut self) {
+        let now = self.sources.now();
+        let is_due = |owed: &Owed| now.since(owed.tried) >= owed.wait();
+        if self.tasks.is_empty() && self.tasks.owed.as_ref().is_some_and(is_due) {
+            self.tasks.add(Task::Rewrite);
+        }
     }
 }

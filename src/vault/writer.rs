@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use ractor::concurrency::oneshot;
 use tokio::sync::watch;
 
+use super::audit::Notebook;
 use super::error::VaultError;
 use super::keeper::Keeper;
 use super::keys::NewMaster;
@@ -22,6 +23,9 @@ pub(crate) enum Request {
     Open(Answer<bool>),
     /// Closes the vault.
     Close(Answer<()>),
+    /// Writes some of what was noted for the audit trail, at the end more than there is leave for, and
+    /// says whether there was any.
+    WriteNotes { is_the_end: bool, answer: Answer<bool> },
     /// Lets the vault hang on a master key that was looked for already.
     RotateMasterKey(Box<NewMaster>, Answer<()>),
     /// Whatever the actor was asked and does not do itself.
@@ -52,13 +56,14 @@ impl Writer {
     /// Starts the thread, with the vault still closed.
     pub(crate) fn start(
         vault: Vault,
+        notes: Notebook,
         sources: Sources,
         report: Report,
     ) -> Result<Self, VaultError> {
         let (queue, requests) = channel();
         let closed = VaultError::unavailable("the vault is not open yet, try again");
         let (status, watched) = watch::channel(Status::Closed(closed));
-        let mut keeper = Keeper::new(vault, sources, report, status);
+        let mut keeper = Keeper::new(vault, notes, sources, report, status);
         std::thread::Builder::new()
             .name("tokenward-vault".to_owned())
             .spawn(move || keeper.run(&requests))

@@ -131,15 +131,13 @@ impl Notes {
     }
 }
 
-/// The notes of one vault, for whoever notes and for the actor that writes. Clones are the same.
+/// The notes of one vault, for whoever notes and for the vault's thread, which writes. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Notebook(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     notes: Mutex<Notes>,
-    /// Held while some are being written, so that whoever asks for that waits for those, too.
-    writing: tokio::sync::Mutex<()>,
     /// Whether the actor was told and has not looked yet.
     told: AtomicBool,
     sources: Sources,
@@ -148,12 +146,7 @@ struct Inner {
 impl Notebook {
     pub(crate) fn new(sources: Sources) -> Self {
         let notes = Mutex::new(Notes::new(sources.now()));
-        Self(Arc::new(Inner {
-            notes,
-            writing: tokio::sync::Mutex::default(),
-            told: AtomicBool::new(false),
-            sources,
-        }))
+        Self(Arc::new(Inner { notes, told: AtomicBool::new(false), sources }))
     }
 
     /// Takes a note in. Answers whether the actor is to be told.
@@ -173,11 +166,6 @@ impl Notebook {
     pub(crate) fn forget(&self, user: &UserId) {
         let now = self.0.sources.now();
         self.notes().forget(user, now);
-    }
-
-    /// Resolves when nobody else writes.
-    pub(crate) async fn begin_writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.writing.lock().await
     }
 
     /// Takes back what could not be written.

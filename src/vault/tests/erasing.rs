@@ -2,6 +2,7 @@
 //! records are as they were.
 
 use super::*;
+use crate::vault::audit::{AuditEntry, AuditKind, AuditQuery, AuditUser};
 use crate::vault::names::BlindName;
 use crate::vault::opened::OpenVault;
 use crate::vault::store::contract::files_with;
@@ -106,8 +107,118 @@ async fn an_erasure_that_can_not_be_finished_keeps_no_vault_from_being_opened() 
     faults.set(crate::testing::VaultFault::ReadOnly);
     assert!(Running::start(settings.clone()).await.is_err(), "such a store does not open at all");
     faults.set(crate::testing::VaultFault::NoRoom);
-    let running = Running::start(settings).await.expect("a vault");
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let mut running = Running::start_with(settings, clock.sources()).await.expect("a vault");
+    running.event(is_unfinished_erasure).await;
     assert_eq!(payload(&running.vault, &key("bob", "one")).await, Some(b"1".to_vec()));
+    assert!(says_unfinished(&running.vault).await);
+    faults.heal();
+    assert!(says_unfinished(&running.vault).await, "it is not tried all the time");
+    clock.advance(Duration::from_mins(1));
+    until_finished(&running.vault).await;
+    running.stop().await;
+}
+
+fn is_unfinished_erasure(event: &EventKind) -> bool {
+    matches!(event, EventKind::VaultWarning { warning } if warning.contains("erased"))
+}
+
+async fn says_unfinished(vault: &VaultHandle) -> bool {
+    let warnings = vault.inspect().await.expect("an inspection").warnings;
+    warnings.iter().any(|warning| warning.contains("erased"))
+}
+
+async fn until_finished(vault: &VaultHandle) {
+    // Each request lets the vault's thread do a part of what it owes.
+    for _ in 0..100 {
+        if !says_unfinished(vault).await {
+            return;
+        }
+    }
+    panic!("it is still owed");
+}
+
+/// How many calls of the store it takes to erase a user with one record.
+async fn calls_of_an_erasure() -> u64 {
+    let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
+    let running = Running::start(settings).await.expect("a vault");
+    running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await.expect("durable");
+    let before = faults.calls();
+    running.vault.erase_user(&user("ada")).await.expect("erased");
+    let calls = faults.calls() - before;
+    running.stop().await;
+    calls
+}
+
+#[tokio::test]
+async fn files_that_could_not_be_rewritten_are_tried_again_and_no_write_is_refused_for_them() {
+    let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let mut running = Running::start_with(settings, clock.sources()).await.expect("a vault");
+    running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await.expect("durable");
+    // The last call removes the mark, the one before it rewrites.
+    faults.after(calls_of_an_erasure().await - 2, crate::testing::VaultFault::NoRoom);
+
+    let error = running.vault.erase_user(&user("ada")).await.expect_err("no room for a copy");
+
+    assert!(error.is_full());
+    running.event(is_unfinished_erasure).await;
+    assert!(says_unfinished(&running.vault).await);
+    assert_eq!(payload(&running.vault, &key("ada", "one")).await, None, "it is deleted");
+    let bob = put(&key("bob", "one"), b"1", Expect::Absent);
+    running.vault.commit(bob).await.expect("there is room for a write");
+    assert!(says_unfinished(&running.vault).await);
+    clock.advance(Duration::from_mins(1));
+    until_finished(&running.vault).await;
+    assert!(!running.has_told(|kind| matches!(kind, EventKind::VaultDegraded { .. })));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_of_the_actor_in_the_middle_erases_nobody_twice() {
+    let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
+    let running = Running::start(settings).await.expect("a vault");
+    running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await.expect("durable");
+    faults.hold();
+    let ada = user("ada");
+    let crash = async {
+        faults.until_held().await;
+        assert!(running.root.crash_child("vault").await);
+        faults.release();
+    };
+    let (erased, ()) = tokio::join!(running.vault.erase_user(&ada), crash);
+    assert_eq!(erased.expect("the answer is not lost with the actor"), 1);
+    let trail = running.vault.read_audit(AuditQuery::all().of_kind(AuditKind::UserErased)).await;
+    assert_eq!(trail.expect("a page").entries.len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_noted_before_a_deletion_brings_no_name_back_after_it() {
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let vault = Vault::in_memory();
+    let running = Running::start_with(vault, clock.sources()).await.expect("a vault");
+    let denied = || AuditEntry::new(AuditKind::AccessDenied).user(&user("ada"));
+    running.vault.note(denied());
+    running.vault.write_notes().await.expect("durable");
+    // An equal one is held back for a while, so it waits as the user is deleted.
+    running.vault.note(denied());
+    let erase = |reply| VaultMessage::EraseUser { user: user("ada"), reply };
+    running.vault.messages().ask(erase).await.expect("an answer").expect("erased");
+    clock.advance(Duration::from_mins(2));
+    running.vault.write_notes().await.expect("durable");
+    let trail = running.vault.read_audit(AuditQuery::all()).await.expect("a page").entries;
+    let told = trail.iter().map(|entry| (entry.kind, entry.user.clone()));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (AuditKind::AccessDenied, AuditUser::Erased),
+            (AuditKind::UserErased, AuditUser::Erased),
+            (AuditKind::AccessDenied, AuditUser::Nobody),
+        ]
+    );
+    let identities = Query::all(RecordKind::AuditIdentity).of_user(user("ada"));
+    assert_eq!(running.vault.list(identities).await.expect("a list"), []);
     running.stop().await;
 }
 

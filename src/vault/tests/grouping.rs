@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use ractor::concurrency::oneshot;
 
 use super::*;
+use crate::vault::audit::Notebook;
 use crate::vault::writer::{Request, Writer};
 
 /// A store in memory whose every commit says that it began and waits to be let through.
@@ -62,7 +63,9 @@ impl Stage {
             Ok(Box::new(Gated { inner: inner.clone(), began, gate }))
         });
         let vault = Vault { place: settings::Place::Other("gated", open), ..Vault::in_memory() };
-        let writer = Writer::start(vault, Sources::system(), Arc::new(|_| {})).expect("a thread");
+        let notes = Notebook::new(Sources::system());
+        let writer = Writer::start(vault, notes, Sources::system(), Arc::new(|_| {}));
+        let writer = writer.expect("a thread");
         gate.send(()).expect("the header");
         in_time(writer.open()).await.expect("a vault");
         let stage = Self { writer, began: commits, gate };

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use zeroize::Zeroizing;
 
 use super::store::{MemoryStore, OpenStore, StoreBatch, StoreError, StoreHealth, Stored};
@@ -72,6 +73,12 @@ impl Running {
                 _ => {}
             }
         }
+    }
+
+    /// Whether an event that `wanted` wants was told, and not waited for yet.
+    fn has_told(&mut self, wanted: impl Fn(&EventKind) -> bool) -> bool {
+        let mut told = std::iter::from_fn(|| self.events.next().now_or_never().flatten());
+        told.any(|notice| matches!(&notice, Notice::Event(event) if wanted(&event.kind)))
     }
 }
 

@@ -10,6 +10,7 @@ use ractor::concurrency::oneshot;
 
 use super::*;
 use crate::secret::Secret;
+use crate::vault::audit::Notebook;
 use crate::vault::messages::Answer;
 use crate::vault::writer::{Request, Writer};
 
@@ -94,7 +95,9 @@ where
     let opened = store.clone();
     let open: OpenStore = Arc::new(move || Ok(Box::new(opened.clone())));
     let vault = Vault { place: settings::Place::Other("stopping", open), ..Vault::in_memory() };
-    let writer = Writer::start(vault, Sources::system(), Arc::new(|_| {})).expect("a thread");
+    let notes = Notebook::new(Sources::system());
+    let writer = Writer::start(vault, notes, Sources::system(), Arc::new(|_| {}));
+    let writer = writer.expect("a thread");
     writer.open().await.expect("a vault");
     for number in 0..RECORDS {
         let batch = put(&key("ada", &number.to_string()), b"x", Expect::Absent);
