@@ -95,6 +95,15 @@ impl VaultError {
         Self::new(Kind::Unavailable, message)
     }
 
+    /// Why a rotation of the master key is not over, although the new key is in force.
+    pub(super) fn of_unfinished_rotation(&self) -> Self {
+        let message = format!(
+            "the vault hangs on the new master key, and the former one may still open it too: keep \
+             both until the vault can be written again, which ends the rotation ({self})"
+        );
+        Self::new(self.0.kind, message)
+    }
+
     /// Whether a batch found something else than it expected. Nothing was changed.
     pub fn is_conflict(&self) -> bool {
         self.0.kind == Kind::Conflict

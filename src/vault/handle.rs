@@ -143,7 +143,9 @@ impl VaultHandle {
     /// # Errors
     ///
     /// Those of a key that is missing or unusable; [`VaultError::is_unavailable`] when the vault
-    /// can not be written: the former key stays then, which the next opening makes sure of.
+    /// can not be written. The former key stays then, which the next opening makes sure of; or the text
+    /// says that the new one is in force already, and that the former one is to be kept until the
+    /// vault was written again, which ends the rotation by itself.
     pub async fn rotate_master_key(&self, key: MasterKey) -> Result<(), VaultError> {
         self.0.ask(|reply| VaultMessage::RotateMasterKey { key, reply }).await?
     }

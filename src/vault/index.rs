@@ -39,7 +39,32 @@ pub(crate) struct Meta {
     unknown: Unknown,
 }
 
+/// Why something is no index entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MetaError {
+    #[error("its content can not be read")]
+    Malformed,
+    #[error(
+        "its content has format {0} and this release reads up to {FORMAT}, a newer release wrote it"
+    )]
+    Newer(u16),
+}
+
 impl Meta {
+    /// Reads what was sealed. A newer format is told apart from damage.
+    pub(crate) fn parse(plain: &[u8]) -> Result<Self, MetaError> {
+        #[derive(Deserialize)]
+        struct JustFormat {
+            format: u16,
+        }
+        let JustFormat { format } =
+            serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)?;
+        if format > FORMAT {
+            return Err(MetaError::Newer(format));
+        }
+        serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)
+    }
+
     pub(crate) fn new(entry: &Entry, unknown: Unknown) -> Self {
         Self {
             format: FORMAT,
@@ -348,10 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_format_is_told_apart_from_damage() {
+        let newer = Meta::parse(br#"{"format":2,"something":"new"}"#);
+        assert_eq!(newer, Err(MetaError::Newer(2)));
+        for damaged in [&b"{\"form"[..], b"{}", br#"{"format":1}"#, br#"{"format":-1}"#] {
+            assert_eq!(Meta::parse(damaged), Err(MetaError::Malformed));
+        }
+    }
+
+    #[test]
     fn fields_of_a_newer_release_are_kept() {
         let text = r#"{"format":1,"kind":"session","user":"ada","name":"n","created":1,
             "updated":2,"mood":"good"}"#;
-        let meta: Meta = serde_json::from_str(text).expect("it reads");
+        let meta = Meta::parse(text.as_bytes()).expect("it reads");
         let slot = meta.clone().into_slot(RecordVersion(1), KeyId(1));
         let again = Meta::new(&slot.entry, slot.unknown);
         assert_eq!(again, meta);

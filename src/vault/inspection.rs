@@ -65,6 +65,12 @@ impl OpenVault {
         let health = self.store.health()?;
         let mut warnings = health.warnings;
         warnings.extend(self.found.warning.clone());
+        if self.unfinished_rotation {
+            warnings.push(
+                "a rotation of the master key is not over, the former key may still open the vault"
+                    .to_owned(),
+            );
+        }
         if !self.quarantine.is_empty() {
             warnings.push(format!(
                 "{} records do not open, restore a backup or discard them",

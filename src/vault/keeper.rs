@@ -190,10 +190,13 @@ impl Keeper {
             }
             Request::RotateMasterKey(new, answer) => {
                 let settings = new.settings.clone();
-                let outcome = self.change(|vault| vault.rotate_master_key(*new));
-                if outcome.is_ok() {
+                let turned = self.change(|vault| vault.rotate_master_key(*new));
+                let outcome = turned.and_then(|()| {
+                    // The new key opens the vault from now on, whatever becomes of the rest.
                     self.settings.master_key = Some(settings);
-                }
+                    let finished = self.change(OpenVault::finish_rotation);
+                    finished.map_err(|error| error.of_unfinished_rotation())
+                });
                 reply(answer, outcome);
             }
             Request::Message(message) => self.answer_message(message),

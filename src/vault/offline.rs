@@ -33,7 +33,7 @@ impl Vault {
                 && self.engine != engine
             {
                 let options =
-                    DiskOptions { engine: self.engine, create: false, reserve: self.reserve };
+                    DiskOptions { engine: self.engine, create: false, reserve: Some(self.reserve) };
                 DiskStore::open(path, options)?.rewrite(engine)?;
             }
             Ok(self.engine(engine))
@@ -100,7 +100,7 @@ impl OpenVault {
     pub(super) fn begin_backup(&mut self, to: &Path) -> Result<(), VaultError> {
         let aside = Aside::beside(to)?;
         let (path, engine) = (aside.path.clone(), self.settings.engine);
-        let options = DiskOptions { engine, create: true, reserve: 0 };
+        let options = DiskOptions { engine, create: true, reserve: Some(0) };
         let mirror =
             Mirror::begin(Arc::new(move || Ok(Box::new(DiskStore::open(&path, options)?))))?;
         self.backup = Some(Backup { mirror, aside });

@@ -43,6 +43,8 @@ pub(crate) struct OpenVault {
     pub(super) trail: Trail,
     /// How often the newest data key has sealed.
     pub(super) seals: u64,
+    /// The header from before a rotation of the master key is still there.
+    pub(super) unfinished_rotation: bool,
     /// Where the re-sealing with the newest data key has come to.
     pub(super) sweep: Sweep,
     /// What does not open, and why.
@@ -215,8 +217,7 @@ pub(super) fn split(plain: &[u8]) -> OpenedRecord {
         rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
     });
     let (meta, payload) = parts.ok_or("its content is cut short")?;
-    let meta = serde_json::from_slice(meta)
-        .map_err(|_| "its content can not be read, a newer release may have written it")?;
+    let meta = Meta::parse(meta).map_err(|error| error.to_string())?;
     Ok((meta, Zeroizing::new(payload.to_vec())))
 }
 

@@ -1,14 +1,17 @@
-//! Opening a vault: the store, the header, the keys, the index, in this order, and what to do when
-//! the index does not agree with the head.
+//! Opening a vault: the store, the header, the keys, the index, in this order, what to do when the
+//! index does not agree with the head, and what an earlier release or a crash left to be done.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use super::audit::{AuditEntry, AuditKind};
+use super::commit::Failure;
 use super::error::VaultError;
 use super::head::{Digest, DigestKey, HEAD_KEY, Head};
-use super::index::{Index, Meta, Slot};
+use super::index::{Index, Meta, MetaError, Slot};
 use super::keys::{
-    FORMAT, Found, HEADER_KEY, KeyRing, Sweep, Unlocked, VaultHeader, put_header, unlock,
+    FORMAT, Found, HEADER_KEY, KeyRing, Rotation, Sweep, Unlocked, VaultHeader, put_header, unlock,
 };
 use super::names::{BlindName, ENTRIES, RECORDS};
 use super::opened::{OpenVault, Report, Watched, open_stored};
@@ -16,9 +19,17 @@ use super::quarantine::Quarantine;
 use super::record::RecordVersion;
 use super::seal::{Header, KeyId, Place};
 use super::settings::Vault;
-use super::store::{Scanned, StoreBatch, Stored, VaultStore};
+use super::store::{OpenStore, Scanned, StoreBatch, Stored, VaultStore};
 use crate::clock::Sources;
 use crate::event::EventKind;
+
+/// What an opening finds to be written.
+struct Unsettled {
+    /// What became of the last rotation of the master key.
+    rotation: Rotation,
+    /// The records whose index entries were rebuilt from them.
+    rebuilt: Vec<BlindName>,
+}
 
 impl OpenVault {
     /// Opens the vault that `settings` describe, or creates it where they allow that.
@@ -27,6 +38,26 @@ impl OpenVault {
         sources: Sources,
         report: Report,
     ) -> Result<Self, VaultError> {
+        let (mut vault, unsettled) = Self::find(settings, &settings.store(), sources, report)?;
+        vault.settle(&unsettled).map_err(|failure| failure.error)?;
+        Ok(vault)
+    }
+
+    /// Opens the vault that `settings` describe to be looked at: it is left as it is, whatever an
+    /// opening would do to it.
+    pub(crate) fn look(settings: &Vault, sources: Sources) -> Result<Self, VaultError> {
+        let settings = settings.clone().create_if_missing(false);
+        let store = settings.store_as_it_is();
+        Ok(Self::find(&settings, &store, sources, Arc::new(|_| {}))?.0)
+    }
+
+    /// Opens what is there, and changes nothing in it; creates what is not there.
+    fn find(
+        settings: &Vault,
+        open_store: &OpenStore,
+        sources: Sources,
+        report: Report,
+    ) -> Result<(Self, Unsettled), VaultError> {
         let source = settings.master_key.as_ref().ok_or_else(|| {
             VaultError::missing_key("the vault was given no master key, call `master_key`")
         })?;
@@ -36,9 +67,9 @@ impl OpenVault {
             Err(error) if error.is_missing_key() && source.can_be_created() => None,
             found => Some(found?),
         };
-        let mut store = settings.store()()?;
+        let mut store = open_store()?;
         let (unlocked, found) = match found {
-            Some(found) => (unlock(&mut *store, &found.held)?, Some(found)),
+            Some(found) => (unlock(&*store, &found.held)?, Some(found)),
             None if store.version(HEADER_KEY)?.is_some() => {
                 return Err(VaultError::missing_key(format!(
                     "the master key of this vault is missing from its {}, put it back: a new key \
@@ -48,7 +79,7 @@ impl OpenVault {
             }
             None => (None, None),
         };
-        let (Unlocked { header, master, keys, unfinished }, found) = match (unlocked, found) {
+        let (Unlocked { header, master, keys, rotation }, found) = match (unlocked, found) {
             (Some(unlocked), Some(found)) => (unlocked, found),
             (_, found) => {
                 check_new(&*store, settings)?;
@@ -68,6 +99,7 @@ impl OpenVault {
             digest,
             trail,
             seals,
+            unfinished_rotation: rotation == Rotation::Happened,
             sweep: Sweep::default(),
             quarantine: Quarantine::default(),
             settings: Vault { master_key: None, ..settings.clone() },
@@ -78,8 +110,9 @@ impl OpenVault {
             watched: Watched::default(),
         };
         let (unopened, live) = vault.load_index()?;
+        let mut rebuilt = Vec::new();
         if !unopened.is_empty() || live != digest {
-            vault.rebuild_index(unopened)?;
+            rebuilt = vault.rebuild_index(unopened)?;
         }
         if let Some(finding) = vault.check_audit_end()? {
             tracing::error!(%finding, "the vault's audit trail is not as it was written");
@@ -88,37 +121,80 @@ impl OpenVault {
                 problem: finding.to_string(),
             });
         }
-        if vault.header.format() < FORMAT {
-            vault.upgrade()?;
-        }
-        if unfinished {
-            vault.finish_rotation().map_err(|failure| failure.error)?;
-        }
         if vault.keys.data_keys().len() > 1 {
             vault.sweep = Sweep::start();
         }
-        Ok(vault)
+        Ok((vault, Unsettled { rotation, rebuilt }))
     }
 
-    /// Brings a vault of an older format to the newest one, in one commit. Until here nothing was
-    /// changed, so that a vault which does not open is left as it was.
-    fn upgrade(&mut self) -> Result<(), VaultError> {
+    /// Does what is left to be done. Until here nothing was changed, so that a vault which does not open
+    /// is left as it was.
+    fn settle(&mut self, unsettled: &Unsettled) -> Result<(), Failure> {
+        if unsettled.rotation == Rotation::Undone {
+            tracing::warn!("a rotation of the master key was interrupted, the former key stays");
+            let mut batch = StoreBatch::default();
+            put_header(&*self.store, &mut batch, &self.header)?;
+            self.commit_to_store(&batch)?;
+        }
+        // With their records, so that both are sealed with the same key.
+        self.reseal(&unsettled.rebuilt)?;
+        if self.header.format() < FORMAT {
+            self.upgrade()?;
+        }
+        // These do not keep a vault on a full disk from being read. The first is tried again by the
+        // upkeep, the second by the next opening.
+        if self.unfinished_rotation {
+            self.finish_rotation().or_else(if_no_room)?;
+        }
+        if !self.unfinished_rotation {
+            self.note_engine().or_else(if_no_room)?;
+        }
+        Ok(())
+    }
+
+    /// Brings a vault of an older format to the newest one, in one commit.
+    fn upgrade(&mut self) -> Result<(), Failure> {
         let from = self.header.format();
         let (header, keys) =
             self.header.with_ring(self.keys.clone(), &self.master, &*self.sources.entropy)?;
         let mut batch = StoreBatch::default();
         put_header(&*self.store, &mut batch, &header)?;
-        self.commit_with_head(batch, self.last, self.digest, self.trail)
-            .map_err(|failure| failure.error)?;
+        self.commit_with_head(batch, self.last, self.digest, self.trail)?;
         (self.header, self.keys) = (header, keys);
         tracing::info!(from, to = FORMAT, "vault upgraded to a newer format");
+        Ok(())
+    }
+
+    /// Writes down which engine keeps the vault. Where it was moved from another one since it was last
+    /// open, the trail tells of it in the same commit.
+    fn note_engine(&mut self) -> Result<(), Failure> {
+        let (Some(engine), before) = (self.settings.kept_by(), self.keys.engine.clone()) else {
+            return Ok(());
+        };
+        if before.as_deref() == Some(engine) {
+            return Ok(());
+        }
+        let ring = self.keys.kept_by(engine);
+        let (header, keys) = self.header.with_ring(ring, &self.master, &*self.sources.entropy)?;
+        let mut batch = StoreBatch::default();
+        put_header(&*self.store, &mut batch, &header)?;
+        match before {
+            Some(before) => {
+                let from_to = format!("from {before} to {engine}");
+                let entry = AuditEntry::new(AuditKind::VaultMoved).in_words(&from_to);
+                self.commit_recorded(batch, &entry)?;
+                tracing::info!(from = before, to = engine, "vault was moved to another engine");
+            }
+            None => self.commit_with_head(batch, self.last, self.digest, self.trail)?,
+        }
+        (self.header, self.keys) = (header, keys);
         Ok(())
     }
 
     /// Fills the index from its sealed entries. Gives the names of those that do not open, and what
     /// the head says when it counts the others.
     fn load_index(&mut self) -> Result<(BTreeSet<BlindName>, Digest), VaultError> {
-        let mut unopened = BTreeSet::new();
+        let (mut unopened, mut newer) = (BTreeSet::new(), None);
         let (digest_key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
         let Self { store, header, keys, index, .. } = self;
         // What is left of a damaged one does not open, as all that is sealed.
@@ -126,23 +202,35 @@ impl OpenVault {
             let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
             let version = RecordVersion(stored.version);
             let plain = open_stored(keys, &header.vault, key, version, &stored);
-            let meta = plain.ok().and_then(|plain| serde_json::from_slice::<Meta>(&plain).ok());
-            match (meta, Header::of(&stored.value)) {
-                (Some(meta), Ok(sealed)) => {
+            match (plain.map(|plain| Meta::parse(&plain)), Header::of(&stored.value)) {
+                (Ok(Ok(meta)), Ok(sealed)) => {
                     digest.toggle(&digest_key, &name, version);
                     index.insert(name, meta.into_slot(version, sealed.key_id));
+                }
+                (Ok(Err(error @ MetaError::Newer(_))), _) => {
+                    newer = Some(error);
+                    return ControlFlow::Break(());
                 }
                 _ => drop(unopened.insert(name)),
             }
             ControlFlow::Continue(())
         })?;
+        // It is sealed, so no damage looks like this.
+        if let Some(error) = newer {
+            return Err(VaultError::newer_format(format!(
+                "an index entry of the vault can not be used, update tokenward: {error}"
+            )));
+        }
         Ok((unopened, digest))
     }
 
     /// Rebuilds what is wrong in the index by opening records. What neither the index nor a record
     /// can tell is quarantined; if the head still says otherwise, the vault was changed behind our
-    /// back.
-    fn rebuild_index(&mut self, mut unknown: BTreeSet<BlindName>) -> Result<(), VaultError> {
+    /// back. Gives the names of the records whose index entries are to be written again.
+    fn rebuild_index(
+        &mut self,
+        mut unknown: BTreeSet<BlindName>,
+    ) -> Result<Vec<BlindName>, VaultError> {
         tracing::warn!("vault index does not agree with the head, rebuilding it from the records");
         let mut suspects = Vec::new();
         self.store.scan(RECORDS, None, &mut |key, Scanned { stored, .. }| {
@@ -159,7 +247,7 @@ impl OpenVault {
             match self.open_record(&name, version)? {
                 Ok((meta, _)) => {
                     unknown.remove(&name);
-                    // Written below, with the newest key.
+                    // Written when the opening is settled, with the newest key.
                     let slot = meta.into_slot(version, KeyId::default());
                     rebuilt.push((name, Slot { proven: true, ..slot }));
                 }
@@ -186,14 +274,22 @@ impl OpenVault {
                  backup",
             ));
         }
-        // With their records, so that both are sealed with the same key.
-        self.reseal(&names).map_err(|failure| failure.error)?;
         for name in unknown {
             let reason = "neither it nor its index entry opens".to_owned();
             self.set_quarantined(name, None, reason);
         }
-        Ok(())
+        Ok(names)
     }
+}
+
+/// Goes on where there was no room for something, and the store is as it was.
+fn if_no_room(failure: Failure) -> Result<(), Failure> {
+    let Failure { error, closes } = &failure;
+    if *closes || !error.is_full() {
+        return Err(failure);
+    }
+    tracing::warn!(%error, "a part of opening the vault waits for room");
+    Ok(())
 }
 
 /// Checks that a store without a header may become a new vault.
@@ -225,7 +321,8 @@ fn create(
 ) -> Result<Unlocked, VaultError> {
     let entropy = &*sources.entropy;
     let (master, derivation) = found.held.new_key(entropy)?;
-    let (header, keys) = VaultHeader::create(&master, derivation, entropy, sources.now().wall)?;
+    let (engine, now) = (settings.kept_by(), sources.now().wall);
+    let (header, keys) = VaultHeader::create(&master, derivation, engine, entropy, now)?;
     let mut batch = StoreBatch::default();
     put_header(&*store, &mut batch, &header)?;
     let place = Place { vault: &header.vault, key: HEAD_KEY, version: 0 };
@@ -233,7 +330,7 @@ fn create(
     batch.write(HEAD_KEY.to_vec(), None, Some(Stored { version: 0, value }));
     store.commit(&batch)?;
     tracing::info!(vault = settings.describe(), "vault created");
-    Ok(Unlocked { header, master, keys, unfinished: false })
+    Ok(Unlocked { header, master, keys, rotation: Rotation::Over })
 }
 
 /// The version of the last batch, and what the head says as of it.

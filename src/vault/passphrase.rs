@@ -19,10 +19,11 @@ const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const LANES: u32 = 1;
 
-/// The most that may be asked for, so that a changed file can not exhaust the machine.
-const MOST_MEMORY_KIB: u32 = 1024 * 1024;
-const MOST_PASSES: u32 = 64;
-const MOST_LANES: u32 = 16;
+/// The most that may be asked for, so that a changed file can not exhaust the machine: four times the
+/// memory and five times the passes of today.
+const MOST_MEMORY_KIB: u32 = 256 * 1024;
+const MOST_PASSES: u32 = 16;
+const MOST_LANES: u32 = 4;
 
 /// How a key is derived from a passphrase. None of it is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +55,22 @@ impl Derivation {
 
     /// The key. It takes a while, on purpose: never on a thread that others wait for.
     pub(super) fn key(&self, passphrase: &str) -> Result<KeyBytes, VaultError> {
-        let unfit = || VaultError::damaged("a derivation is asked for that makes no sense");
+        let unfit = || {
+            VaultError::damaged(
+                "a derivation of the key is asked for that makes no sense, restore a backup",
+            )
+        };
         let salt = STANDARD.decode(&self.salt).map_err(|_| unfit())?;
         if self.memory_kib > MOST_MEMORY_KIB || self.passes > MOST_PASSES || self.lanes > MOST_LANES
         {
-            return Err(unfit());
+            return Err(VaultError::damaged(format!(
+                "a derivation of the key by {} and {} lanes is asked for, and at most {} MiB, \
+                 {MOST_PASSES} passes and {MOST_LANES} lanes are granted: the file was changed, \
+                 restore a backup",
+                self.describe(),
+                self.lanes,
+                MOST_MEMORY_KIB / 1024,
+            )));
         }
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32));
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|_| unfit())?);
@@ -110,12 +122,17 @@ mod tests {
     #[test]
     fn no_file_can_ask_for_more_than_the_machine_has() {
         for asked in [
-            Derivation { memory_kib: u32::MAX, ..cheap(1) },
-            Derivation { passes: u32::MAX, ..cheap(1) },
+            Derivation { memory_kib: MOST_MEMORY_KIB + 1, ..cheap(1) },
+            Derivation { passes: MOST_PASSES + 1, ..cheap(1) },
+            Derivation { lanes: MOST_LANES + 1, ..cheap(1) },
             Derivation { memory_kib: 1, ..cheap(1) },
             Derivation { salt: "?".to_owned(), ..cheap(1) },
         ] {
             assert!(asked.key("correct horse").is_err_and(|error| error.is_damaged()));
         }
+        let (memory_kib, passes) = (1024 * 1024, 64);
+        let error = Derivation { memory_kib, passes, ..cheap(1) }.key("correct horse");
+        let error = error.expect_err("far too much").to_string();
+        assert!(error.contains("1024 MiB, 64 passes") && error.contains("256 MiB"), "{error}");
     }
 }

@@ -107,14 +107,15 @@ impl Vault {
         self
     }
 
-    /// Looks at the vault without a runtime: opens it, never creates it, and closes it again.
+    /// Looks at the vault without a runtime: opens it, never creates it, and closes it again. Nothing
+    /// in it is changed: what the next start would finish or upgrade is shown as it is.
     ///
     /// # Errors
     ///
     /// As for the start of a runtime with it, one that is open elsewhere included.
     pub async fn inspect(&self) -> Result<Inspection, VaultError> {
-        let vault = self.clone().create_if_missing(false);
-        let look = move || OpenVault::open(&vault, Sources::system(), Arc::new(|_| {}))?.inspect();
+        let vault = self.clone();
+        let look = move || OpenVault::look(&vault, Sources::system())?.inspect();
         tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| {
             Err(VaultError::damaged("the vault does not open, restore a backup"))
         })
@@ -128,16 +129,32 @@ impl Vault {
         }
     }
 
+    /// The name of the engine that keeps it, if one does.
+    pub(crate) fn kept_by(&self) -> Option<&'static str> {
+        match &self.place {
+            Place::Directory(_) => Some(self.engine.as_str()),
+            Place::Other(..) => None,
+        }
+    }
+
     /// What opens its store.
     pub(crate) fn store(&self) -> OpenStore {
+        self.store_with(DiskOptions {
+            engine: self.engine,
+            create: self.create_if_missing,
+            reserve: Some(self.reserve),
+        })
+    }
+
+    /// What opens its store to be looked at.
+    pub(crate) fn store_as_it_is(&self) -> OpenStore {
+        self.store_with(DiskOptions { engine: self.engine, create: false, reserve: None })
+    }
+
+    fn store_with(&self, options: DiskOptions) -> OpenStore {
         match &self.place {
             Place::Directory(path) => {
                 let path = path.clone();
-                let options = DiskOptions {
-                    engine: self.engine,
-                    create: self.create_if_missing,
-                    reserve: self.reserve,
-                };
                 Arc::new(move || Ok(Box::new(DiskStore::open(&path, options)?)))
             }
             Place::Other(_, open) => open.clone(),

@@ -70,6 +70,8 @@ pub enum AuditKind {
     VaultExported,
     /// The vault was filled from an export.
     VaultImported,
+    /// The vault was moved to another engine, since it was open before.
+    VaultMoved,
     /// The oldest entries were removed by policy; the count says how many.
     RetentionApplied,
     /// Something that only a newer release knows.
@@ -119,6 +121,7 @@ impl AuditKind {
             Self::UserErased => "user-erased",
             Self::VaultExported => "vault-exported",
             Self::VaultImported => "vault-imported",
+            Self::VaultMoved => "vault-moved",
             Self::RetentionApplied => "retention-applied",
             Self::Unknown => "unknown",
         }
@@ -237,14 +240,14 @@ impl AuditEntry {
     /// Why, in words of the program.
     #[must_use]
     pub fn because(self, reason: &'static str) -> Self {
-        self.reason(reason)
+        self.in_words(reason)
     }
 
     /// Why, in the words of an error. The errors of this crate hold no secret and no body; those of
     /// others must not be given. At most 500 bytes are kept.
     #[must_use]
     pub fn because_of(self, error: &(impl std::error::Error + ?Sized)) -> Self {
-        self.reason(&error.to_string())
+        self.in_words(&error.to_string())
     }
 
     /// That it happened so often since the last entry of its kind.
@@ -264,7 +267,8 @@ impl AuditEntry {
         self.what.kind
     }
 
-    fn reason(mut self, reason: &str) -> Self {
+    /// Why, in words that hold no secret.
+    pub(in crate::vault) fn in_words(mut self, reason: &str) -> Self {
         let plain: String = reason
             .chars()
             .map(|char| if char.is_control() { ' ' } else { char })
@@ -310,6 +314,7 @@ mod tests {
             AuditKind::UserErased,
             AuditKind::VaultExported,
             AuditKind::VaultImported,
+            AuditKind::VaultMoved,
             AuditKind::RetentionApplied,
         ] {
             let stored = serde_json::to_string(&kind).expect("text");

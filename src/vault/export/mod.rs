@@ -19,7 +19,7 @@ use self::stream::{OpeningReader, SealingWriter};
 use super::audit::{AuditEntry, AuditKind};
 use super::batch::MOST_BYTES;
 use super::error::VaultError;
-use super::index::Meta;
+use super::index::{Meta, MetaError};
 use super::offline::{blocking, build_beside};
 use super::opened::OpenVault;
 #[cfg(test)]
@@ -183,7 +183,12 @@ impl<R: Read> Import<R> {
     fn next(&mut self) -> Result<Option<Item>, VaultError> {
         let Some(meta) = self.part(LONGEST_META)? else { return Ok(None) };
         let payload = self.part(MOST_BYTES)?.ok_or_else(senseless)?;
-        let meta = serde_json::from_slice(&meta).map_err(|_| senseless())?;
+        let meta = Meta::parse(&meta).map_err(|error| match error {
+            MetaError::Malformed => senseless(),
+            MetaError::Newer(_) => VaultError::newer_format(format!(
+                "a record of the export can not be imported, update tokenward: {error}"
+            )),
+        })?;
         Ok(Some((meta, payload)))
     }
 
@@ -247,9 +252,7 @@ pub fn read_anything(bytes: &[u8]) {
 }
 
 fn senseless() -> VaultError {
-    VaultError::damaged(
-        "the export holds what is not a record, a newer release may have written it",
-    )
+    VaultError::damaged("the export holds what is not a record, use another copy of it")
 }
 
 fn discard(path: &Path) {

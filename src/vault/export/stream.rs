@@ -44,7 +44,8 @@ struct Header {
 /// Seals what is written to it.
 pub(super) struct SealingWriter<W> {
     to: W,
-    key: LessSafeKey,
+    /// ring does not wipe what it makes of a key, so that is made anew for each chunk.
+    key: KeyBytes,
     chunks: u64,
     plain: Zeroizing<Vec<u8>>,
 }
@@ -95,7 +96,7 @@ impl<W: Write> SealingWriter<W> {
 
     fn seal_chunk(&mut self, last: bool) -> Result<(), VaultError> {
         let nonce = nonce(self.chunks, last);
-        self.key
+        chunk_cipher(&self.key)?
             .seal_in_place_append_tag(nonce, Aad::empty(), &mut *self.plain)
             .map_err(|_| VaultError::unavailable("an export can not be sealed"))?;
         let length = u32::try_from(self.plain.len()).unwrap_or(u32::MAX);
@@ -112,7 +113,7 @@ impl<W: Write> SealingWriter<W> {
 /// at the end is known only at the end.
 pub(super) struct OpeningReader<R> {
     from: R,
-    key: LessSafeKey,
+    key: KeyBytes,
     chunks: u64,
     plain: Zeroizing<Vec<u8>>,
     /// How much of `plain` was given out.
@@ -195,7 +196,7 @@ impl<R: Read> OpeningReader<R> {
         self.plain.resize(length, 0);
         read(&mut self.from, &mut self.plain)?;
         let nonce = nonce(self.chunks, last);
-        let opened = self.key.open_in_place(nonce, Aad::empty(), &mut self.plain);
+        let opened = chunk_cipher(&self.key)?.open_in_place(nonce, Aad::empty(), &mut self.plain);
         let length = opened.map_err(|_| torn())?.len();
         self.plain.truncate(length);
         (self.given, self.ended) = (0, last);
@@ -228,12 +229,19 @@ fn nonce(chunk: u64, last: bool) -> Nonce {
 }
 
 /// The key of the chunks of the file that begins with `head`.
-fn chunk_key(secret: &KeyBytes, head: &[u8]) -> Result<LessSafeKey, VaultError> {
+fn chunk_key(secret: &KeyBytes, head: &[u8]) -> Result<KeyBytes, VaultError> {
+    let underivable = |_| VaultError::unavailable("a key can not be derived");
     let pseudorandom =
         Salt::new(HKDF_SHA256, digest(&SHA256, head).as_ref()).extract(secret.as_slice());
     let output = pseudorandom.expand(&[b"tokenward export"], &AES_256_GCM);
-    let output = output.map_err(|_| VaultError::unavailable("a key can not be derived"))?;
-    Ok(LessSafeKey::new(UnboundKey::from(output)))
+    let mut key = KeyBytes::default();
+    output.map_err(underivable)?.fill(key.as_mut_slice()).map_err(underivable)?;
+    Ok(key)
+}
+
+fn chunk_cipher(key: &KeyBytes) -> Result<LessSafeKey, VaultError> {
+    let key = UnboundKey::new(&AES_256_GCM, key.as_slice());
+    Ok(LessSafeKey::new(key.map_err(|_| VaultError::unavailable("a key can not be used"))?))
 }
 
 fn check(secret: &KeyBytes) -> String {

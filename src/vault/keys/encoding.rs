@@ -21,16 +21,16 @@ pub(super) mod key {
         Zeroizing::new(STANDARD.encode(key.as_slice())).serialize(to)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, K: From<KeyBytes>>(
         from: D,
-    ) -> Result<KeyBytes, D::Error> {
+    ) -> Result<K, D::Error> {
         let wrong = || serde::de::Error::custom("not 32 bytes of base64");
         let mut text = String::deserialize(from)?;
         let bytes = STANDARD.decode(&text).map(Zeroizing::new);
         text.zeroize();
         let bytes = bytes.map_err(|_| wrong())?;
         let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong())?;
-        Ok(Zeroizing::new(*key))
+        Ok(Zeroizing::new(*key).into())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::clock::Entropy;
 use crate::vault::error::VaultError;
 use crate::vault::passphrase::Derivation;
 use crate::vault::payload::{from_millis, to_millis};
-use crate::vault::seal::{self, KeyBytes, KeyId, Place, VaultId};
+use crate::vault::seal::{self, KeyBytes, KeyId, OpenError, Place, VaultId};
 use crate::vault::store::{StoreBatch, Stored, VaultStore};
 
 /// The format of the vault that this release writes, and the newest that it reads.
@@ -80,12 +80,14 @@ impl VaultHeader {
     pub(crate) fn create(
         master: &KeyBytes,
         derivation: Option<Derivation>,
+        engine: Option<&str>,
         entropy: &dyn Entropy,
         now: SystemTime,
     ) -> Result<(Self, KeyRing), VaultError> {
         let mut vault = VaultId::default();
         entropy.fill(&mut vault)?;
-        let ring = KeyRing::generate(entropy, now)?;
+        let mut ring = KeyRing::generate(entropy, now)?;
+        ring.engine = engine.map(str::to_owned);
         let facts = Facts { since: Some(to_millis(now)), passphrase: derivation, former: None };
         Self::seal(vault, facts, master, ring, entropy)
     }
@@ -184,6 +186,11 @@ impl VaultHeader {
                 let ring = self.unlock(&master)?;
                 Ok((master, ring))
             }
+            // No other key opens the ring, so it is the right one.
+            Ok(master) if self.open_ring(&master).is_ok() => Err(VaultError::damaged(
+                "the master key is right, and the vault's header was changed by something else than \
+                 the vault, restore a backup",
+            )),
             Ok(_) => Err(self.wrong_key(held)),
             // A key where a passphrase belongs, or a passphrase where a key does.
             Err(error) if error.is_wrong_key() && !self.knows(held) => Err(error),
@@ -201,10 +208,7 @@ impl VaultHeader {
         }
         let damaged =
             || VaultError::damaged("the vault's key ring does not open, restore a backup");
-        let sealed = STANDARD.decode(&self.ring).map_err(|_| damaged())?;
-        let place = Place { vault: &self.vault, key: HEADER_KEY, version: 0 };
-        let plain = seal::open(|id| (id == MASTER).then_some(master), place, &sealed)
-            .map_err(|_| damaged())?;
+        let plain = self.open_ring(master).map_err(|_| damaged())?;
         let ring: KeyRing = serde_json::from_slice(&plain).map_err(|_| damaged())?;
         let shown = match (&ring.facts, self.format) {
             (None, 1) => &Facts::default(),
@@ -217,6 +221,12 @@ impl VaultHeader {
             ));
         }
         Ok(ring)
+    }
+
+    fn open_ring(&self, master: &KeyBytes) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let sealed = STANDARD.decode(&self.ring).map_err(|_| OpenError::Malformed)?;
+        let place = Place { vault: &self.vault, key: HEADER_KEY, version: 0 };
+        seal::open(|id| (id == MASTER).then_some(master), place, &sealed)
     }
 
     fn is_sealed_by(&self, master: &KeyBytes) -> bool {
@@ -246,10 +256,16 @@ impl VaultHeader {
                  was finished, give the new master key{since}"
             ));
         }
+        // What the key is derived with, and what the ring is bound to, can not be told from the key.
+        let derived = match self.facts.passphrase {
+            Some(_) => "the id of the vault or the salt of the passphrase",
+            None => "the id of the vault",
+        };
         VaultError::wrong_key(format!(
             "the master key is not the one this vault was sealed with{since}: give the right key \
              or another vault path; if you wanted to change the key, that did not happen, the \
-             former key is the right one"
+             former key is the right one; if you are sure of the key, {derived} was damaged in the \
+             header, restore a backup"
         ))
     }
 }
@@ -259,36 +275,39 @@ pub(crate) struct Unlocked {
     pub(crate) header: VaultHeader,
     pub(crate) master: KeyBytes,
     pub(crate) keys: KeyRing,
-    /// A rotation to this master key was interrupted: the former header is still there.
-    pub(crate) unfinished: bool,
+    /// Whether a rotation of the master key was interrupted.
+    pub(crate) rotation: Rotation,
+}
+
+/// What became of the last rotation of the master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// There is one header.
+    Over,
+    /// It was interrupted and the new key was given: the former header is still to be removed.
+    Happened,
+    /// It was interrupted and the former key was given: the former header is to be put back.
+    Undone,
 }
 
 /// Opens the header in `store` with what a source of master keys holds; none when there is no
 /// header.
 ///
 /// Where a rotation of the master key was interrupted there are two, and either key opens the
-/// vault: the one that is used is the one that stays.
-pub(crate) fn unlock(
-    store: &mut dyn VaultStore,
-    held: &Held,
-) -> Result<Option<Unlocked>, VaultError> {
+/// vault: the one that is used is the one that is to stay. Nothing is changed here.
+pub(crate) fn unlock(store: &dyn VaultStore, held: &Held) -> Result<Option<Unlocked>, VaultError> {
     let Some(stored) = store.read(HEADER_KEY)? else { return Ok(None) };
     let former = store.read(FORMER_HEADER_KEY)?;
     let error = match open_stored(&stored, held) {
         Ok(unlocked) => {
-            return Ok(Some(Unlocked { unfinished: former.is_some(), ..unlocked }));
+            let rotation = if former.is_some() { Rotation::Happened } else { Rotation::Over };
+            return Ok(Some(Unlocked { rotation, ..unlocked }));
         }
         Err(error) => error,
     };
     // The former header is for its own key alone; to whoever has another, it says nothing.
     match former.as_ref().map(|former| open_stored(former, held)) {
-        Some(Ok(unlocked)) => {
-            tracing::warn!("a rotation of the master key was interrupted, the former key stays");
-            let mut batch = StoreBatch::default();
-            put_header(&*store, &mut batch, &unlocked.header)?;
-            store.commit(&batch)?;
-            Ok(Some(unlocked))
-        }
+        Some(Ok(unlocked)) => Ok(Some(Unlocked { rotation: Rotation::Undone, ..unlocked })),
         Some(Err(_)) if error.is_wrong_key() => Err(VaultError::wrong_key(
             "a rotation of the master key of this vault was interrupted, and this is neither the \
              former key nor the new one: give either of them",
@@ -300,7 +319,7 @@ pub(crate) fn unlock(
 fn open_stored(stored: &Stored, held: &Held) -> Result<Unlocked, VaultError> {
     let header = VaultHeader::parse(&stored.value)?;
     let (master, keys) = header.open(held)?;
-    Ok(Unlocked { header, master, keys, unfinished: false })
+    Ok(Unlocked { header, master, keys, rotation: Rotation::Over })
 }
 
 /// Adds to `batch` what makes `header` the only one in `store`.
@@ -327,6 +346,7 @@ fn key_check(master: &KeyBytes, vault: &VaultId) -> String {
 mod tests {
     use super::*;
     use crate::clock::SystemEntropy;
+    use crate::secret::Secret;
 
     fn master(byte: u8) -> KeyBytes {
         Zeroizing::new([byte; 32])
@@ -337,8 +357,8 @@ mod tests {
     }
 
     fn create() -> (VaultHeader, KeyRing) {
-        VaultHeader::create(&master(1), None, &SystemEntropy::new(), SystemTime::UNIX_EPOCH)
-            .expect("a vault")
+        let (entropy, now) = (SystemEntropy::new(), SystemTime::UNIX_EPOCH);
+        VaultHeader::create(&master(1), None, Some("sled"), &entropy, now).expect("a vault")
     }
 
     fn refused(header: &VaultHeader, held: &Held) -> VaultError {
@@ -375,6 +395,27 @@ mod tests {
         assert!(former.is_wrong_key() && other.is_wrong_key());
         assert!(former.to_string().contains("before the last rotation"), "{former}");
         assert!(!other.to_string().contains("before the last rotation"), "{other}");
+    }
+
+    #[test]
+    fn a_damaged_check_value_is_told_apart_from_a_wrong_master_key() {
+        let (mut header, _) = create();
+        header.check = "A".repeat(44);
+        let damaged = refused(&header, &held(1));
+        assert!(damaged.is_damaged() && damaged.to_string().contains("key is right"), "{damaged}");
+        assert!(refused(&header, &held(2)).is_wrong_key());
+    }
+
+    #[test]
+    fn a_damaged_salt_is_told_as_what_a_wrong_passphrase_may_be_too() {
+        let passphrase = Held::Passphrase(Secret::new("correct horse battery staple"));
+        let (entropy, now) = (SystemEntropy::new(), SystemTime::UNIX_EPOCH);
+        let (master, how) = passphrase.new_key(&entropy).expect("a key");
+        let (mut header, _) =
+            VaultHeader::create(&master, how, None, &entropy, now).expect("a vault");
+        header.facts.passphrase = Some(Derivation::fresh(&entropy).expect("another salt"));
+        let error = refused(&header, &passphrase);
+        assert!(error.is_wrong_key() && error.to_string().contains("the salt"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod policy;
 mod ring;
 mod rotation;
 
-pub(crate) use self::header::{FORMAT, HEADER_KEY, Unlocked, VaultHeader, put_header, unlock};
+pub(crate) use self::header::{
+    FORMAT, HEADER_KEY, Rotation, Unlocked, VaultHeader, put_header, unlock,
+};
 pub use self::master::MasterKey;
 pub(crate) use self::master::{Found, FoundIn, NewMaster};
 pub use self::policy::DataKeyPolicy;

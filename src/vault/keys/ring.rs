@@ -25,14 +25,20 @@ pub(crate) struct KeyRing {
     /// nothing to show.
     #[serde(default)]
     pub(super) facts: Option<Facts>,
+    /// The engine that kept the vault when it was last open, so that a move to another one, which is made
+    /// without the master key, is found by the opening after it. None where no engine keeps it, and
+    /// in a vault that was last open before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine: Option<String>,
 }
 
 /// A key that seals records.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct DataKey {
     pub(crate) id: KeyId,
+    /// In a place of its own, so that a list of keys that grows or shrinks leaves no copy behind.
     #[serde(with = "encoding::key")]
-    key: KeyBytes,
+    key: Box<KeyBytes>,
     pub(crate) created: SystemTime,
     /// How often it has sealed, once it is retired. Of the newest key the head of the vault
     /// counts, so that the number is as durable as what was sealed.
@@ -52,7 +58,13 @@ impl KeyRing {
             name_key: random_key(entropy)?,
             audit_key: random_key(entropy)?,
             facts: None,
+            engine: None,
         })
+    }
+
+    /// The same keys, kept by `engine`.
+    pub(crate) fn kept_by(&self, engine: &str) -> Self {
+        Self { engine: Some(engine.to_owned()), ..self.clone() }
     }
 
     /// The ring with a fresh data key before which all others retire. `seals` is how often the
@@ -124,14 +136,14 @@ impl KeyRing {
         place: Place<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let named = |id| self.data_keys.iter().find(|key| key.id == id).map(|key| &key.key);
+        let named = |id| self.data_keys.iter().find(|key| key.id == id).map(|key| &*key.key);
         seal::open(named, place, sealed)
     }
 }
 
 impl DataKey {
     fn generate(id: KeyId, entropy: &dyn Entropy, now: SystemTime) -> Result<Self, EntropyError> {
-        let key = random_key(entropy)?;
+        let key = Box::new(random_key(entropy)?);
         Ok(Self { id, key, created: now, seals: 0, retired: false, retired_at: None })
     }
 
@@ -179,5 +191,19 @@ mod tests {
         assert_eq!(&**three.open(PLACE, &new).expect("it opens"), b"new");
         let three = three.rotated(&entropy, now, 0).expect("a ring");
         assert_eq!(three.newest().expect("a key").id, KeyId(3), "no id is used twice");
+    }
+
+    #[test]
+    fn a_key_stays_where_it_is_while_others_come_and_go() {
+        let entropy = SystemEntropy::new();
+        let fresh = |id| {
+            DataKey::generate(KeyId(id), &entropy, SystemTime::UNIX_EPOCH).expect("randomness")
+        };
+        let mut ring = KeyRing::generate(&entropy, SystemTime::UNIX_EPOCH).expect("a ring");
+        ring.data_keys.push(fresh(2));
+        let before = ring.data_keys[1].key.as_ptr();
+        ring.data_keys.extend((3..40).map(fresh));
+        ring.data_keys.remove(0);
+        assert_eq!(ring.data_keys[0].key.as_ptr(), before, "a move would leave a copy behind");
     }
 }

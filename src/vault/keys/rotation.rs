@@ -49,6 +49,9 @@ impl OpenVault {
     /// Lets a fresh data key seal from now on. What the older ones sealed is re-sealed by
     /// [`OpenVault::upkeep`].
     pub(crate) fn rotate_data_key(&mut self) -> Result<(), Failure> {
+        if self.unfinished_rotation {
+            self.finish_rotation()?;
+        }
         let (entropy, now) = (&*self.sources.entropy, self.sources.now().wall);
         let ring = self.keys.rotated(entropy, now, self.seals)?;
         let (header, keys) = self.header.with_ring(ring, &self.master, entropy)?;
@@ -59,7 +62,9 @@ impl OpenVault {
         let former = (std::mem::replace(&mut self.keys, keys), self.seals);
         self.seals = 0;
         reached("data-key-asked");
-        if let Err(failure) = self.commit_recorded(batch, AuditKind::DataKeyRotated) {
+        if let Err(failure) =
+            self.commit_recorded(batch, &AuditEntry::new(AuditKind::DataKeyRotated))
+        {
             (self.keys, self.seals) = former;
             return Err(failure);
         }
@@ -73,8 +78,11 @@ impl OpenVault {
     }
 
     /// Lets the vault hang on another master key. Until the new header has been opened as it stands
-    /// in the store, the old one stands beside it.
+    /// in the store, and [`OpenVault::finish_rotation`] has removed it, the old one stands beside it.
     pub(crate) fn rotate_master_key(&mut self, new: NewMaster) -> Result<(), Failure> {
+        if self.unfinished_rotation {
+            self.finish_rotation()?;
+        }
         let (entropy, now) = (&*self.sources.entropy, self.sources.now().wall);
         let NewMaster { key, derivation, found, .. } = new;
         let (header, keys) =
@@ -101,12 +109,9 @@ impl OpenVault {
             return Err(error.into());
         }
         reached("master-key-opened");
-        // From here on the rotation has happened. What is left is done by the next opening at last.
+        // From here on the rotation has happened.
         (self.header, self.keys, self.master, self.found) = (header, keys, key, found);
-        if let Err(Failure { error, .. }) = self.finish_rotation() {
-            tracing::warn!(%error, "the header from before the rotation is still there");
-        }
-        reached("master-key-durable");
+        self.unfinished_rotation = true;
         Ok(())
     }
 
@@ -115,31 +120,41 @@ impl OpenVault {
         let mut batch = StoreBatch::default();
         let former = self.store.version(FORMER_HEADER_KEY)?;
         batch.write(FORMER_HEADER_KEY.to_vec(), former, None);
-        self.commit_recorded(batch, AuditKind::MasterKeyRotated)?;
+        self.commit_recorded(batch, &AuditEntry::new(AuditKind::MasterKeyRotated))?;
+        self.unfinished_rotation = false;
+        reached("master-key-durable");
         let source = self.found.source.clone();
         tracing::info!(source, "vault hangs on a new master key");
         (self.report)(EventKind::MasterKeyRotated { source });
         Ok(())
     }
 
-    /// Commits what was done to the keys, together with the entry that tells of it.
-    fn commit_recorded(&mut self, mut batch: StoreBatch, kind: AuditKind) -> Result<(), Failure> {
+    /// Commits what was done to the header, together with the entry that tells of it.
+    pub(in crate::vault) fn commit_recorded(
+        &mut self,
+        mut batch: StoreBatch,
+        entry: &AuditEntry,
+    ) -> Result<(), Failure> {
         let mut trail = self.trail;
-        self.append_audit(&mut batch, &mut trail, &AuditEntry::new(kind), None)?;
+        self.append_audit(&mut batch, &mut trail, entry, None)?;
         let version = RecordVersion(self.last.0.saturating_add(1));
         self.commit_with_head(batch, version, self.digest, trail)
     }
 
     /// Whether there is something for [`OpenVault::upkeep`] to do.
     pub(crate) fn needs_upkeep(&self) -> bool {
-        matches!(self.sweep, Sweep::Records(_) | Sweep::Trail { .. })
+        self.unfinished_rotation
+            || matches!(self.sweep, Sweep::Records(_) | Sweep::Trail { .. })
             || self.rotation_is_due()
             || self.has_unneeded_keys()
     }
 
-    /// Does a small piece of what the keys need: re-seals a little of what older ones sealed,
+    /// Does a small piece of what the keys need: finishes a rotation of the master key, re-seals a little of what older ones sealed,
     /// removes those that nothing needs, rotates a data key that is due.
     pub(crate) fn upkeep(&mut self) -> Result<(), Failure> {
+        if self.unfinished_rotation {
+            return self.finish_rotation();
+        }
         match self.sweep {
             Sweep::Records(after) => self.sweep_records(after),
             Sweep::Trail { number, mended } => self.sweep_trail(number, mended),
@@ -322,7 +337,7 @@ impl OpenVault {
         let mut batch = StoreBatch::default();
         put_header(&*self.store, &mut batch, &header)?;
         reached("removal-asked");
-        self.commit_recorded(batch, AuditKind::DataKeyRetired)?;
+        self.commit_recorded(batch, &AuditEntry::new(AuditKind::DataKeyRetired))?;
         (self.header, self.keys) = (header, keys);
         reached("removal-durable");
         tracing::info!("vault has removed the data keys that nothing is sealed with");

@@ -20,8 +20,8 @@ pub(crate) struct DiskOptions {
     pub(crate) engine: Engine,
     /// Whether one that is not there is created.
     pub(crate) create: bool,
-    /// The bytes to hold in reserve.
-    pub(crate) reserve: u64,
+    /// The bytes to hold in reserve; none: the directory is only looked at, and left as it is.
+    pub(crate) reserve: Option<u64>,
 }
 
 /// Keeps everything in a directory, by an engine.
@@ -57,12 +57,18 @@ impl DiskStore {
         if path.join("current").exists() && !at.exists() {
             return Err(StoreError::Damaged("all of it is gone".to_owned()));
         }
-        let mut reserve = Reserve::new(path, options.reserve);
+        let mut reserve = match options.reserve {
+            Some(bytes) => Reserve::new(path, bytes),
+            None => Reserve::as_it_is(path),
+        };
         let data = match options.engine.open(&at) {
             // No engine opens without room.
             Err(StoreError::Full) if reserve.give_up() => options.engine.open(&at)?,
             opened => opened?,
         };
+        if options.reserve.is_none() {
+            return Ok(Self::with(data, options.engine, current, reserve, directory));
+        }
         directory.sync()?;
         if standing.as_ref() != Some(&current) || !path.join("current").exists() {
             current.write(path)?;
@@ -70,7 +76,17 @@ impl DiskStore {
         current.remove_superseded(path)?;
         current.remove_unfinished(path)?;
         reserve.hold();
-        Ok(Self { data, rewriting: None, engine: options.engine, current, reserve, directory })
+        Ok(Self::with(data, options.engine, current, reserve, directory))
+    }
+
+    fn with(
+        data: Box<dyn VaultStore>,
+        engine: Engine,
+        current: Current,
+        reserve: Reserve,
+        directory: LockedDirectory,
+    ) -> Self {
+        Self { data, rewriting: None, engine, current, reserve, directory }
     }
 
     /// Whether there is a store in the directory at `path`.
@@ -231,7 +247,7 @@ mod tests {
     ];
 
     fn options(engine: Engine) -> DiskOptions {
-        DiskOptions { engine, create: true, reserve: 0 }
+        DiskOptions { engine, create: true, reserve: Some(0) }
     }
 
     fn open(path: &Path, engine: Engine) -> DiskStore {
@@ -376,7 +392,7 @@ mod tests {
             put(&mut store, b"k", None, stored(1, b"v")).expect("a commit");
             drop(store);
             let larger_than_any_disk = u64::MAX / 4;
-            let options = DiskOptions { reserve: larger_than_any_disk, ..options(*engine) };
+            let options = DiskOptions { reserve: Some(larger_than_any_disk), ..options(*engine) };
             let mut store = DiskStore::open(directory.path(), options).expect("it opens");
             assert_eq!(store.read(b"k"), Ok(Some(stored(1, b"v"))));
             let refused = put(&mut store, b"more", None, stored(2, b"v"));

@@ -22,6 +22,13 @@ impl Reserve {
         Self { path: directory.join("reserve"), bytes, held: false }
     }
 
+    /// The reserve that stands in `directory`, whatever it is: as good as held, and not to be given up.
+    pub(super) fn as_it_is(directory: &Path) -> Self {
+        let path = directory.join("reserve");
+        let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        Self { path, bytes, held: true }
+    }
+
     /// Whether it is held, after trying to take it.
     pub(super) fn hold(&mut self) -> bool {
         if !self.held {

@@ -1,6 +1,7 @@
 //! The vault on each engine, and moving from one to the other.
 
 use super::*;
+use crate::vault::audit::{AuditKind, AuditQuery};
 
 fn on(engine: Engine, path: &Path) -> Vault {
     on_disk(path).engine(engine)
@@ -34,6 +35,27 @@ async fn a_vault_is_moved_to_another_engine_and_back_by_one_call() {
         running.vault.commit(put(&record, b"x", Expect::Anything)).await.expect("it goes on");
         running.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_move_is_told_by_the_audit_trail_once_with_the_next_opening() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut vault = on(Engine::Sled, directory.path());
+    Running::start(vault.clone()).await.expect("a vault").stop().await;
+    vault = vault.move_to(Engine::Redb).await.expect("moved");
+    let told = async |vault: &Vault| {
+        let running = Running::start(vault.clone()).await.expect("a vault");
+        let moves = AuditQuery::all().of_kind(AuditKind::VaultMoved);
+        let page = running.vault.read_audit(moves).await.expect("a page");
+        running.stop().await;
+        page.entries.into_iter().filter_map(|entry| entry.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(vault.inspect().await.expect("a look").version.0, 0, "a look tells of nothing");
+    for _ in 0..2 {
+        assert_eq!(told(&vault).await, ["from sled to redb"]);
+    }
+    vault = vault.move_to(Engine::Sled).await.expect("moved");
+    assert_eq!(told(&vault).await, ["from sled to redb", "from redb to sled"]);
 }
 
 #[tokio::test]

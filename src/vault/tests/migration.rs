@@ -63,6 +63,21 @@ async fn a_vault_in_format_1_opens_with_everything_in_it_and_is_upgraded() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_vault_in_format_1_changes_nothing() {
+    let directory = format_1();
+    let vault = on_disk(directory.path());
+    let files = || {
+        let read = |name| std::fs::read(directory.path().join("agent.vault").join(name)).ok();
+        ["current", "reserve", "lock"].map(read)
+    };
+    let (before, files_before) = (stored(directory.path()), files());
+    let seen = vault.inspect().await.expect("an inspection");
+    assert_eq!((seen.format, seen.records, seen.quarantined), (1, 5, 0));
+    assert_eq!(files(), files_before);
+    assert_eq!(stored(directory.path()), before);
+}
+
+#[tokio::test]
 async fn a_vault_in_format_1_that_does_not_open_is_left_as_it_was() {
     let directory = format_1();
     let before = stored(directory.path());

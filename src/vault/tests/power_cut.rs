@@ -192,6 +192,7 @@ fn in_a_rotation_of_the_master_key_the_old_or_the_new_one_opens_everything() {
     let work = |folder: &Path, engine, promises: &Promises| {
         let mut vault = open(&settings(folder, engine)).expect("a vault");
         vault.rotate_master_key(new_master(8)).expect("rotated");
+        vault.finish_rotation().expect("over");
         promises.give();
     };
     let check = |folder: &Path, engine, cut: &Cut| {

@@ -1,13 +1,17 @@
 //! Keys are exchanged while the vault is in use: through its actor, step by step, and with a crash
 //! at every commit that they make.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::{VaultFault, VaultFaults};
 use crate::vault::audit::{AuditKind, AuditQuery, AuditUser};
 use crate::vault::keys::{HEADER_KEY, NewMaster};
 use crate::vault::names::BlindName;
 use crate::vault::opened::OpenVault;
+use crate::vault::store::contract::everything;
 
 /// A store in memory that stops working after a number of commits. With `torn` the last one that it
 /// takes is applied and reported as failed, as after a power cut whose writes had arrived.
@@ -246,6 +250,58 @@ fn a_crash_at_any_commit_of_a_rotation_of_the_master_key_leaves_one_key_that_ope
                 assert!(error.to_string().contains("the former key is the right one"), "{error}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_of_the_master_key_that_can_not_be_ended_says_so_and_is_ended_later() {
+    // The disk fails, and the vault is opened again; or it has no room for once, and stays open.
+    for no_room in [false, true] {
+        let store = Crashing::default();
+        let (settings, faults) = VaultFaults::over(store.vault(1));
+        let mut running = Running::start(settings).await.expect("a vault");
+        let record = key("ada", "one");
+        running.vault.commit(put(&record, b"1", Expect::Absent)).await.expect("durable");
+        if no_room {
+            // Three looks at what stands there, the new header, a look at it and at the former one.
+            faults.after(6, VaultFault::NoRoom);
+        } else {
+            store.allow(Some(1));
+        }
+        let new = MasterKey::from_bytes([2; 32]);
+        let error = running.vault.rotate_master_key(new).await.expect_err("it is not over");
+        assert!(error.is_unavailable(), "{error}");
+        assert_eq!(error.is_full(), no_room);
+        assert!(error.to_string().contains("keep both"), "{error}");
+        store.allow(None);
+        let (recovered, rotated) = (Cell::new(false), Cell::new(false));
+        let both = |kind: &EventKind| {
+            recovered.set(recovered.get() || *kind == EventKind::VaultRecovered);
+            rotated.set(rotated.get() || matches!(kind, EventKind::MasterKeyRotated { .. }));
+            recovered.get() && rotated.get()
+        };
+        running.event(both).await;
+        running.vault.commit(put(&record, b"2", Expect::Anything)).await.expect("durable");
+        running.stop().await;
+        assert!(store.open(1).is_err_and(|error| error.is_wrong_key()));
+        let mut vault = store.open(2).expect("the new key");
+        assert_eq!(*vault.read(&record).expect("a read").expect("a record").payload, b"2");
+    }
+}
+
+#[test]
+fn a_look_at_a_vault_whose_rotation_was_interrupted_changes_nothing() {
+    for (given, header_of) in [(1, 1), (2, 2)] {
+        let store = Crashing::new(true);
+        drop(store.open(1).expect("a vault"));
+        let mut vault = store.open(1).expect("a vault");
+        store.allow(Some(1));
+        assert!(vault.rotate_master_key(new_master(2)).is_err());
+        drop(vault);
+        let before = everything(&store, b"");
+        let look = OpenVault::look(&store.vault(given), Sources::system());
+        assert_eq!(look.expect("a look").inspect().expect("an inspection").records, 0);
+        assert_eq!(everything(&store, b""), before, "{header_of}");
     }
 }
 

@@ -21,7 +21,7 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 type Model = BTreeMap<Vec<u8>, Stored>;
 
 fn open(path: &Path, engine: Engine) -> DiskStore {
-    let options = DiskOptions { engine, create: true, reserve: 0 };
+    let options = DiskOptions { engine, create: true, reserve: Some(0) };
     DiskStore::open(path, options).unwrap_or_else(|error| panic!("it opens every time: {error}"))
 }
 
