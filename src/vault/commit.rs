@@ -199,6 +199,13 @@ impl OpenVault {
         Ok(records)
     }
 
+    /// Deletes the records under `names`, if there are any.
+    pub(super) fn remove_records(&mut self, names: &[BlindName]) -> Result<(), Failure> {
+        let staged = names.iter().map(|name| (*name, Staged::Delete)).collect();
+        let last = RecordVersion(self.last.0.saturating_add(1));
+        self.write_all(StoreBatch::default(), staged, &[], last)
+    }
+
     /// Puts records that were read from an export, with the times that they had.
     pub(super) fn adopt(
         &mut self,
@@ -248,7 +255,10 @@ impl OpenVault {
             self.quarantine.remove(&name);
             match to {
                 Staged::Put { slot, .. } => self.index.insert(name, slot),
-                Staged::Delete => drop(self.index.remove(&name)),
+                Staged::Delete => {
+                    self.index.remove(&name);
+                    self.forget_for_export(&name);
+                }
             }
         }
         Ok(())

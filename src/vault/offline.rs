@@ -10,9 +10,8 @@ use super::error::VaultError;
 use super::names::BlindName;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
-use super::store::steps::{self, done};
 use super::store::{DiskOptions, DiskStore, Engine, Mirror, StoreBatch};
-use super::store::{beside, check_free, copy_all, remove, sync_entries};
+use super::store::{beside, copy_whole, keep_free, remove, rename, sync_entries};
 use crate::clock::Sources;
 
 impl Vault {
@@ -64,13 +63,11 @@ impl Vault {
             let Place::Directory(path) = &vault.place else {
                 return Err(VaultError::invalid("a backup is restored into a directory"));
             };
-            // Files that are being written make no copy that holds together.
-            check_free(&from)?;
             if from == beside(path, UNFINISHED) {
                 return Err(VaultError::invalid("a copy that was never finished is no backup"));
             }
             let aside = Aside::beside(path)?;
-            copy_all(&from, &aside.path)?;
+            copy_whole(&from, &aside.path)?;
             let place = Place::Directory(aside.path.clone());
             let copied = Self { place, create_if_missing: false, ..vault.clone() };
             drop(OpenVault::open(&copied, Sources::system(), Arc::new(|_| {}))?);
@@ -163,7 +160,7 @@ impl Aside {
         }
         let path = beside(place, UNFINISHED);
         // What an attempt that was cut off left behind, unless it is another's that goes on.
-        check_free(&path)?;
+        drop(keep_free(&path)?);
         remove(&path)?;
         Ok(Self { path, place: place.to_owned(), placed: false })
     }
@@ -173,8 +170,7 @@ impl Aside {
         if self.place.exists() {
             fs::remove_dir(&self.place)?;
         }
-        fs::rename(&self.path, &self.place)?;
-        done(steps::RENAMED, &self.place);
+        rename(&self.path, &self.place)?;
         self.placed = true;
         let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
         Ok(sync_entries(parent.unwrap_or(Path::new(".")))?)

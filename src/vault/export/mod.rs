@@ -116,8 +116,9 @@ impl fmt::Debug for ExportFile {
 }
 
 impl Vault {
-    /// Makes this vault anew from the export at `path`. The file is read through, to its
-    /// authenticated end, before anything is created; times are kept, versions begin anew.
+    /// Makes this vault anew from the export at `path`, whatever [`Vault::create_if_missing`] says: to
+    /// import is to create. The file is read through, to its authenticated end, before anything is
+    /// created; times are kept, versions begin anew.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ impl Vault {
         path: impl Into<PathBuf>,
         passphrase: Secret,
     ) -> Result<Exported, VaultError> {
-        let (vault, path) = (self.clone(), path.into());
+        let (vault, path) = (self.clone().create_if_missing(true), path.into());
         blocking(move || {
             let mut file = File::open(path)?;
             let mut import = Import::open(&file, passphrase.expose())?;

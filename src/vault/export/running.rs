@@ -24,8 +24,8 @@ pub(in crate::vault) struct Exporting {
     file: ExportFile,
     /// The last record that was reached.
     reached: Option<BlindName>,
-    /// The records behind it that were changed, or came, since the export began. Those that were there
-    /// are in the file.
+    /// The records behind it that were changed, or came, since the export began, and are still there. Those
+    /// that were there before are in the file.
     changed: BTreeSet<BlindName>,
     exported: Exported,
     /// Why a record could not be written before it changed.
@@ -106,6 +106,13 @@ impl OpenVault {
         Ok(export)
     }
 
+    /// Forgets a record that is gone: no page comes to it, and if it comes back, that is a change again.
+    pub(in crate::vault) fn forget_for_export(&mut self, name: &BlindName) {
+        if let Some(export) = &mut self.export {
+            export.changed.remove(name);
+        }
+    }
+
     /// Has the records under `names`, which are about to change, written to the export that is under
     /// way, unless they are in it.
     pub(in crate::vault) fn keep_for_export<'n>(
@@ -124,5 +131,50 @@ impl OpenVault {
             export.changed.insert(*name);
         }
         self.export = Some(export);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Sources;
+    use crate::identity::UserId;
+    use crate::secret::Secret;
+    use crate::vault::{Batch, Expect, RecordKey, RecordKind, Tags, Vault};
+
+    fn key(number: u32) -> RecordKey {
+        let user = UserId::new(&format!("user-{number}")).expect("a name");
+        RecordKey::new(RecordKind::Session, user, "one")
+    }
+
+    fn put(number: u32) -> Batch {
+        Batch::new().put(key(number), Zeroizing::default(), Expect::Anything, Tags::default())
+    }
+
+    #[tokio::test]
+    async fn an_export_remembers_no_record_that_came_and_went() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let passphrase = Secret::new("correct horse battery staple");
+        let path = directory.path().join("all.export");
+        let file = ExportFile::create(&path, passphrase.clone(), &Sources::system()).await;
+        let mut vault = OpenVault::open(&Vault::in_memory(), Sources::system(), Arc::new(|_| {}))
+            .expect("a vault");
+        let mut commit = |batch| vault.commit(vec![batch]).verdicts.remove(0).expect("durable");
+        (0..10).for_each(|number| commit(put(number)));
+        vault.begin_export(file.expect("a file"));
+        for number in 5..500 {
+            let batches = [put(number), Batch::new().delete(key(number), Expect::Anything)];
+            for batch in batches {
+                vault.commit(vec![batch]).verdicts.remove(0).expect("durable");
+            }
+        }
+        let remembered = vault.export.as_ref().map(|export| export.changed.len());
+        assert_eq!(remembered, Some(0));
+        vault.commit(vec![put(7)]).verdicts.remove(0).expect("it comes back");
+        while !vault.continue_export().expect("a page") {}
+        let exported = vault.end_export().and_then(|export| Ok(export.finish()?));
+        assert_eq!(exported.expect("exported").records, 10, "as they were when it began");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -12,6 +13,8 @@ use crate::supervision::{EventBus, Supervisor};
 use crate::testing::{ManualClock, VaultFault, VaultFaults};
 use crate::vault::audit::{Audit, AuditQuery};
 use crate::vault::store::contract::files_with;
+use crate::vault::store::steps;
+use crate::vault::store::{copy_whole, keep_free};
 use crate::vault::{Batch, Expect, MasterKey, Query, RecordKey, RecordKind, Tags, VaultHandle};
 
 const RECORDS: u32 = 600;
@@ -131,7 +134,8 @@ async fn an_export_makes_the_same_vault_anew_under_another_master_key() {
     }
 
     let other = at(&directory.path().join("other"), 2);
-    let imported = other.import(&file, passphrase()).await.expect("imported");
+    let imported = other.clone().create_if_missing(false).import(&file, passphrase()).await;
+    let imported = imported.expect("to import is to create");
     assert_eq!(imported, exported);
     let (root, vault) = start(other.clone(), Sources::system()).await;
     assert_filled(&vault, created).await;
@@ -220,6 +224,51 @@ async fn a_backup_is_made_while_the_vault_is_written_and_is_restored_as_it_was()
     assert_filled_from(1, &vault, created).await;
     stop(root).await;
     assert!(["backup.new", "other.new"].iter().all(|name| directory.path().join(name).exists()));
+}
+
+/// Tries to take a directory each time something is written to the disk.
+struct Intruder {
+    directory: PathBuf,
+    tries: std::sync::atomic::AtomicUsize,
+    taken: std::sync::atomic::AtomicUsize,
+}
+
+struct Told(Arc<Intruder>);
+
+impl<S: tracing::Subscriber> Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if event.metadata().target() == "tokenward::vault::disk" {
+            self.0.tries.fetch_add(1, Relaxed);
+            let taken = keep_free(&self.0.directory).is_ok();
+            self.0.taken.fetch_add(usize::from(taken), Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_opens_a_backup_while_it_is_copied() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (root, vault, _) = filled(directory.path()).await;
+    let backup = directory.path().join("backup");
+    vault.back_up(&backup).await.expect("backed up");
+    stop(root).await;
+    let aside = directory.path().join("aside");
+    let none = std::sync::atomic::AtomicUsize::default;
+    let intruder = Arc::new(Intruder { directory: backup.clone(), tries: none(), taken: none() });
+    let log = tracing_subscriber::registry().with(Told(Arc::clone(&intruder)));
+    let copied = tracing::subscriber::with_default(log, || {
+        // Tests on other threads, where nobody listens, may have made the step be passed over.
+        steps::done(steps::WRITTEN, &backup);
+        tracing::callsite::rebuild_interest_cache();
+        assert_eq!(intruder.taken.swap(0, std::sync::atomic::Ordering::Relaxed), 1, "it is free");
+        copy_whole(&backup, &aside)
+    });
+    copied.expect("copied");
+    assert!(intruder.tries.load(std::sync::atomic::Ordering::Relaxed) > 2);
+    assert_eq!(intruder.taken.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert!(keep_free(&backup).is_ok(), "and is free again");
+    at(&aside, 1).inspect().await.expect("the copy opens");
 }
 
 #[tokio::test]

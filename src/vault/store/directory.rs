@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::StoreError;
 use super::steps::{self, done};
 
+/// The file whose lock says whose the directory is.
+const LOCK: &str = "lock";
+
 /// What the name of a file ends with as long as it is being made.
 pub(super) const UNFINISHED: &str = ".new";
 
@@ -29,7 +32,7 @@ impl LockedDirectory {
             .truncate(false)
             .write(true)
             .read(true)
-            .open(path.join("lock"))?;
+            .open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
@@ -51,18 +54,31 @@ impl LockedDirectory {
     }
 }
 
-/// Checks that nobody has the directory at `path` open, which is only to be read.
-pub(crate) fn check_free(path: &Path) -> Result<(), StoreError> {
-    let lock = match File::open(path.join("lock")) {
+/// A directory that nobody has open, and nobody can open for as long as this value lives. It is not
+/// changed.
+#[derive(Debug)]
+pub(crate) struct Untouched(#[allow(dead_code, reason = "held for its lock")] Option<File>);
+
+/// Checks that nobody has the directory at `path` open, and keeps everybody from opening it.
+pub(crate) fn keep_free(path: &Path) -> Result<Untouched, StoreError> {
+    let lock = match File::open(path.join(LOCK)) {
         Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Nobody ever opened it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Untouched(None)),
         Err(error) => return Err(error.into()),
     };
     match lock.try_lock() {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Untouched(Some(lock))),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Copies the directory at `from`, which nobody has open and nobody can open meanwhile, to `to`, durably:
+/// files that are being written make no copy that holds together.
+pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let _unwritten = keep_free(from)?;
+    Ok(copy_all(from, to)?)
 }
 
 /// Creates a directory, and those above it, that only its owner can enter. The entries of those that
@@ -132,6 +148,25 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     outcome
 }
 
+/// Moves a directory to `to`, where there is nothing. On Windows nothing is moved while a file in it is
+/// open, and sled's threads let go of theirs without notice, so that is waited for.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let mut tries_left = if cfg!(windows) { 500 } else { 0 };
+    loop {
+        match fs::rename(from, to) {
+            Err(error) if tries_left > 0 && error.kind() == io::ErrorKind::PermissionDenied => {
+                tries_left -= 1;
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            outcome => {
+                outcome?;
+                done(steps::RENAMED, to);
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// Replaces the content of a file durably: all of it, or not at all.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = beside(path, UNFINISHED);
@@ -145,11 +180,15 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_entries)
 }
 
-/// Copies the files of `from` and of the directories in it to `to`, durably.
-pub(crate) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies the files of `from` and of the directories in it to `to`, durably. The lock is not copied: it
+/// is of no use to the copy, and Windows lets nobody read it while it is held.
+pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
     create_private(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy_all(&entry.path(), &target)?;

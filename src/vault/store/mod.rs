@@ -7,6 +7,7 @@ mod current;
 mod directory;
 mod disk;
 mod engine;
+mod guard;
 mod memory;
 mod mirror;
 #[cfg(test)]
@@ -20,7 +21,7 @@ pub(crate) mod steps;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-pub(crate) use self::directory::{beside, check_free, copy_all, remove, sync_entries};
+pub(crate) use self::directory::{beside, copy_whole, keep_free, remove, rename, sync_entries};
 pub(crate) use self::disk::{DiskOptions, DiskStore};
 pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;

@@ -12,6 +12,7 @@ use ::redb::{
 };
 
 use super::directory::{UNFINISHED, beside, remove, sync_entries};
+use super::guard::{guarded, guarded_opening};
 use super::steps::{self, done};
 use super::{
     Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
@@ -57,7 +58,7 @@ impl RedbStore {
             // redb would make a new store of it.
             return Err(StoreError::Damaged("all of it is gone".to_owned()));
         }
-        Self::at(path)
+        guarded_opening(|| Self::at(path))?
     }
 
     /// Makes the file aside and puts it in its place when it is whole: a file whose making was cut
@@ -115,7 +116,7 @@ impl VaultStore for RedbStore {
             return Err(StoreError::Poisoned(reason.clone()));
         }
         check_sizes(batch)?;
-        let outcome = self.apply(batch);
+        let outcome = guarded(|| self.apply(batch));
         match &outcome {
             Ok(()) | Err(StoreError::Conflict) => {}
             Err(error) => self.poisoned = Some(error.to_string()),
@@ -124,15 +125,19 @@ impl VaultStore for RedbStore {
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
-        let table = self.db.begin_read()?.open_table(ITEMS)?;
-        let Some(item) = table.get(key)? else { return Ok(None) };
-        let Scanned { stored, damage } = parse(item.value());
-        damage.map_or(Ok(Some(stored)), |damage| Err(StoreError::Damaged(damage)))
+        guarded(|| {
+            let table = self.db.begin_read()?.open_table(ITEMS)?;
+            let Some(item) = table.get(key)? else { return Ok(None) };
+            let Scanned { stored, damage } = parse(item.value());
+            damage.map_or(Ok(Some(stored)), |damage| Err(StoreError::Damaged(damage)))
+        })
     }
 
     fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        let table = self.db.begin_read()?.open_table(ITEMS)?;
-        Ok(table.get(key)?.map(|item| version_of(item.value())))
+        guarded(|| {
+            let table = self.db.begin_read()?.open_table(ITEMS)?;
+            Ok(table.get(key)?.map(|item| version_of(item.value())))
+        })
     }
 
     fn scan(
@@ -141,16 +146,18 @@ impl VaultStore for RedbStore {
         after: Option<&[u8]>,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
-        let table = self.db.begin_read()?.open_table(ITEMS)?;
-        let found = table.range::<&[u8]>((scan_start(prefix, after), Bound::Unbounded))?;
-        for item in found {
-            let (key, item) = item?;
-            let key = key.value();
-            if !key.starts_with(prefix) || visit(key, parse(item.value())).is_break() {
-                break;
+        guarded(|| {
+            let table = self.db.begin_read()?.open_table(ITEMS)?;
+            let found = table.range::<&[u8]>((scan_start(prefix, after), Bound::Unbounded))?;
+            for item in found {
+                let (key, item) = item?;
+                let key = key.value();
+                if !key.starts_with(prefix) || visit(key, parse(item.value())).is_break() {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn health(&mut self) -> Result<StoreHealth, StoreError> {

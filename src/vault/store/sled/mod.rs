@@ -7,18 +7,17 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use self::parts::{FirstPart, Standing, first_part_key, other_part_key, put_parts};
 use self::recovery::open_or_recover;
 use self::tally::Tally;
 use super::directory::{beside, sync_entries};
+use super::guard::guarded;
 use super::steps::{self, done};
 use super::{
     Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
@@ -257,17 +256,6 @@ fn tally_path(data: &Path) -> PathBuf {
 /// Where a store that did not open is copied to before anything is tried.
 fn damaged_path(data: &Path) -> PathBuf {
     beside(data, ".damaged")
-}
-
-/// Runs `work` and turns a panic of sled into a failure that ends the use of this opening.
-fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(StoreError::Poisoned(panic_text(panic.as_ref()))))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 fn translate(error: sled::Error) -> StoreError {

@@ -1,12 +1,12 @@
 //! Opening sled: what it can not do by itself after a kill or on damaged files.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
 use super::super::directory::copy_all;
-use super::{damaged_path, panic_text, translate};
+use super::super::guard::guarded_opening;
+use super::{damaged_path, translate};
 use crate::vault::store::StoreError;
 
 /// What sled may keep of its pages in memory; it takes up to 2.5 times as much.
@@ -46,9 +46,7 @@ fn open_sled(data: &Path) -> Result<sled::Db, StoreError> {
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS));
     for _ in 0..TRIES {
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|panic| StoreError::Damaged(panic_text(panic.as_ref())))?;
-        match opened {
+        match guarded_opening(|| config.open())? {
             Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
                 std::thread::park_timeout(Duration::from_millis(10));
             }
