@@ -232,7 +232,8 @@ impl VaultHandle {
         self.0.ask_again(|reply| VaultMessage::VerifyAudit { from, marked, reply }).await?
     }
 
-    /// Removes the oldest segment of the audit trail, if `policy` says so.
+    /// Does a part of what `policy` asks for: removes the oldest segment of the audit trail, or looks for
+    /// what the names of users were sealed with whom nothing names any more.
     ///
     /// # Errors
     ///

@@ -212,6 +212,11 @@ impl Index {
         self.get(name).map(|slot| &slot.entry)
     }
 
+    /// Every subject, and the name of the record that holds its audit identity.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = (SubjectId, BlindName)> {
+        self.by_subject.iter().map(|(subject, name)| (*subject, *name))
+    }
+
     /// The names from `first` to `last`.
     pub(crate) fn names(
         &self,

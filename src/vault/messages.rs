@@ -68,11 +68,12 @@ pub enum VaultMessage {
         /// Takes how far it got and what it found.
         reply: Answer<AuditProgress>,
     },
-    /// Removes the oldest segment of the audit trail, if it is old enough.
+    /// Removes the oldest segment of the audit trail, if it is old enough, or forgets users whom
+    /// nothing names any more; a part at a time, until it is done.
     ApplyAuditRetention {
         /// How long entries are kept.
         policy: AuditRetention,
-        /// Takes how many were removed.
+        /// Takes what was done.
         reply: Answer<RetentionProgress>,
     },
     /// Writes every record to an export.

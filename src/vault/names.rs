@@ -40,6 +40,13 @@ impl BlindName {
         (Self::join(user, [0; PART]), Self::join(user, [u8::MAX; PART]))
     }
 
+    /// The least and the greatest name that a record of the same user can have.
+    pub(crate) fn range_of_user(&self) -> (Self, Self) {
+        let mut user = [0; PART];
+        user.copy_from_slice(&self.0[..PART]);
+        (Self::join(user, [0; PART]), Self::join(user, [u8::MAX; PART]))
+    }
+
     /// What the stored keys of `user`'s records, and of their index entries, begin with.
     pub(crate) fn stored_prefixes(name_key: &KeyBytes, user: &UserId) -> [Vec<u8>; 2] {
         let user = blind(name_key, &[b"user", user.as_str().as_bytes()]);
@@ -130,6 +137,7 @@ mod tests {
             let (first, last) = BlindName::of_user(&secret, &UserId::new(&user).expect("a name"));
             let name = BlindName::new(&secret, &key(RecordKind::Login, &user, &name));
             prop_assert!(first <= name && name <= last);
+            prop_assert_eq!(name.range_of_user(), (first, last));
         }
     }
 

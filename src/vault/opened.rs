@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::audit::Trail;
+use super::audit::{Mentions, Trail};
 use super::error::VaultError;
 use super::export::Exporting;
 use super::head::{Digest, DigestKey};
@@ -41,6 +41,8 @@ pub(crate) struct OpenVault {
     pub(super) digest: Digest,
     /// Where the audit trail begins and ends.
     pub(super) trail: Trail,
+    /// Whom the audit trail is about, while that is looked for.
+    pub(super) mentions: Option<Mentions>,
     /// How often the newest data key has sealed.
     pub(super) seals: u64,
     /// The header from before a rotation of the master key is still there.

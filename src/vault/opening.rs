@@ -98,6 +98,7 @@ impl OpenVault {
             last,
             digest,
             trail,
+            mentions: None,
             seals,
             unfinished_rotation: rotation == Rotation::Happened,
             sweep: Sweep::default(),

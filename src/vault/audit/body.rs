@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::chain::{AuditMark, Span};
 use super::entry::{AuditEntry, AuditKind, What};
-use super::identity::{Identity, SubjectId};
+use super::identity::{Identity, Subject, SubjectId};
 use super::record::{AuditRecord, AuditUser};
 use crate::clock::Entropy;
 use crate::identity::{Label, Method, SessionId, UserId};
@@ -124,29 +124,29 @@ impl Body {
         self.open.subject.as_deref().and_then(SubjectId::parse)
     }
 
-    /// The entry as it is shown. Names that nothing opens any more are those of a user that was
-    /// erased.
-    pub(super) fn show(&self, mark: AuditMark, identity: Option<&Identity>) -> AuditRecord {
-        let names = match (&self.open.subject, identity) {
-            (None, _) => serde_json::from_slice(&self.names).ok(),
-            (Some(_), Some(identity)) => {
+    /// The entry as it is shown, with the names that `subject` opens.
+    pub(super) fn show(&self, mark: AuditMark, subject: &Subject) -> AuditRecord {
+        let names: Option<Names> = match subject {
+            Subject::Nobody => serde_json::from_slice(&self.names).ok(),
+            Subject::Known(identity) => {
                 let names = identity.open(mark.number, &self.names).ok();
                 names.and_then(|names| serde_json::from_slice(&names).ok())
             }
-            (Some(_), None) => None,
+            Subject::Erased | Subject::Unreadable => None,
         };
-        let erased = self.open.subject.is_some() && names.is_none();
+        let unnamed = match subject {
+            Subject::Erased => AuditUser::Erased,
+            Subject::Known(_) if names.is_none() => AuditUser::Unreadable,
+            Subject::Unreadable => AuditUser::Unreadable,
+            Subject::Nobody | Subject::Known(_) => AuditUser::Nobody,
+        };
         let Names { user, label, session, reason, origin } = names.unwrap_or_default();
         AuditRecord {
             mark,
             at: from_micros(self.open.at),
             kind: self.open.kind,
             count: self.open.count,
-            user: match user {
-                Some(user) => AuditUser::Named(user),
-                None if erased => AuditUser::Erased,
-                None => AuditUser::Nobody,
-            },
+            user: user.map_or(unnamed, AuditUser::Named),
             provider: self.open.provider.as_deref().and_then(|name| name.try_into().ok()),
             method: self.open.method.as_deref().and_then(|name| name.parse::<Method>().ok()),
             label,
@@ -212,23 +212,30 @@ mod tests {
             prop_assert_eq!(body.span(), Span { earliest: 3, latest: 9 });
             prop_assert_eq!(body.subject(), Some(identity.subject));
 
-            let shown = body.show(mark(number), Some(&identity));
+            let shown = body.show(mark(number), &Subject::Known(identity));
             prop_assert_eq!(&shown.user, &AuditUser::Named(id.user));
             prop_assert_eq!(shown.provider.as_ref(), Some(&id.provider));
             prop_assert_eq!((shown.method, shown.label), (Some(id.method), Some(id.label)));
             prop_assert_eq!(shown.reason.as_deref(), Some("the provider is away"));
             prop_assert_eq!((shown.count, shown.at), (count, from_micros(7)));
 
-            let erased = body.show(mark(number), None);
-            prop_assert_eq!(&erased.user, &AuditUser::Erased);
-            prop_assert_eq!(erased.provider, Some(id.provider));
-            prop_assert_eq!((erased.label, erased.reason), (None, None));
+            let other = Identity::generate(&SystemEntropy::new()).expect("randomness");
+            for (subject, user) in [
+                (Subject::Erased, AuditUser::Erased),
+                (Subject::Unreadable, AuditUser::Unreadable),
+                (Subject::Known(other), AuditUser::Unreadable),
+            ] {
+                let unnamed = body.show(mark(number), &subject);
+                prop_assert_eq!(unnamed.user, user);
+                prop_assert_eq!(unnamed.provider.as_ref(), Some(&id.provider));
+                prop_assert_eq!((unnamed.label, unnamed.reason), (None, None));
+            }
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(body) = Body::parse(&bytes) {
-                body.show(mark(1), None);
+                body.show(mark(1), &Subject::Nobody);
             }
         }
     }
@@ -237,7 +244,7 @@ mod tests {
     fn an_entry_about_nobody_needs_no_identity() {
         let entry = AuditEntry::new(AuditKind::DataKeyRotated).because("it was due");
         let body = Body::parse(&encoded(&entry, 1, None)).expect("a body");
-        let shown = body.show(mark(1), None);
+        let shown = body.show(mark(1), &Subject::Nobody);
         assert_eq!(shown.user, AuditUser::Nobody);
         assert_eq!(shown.reason.as_deref(), Some("it was due"));
     }

@@ -39,6 +39,8 @@ pub struct AuditReport {
 pub struct AuditRemoval {
     /// How many entries were removed.
     pub removed: u64,
+    /// How many users are named by no entry and no record any more, and were forgotten.
+    pub forgotten: usize,
     /// The entry that is not as it was written, and keeps its segment from being removed.
     pub blocked: Option<AuditFinding>,
 }
@@ -137,7 +139,8 @@ impl Audit {
         self.verify_with(Some(mark)).await
     }
 
-    /// Removes what is older than `policy` keeps.
+    /// Removes what is older than `policy` keeps, and what the names of users were sealed with whom no
+    /// entry and no record names any more.
     ///
     /// # Errors
     ///
@@ -146,8 +149,10 @@ impl Audit {
         let mut total = AuditRemoval::default();
         loop {
             let step = self.0.apply_audit_retention(policy).await?;
-            total = AuditRemoval { removed: total.removed + step.removed, blocked: step.blocked };
-            if step.removed == 0 {
+            total.removed += step.removed;
+            total.forgotten += step.forgotten;
+            total.blocked = step.blocked;
+            if step.done {
                 return Ok(total);
             }
         }

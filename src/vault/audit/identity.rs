@@ -41,6 +41,19 @@ impl SubjectId {
     }
 }
 
+/// Whom the names in an entry are about, as far as that can be told.
+#[derive(Clone)]
+pub(super) enum Subject {
+    /// About nobody: they are not sealed once more.
+    Nobody,
+    /// The one with this identity.
+    Known(Identity),
+    /// One whose identity is gone.
+    Erased,
+    /// One whose identity is there and does not open, or may be.
+    Unreadable,
+}
+
 /// A subject and its key.
 #[derive(Clone)]
 pub(crate) struct Identity {

@@ -9,6 +9,7 @@ mod identity;
 mod notes;
 mod query;
 mod record;
+mod retention;
 mod trail;
 
 pub use chain::AuditMark;
@@ -16,12 +17,14 @@ pub use entry::{AuditEntry, AuditKind, AuditOutcome};
 pub use face::{Audit, AuditRemoval, AuditReport};
 pub use query::{AuditPage, AuditQuery, AuditRetention};
 pub use record::{AuditRecord, AuditUser};
-pub use trail::{AuditFinding, AuditProblem, AuditProgress, RetentionProgress};
+pub use retention::RetentionProgress;
+pub use trail::{AuditFinding, AuditProblem, AuditProgress};
 
 pub(crate) use chain::Trail;
 pub(crate) use notes::Notebook;
 
 pub(crate) use identity::{Identity, SubjectId};
+pub(in crate::vault) use retention::Mentions;
 pub(in crate::vault) use trail::entry_key;
 
 /// Takes what is to be recorded although it changes nothing durable.

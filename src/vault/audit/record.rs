@@ -47,6 +47,9 @@ pub enum AuditUser {
     Named(UserId),
     /// A user that was erased: nobody can tell any more who.
     Erased,
+    /// A user whose name can not be read: a record that does not open is in the way
+    /// ([`Quarantined`](crate::vault::Quarantined)). A copy of the vault may still tell.
+    Unreadable,
     /// Nobody: it is about the vault as a whole.
     Nobody,
 }
@@ -56,7 +59,7 @@ impl AuditUser {
     pub fn name(&self) -> Option<&UserId> {
         match self {
             Self::Named(user) => Some(user),
-            Self::Erased | Self::Nobody => None,
+            Self::Erased | Self::Unreadable | Self::Nobody => None,
         }
     }
 }
@@ -65,7 +68,7 @@ impl AuditRecord {
     /// The entry as one line of JSON, without its end.
     ///
     /// `number`, `at` (RFC 3339), `event`, `outcome` and `hash` are always there; `count` when it is
-    /// not 1, `user_erased` when it is true, the others where there is something to say.
+    /// not 1, `user_erased` or `user_unreadable` when it is true, the others where there is something to say.
     pub fn to_json(&self) -> String {
         let line = Line {
             number: self.mark.number(),
@@ -75,6 +78,7 @@ impl AuditRecord {
             count: (self.count != 1).then_some(self.count),
             user: self.user.name(),
             user_erased: (self.user == AuditUser::Erased).then_some(true),
+            user_unreadable: (self.user == AuditUser::Unreadable).then_some(true),
             provider: self.provider.as_ref(),
             method: self.method,
             label: self.label.as_ref(),
@@ -95,6 +99,7 @@ impl fmt::Display for AuditRecord {
         match &self.user {
             AuditUser::Named(user) => write!(f, " {user}")?,
             AuditUser::Erased => f.write_str(" (erased)")?,
+            AuditUser::Unreadable => f.write_str(" (unreadable)")?,
             AuditUser::Nobody => {}
         }
         if let Some(provider) = &self.provider {
@@ -119,6 +124,8 @@ struct Line<'a> {
     user: Option<&'a UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_erased: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_unreadable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a ProviderId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,6 +174,9 @@ mod tests {
         assert_eq!(record().to_json(), expected);
         let erased = AuditRecord { user: AuditUser::Erased, count: 9, ..record() };
         assert!(erased.to_json().contains("\"count\":9,\"user_erased\":true"));
+        let unreadable = AuditRecord { user: AuditUser::Unreadable, ..record() };
+        assert!(unreadable.to_json().contains("\"user_unreadable\":true,\"method\""));
+        assert!(unreadable.to_string().ends_with("access-denied (unreadable)"));
     }
 
     #[test]

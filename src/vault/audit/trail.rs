@@ -1,14 +1,14 @@
-//! The trail in an opened vault: entries are appended within a commit, read by number, verified
-//! along the chain, and removed from the oldest end. No call reads more than a bounded part of it.
+//! The trail in an opened vault: entries are appended within a commit, read by number, and verified
+//! along the chain. No call reads more than a bounded part of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use super::body::Body;
 use super::chain::{AuditMark, Trail, segment_of};
-use super::entry::{AuditEntry, AuditKind};
-use super::identity::{Identity, SubjectId};
-use super::query::{AuditPage, AuditQuery, AuditRetention};
+use super::entry::AuditEntry;
+use super::identity::{Identity, Subject, SubjectId};
+use super::query::{AuditPage, AuditQuery};
 use crate::identity::UserId;
 use crate::vault::commit::Failure;
 use crate::vault::error::VaultError;
@@ -22,7 +22,7 @@ use crate::vault::store::{StoreBatch, StoreError};
 const TRAIL: &[u8] = b"a";
 
 /// How many entries one call reads at most, so that nobody who writes waits for long.
-const MOST_READS: usize = 1_024;
+pub(super) const MOST_READS: usize = 1_024;
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,20 +77,10 @@ pub struct AuditProgress {
     pub finding: Option<AuditFinding>,
 }
 
-/// What one step of retention did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetentionProgress {
-    /// How many entries were removed: a whole segment, or none.
-    pub removed: u64,
-    /// The entry that is not as it was written, and keeps its segment from being removed.
-    pub blocked: Option<AuditFinding>,
-}
-
 /// An entry that opened.
-struct Opened {
-    mark: AuditMark,
-    body: Body,
+pub(super) struct Opened {
+    pub(super) mark: AuditMark,
+    pub(super) body: Body,
     bytes: Vec<u8>,
 }
 
@@ -164,7 +154,7 @@ impl OpenVault {
         let start = query.start.unwrap_or(edge);
         let mut at =
             if query.backwards { start.min(*numbers.end()) } else { start.max(*numbers.start()) };
-        let mut identities = HashMap::new();
+        let mut known = HashMap::new();
         for _ in 0..MOST_READS {
             if !numbers.contains(&at) {
                 return Ok(page);
@@ -188,11 +178,11 @@ impl OpenVault {
                         .as_ref()
                         .is_none_or(|all| subject.is_some_and(|subject| all.contains(&subject)));
                     if is_theirs && query.wants(&opened.body.open) {
-                        let identity = match subject {
-                            Some(subject) => self.identity_of(subject, &mut identities)?,
-                            None => None,
+                        let subject = match subject {
+                            Some(subject) => self.who_is(subject, &mut known)?,
+                            None => Subject::Nobody,
                         };
-                        page.entries.push(opened.body.show(opened.mark, identity.as_ref()));
+                        page.entries.push(opened.body.show(opened.mark, &subject));
                     }
                 }
                 Err(_) => page.unreadable.push(at),
@@ -270,49 +260,11 @@ impl OpenVault {
         Ok(Some(AuditFinding { number: newest.number, problem }))
     }
 
-    /// Removes the oldest segment, if `policy` says so and it is as it was written. What is not is
-    /// evidence, and stays.
-    pub(crate) fn apply_audit_retention(
-        &mut self,
-        policy: AuditRetention,
-    ) -> Result<RetentionProgress, Failure> {
-        let nothing = RetentionProgress { removed: 0, blocked: None };
-        let mut trail = self.trail;
-        let first = *trail.numbers().start();
-        let last = *segment_of(first).end();
-        if policy.keep.is_none() || last > trail.newest.number {
-            return Ok(nothing);
-        }
-        let blocked = |number, problem| {
-            Ok(RetentionProgress { blocked: Some(AuditFinding { number, problem }), ..nothing })
-        };
-        let span = match self.read_entry(last)? {
-            Ok(opened) => opened.body.span(),
-            Err(problem) => return blocked(last, problem),
-        };
-        let left = trail.newest.number - last;
-        if !policy.removes(span, left, self.sources.now().wall) {
-            return Ok(nothing);
-        }
-        let mut batch = StoreBatch::default();
-        for number in first..=last {
-            trail.anchor = match self.follow(trail.anchor)? {
-                Ok(mark) => mark,
-                Err(problem) => return blocked(number, problem),
-            };
-            batch.write(entry_key(number), Some(number), None);
-        }
-        let removed = last - first + 1;
-        let entry = AuditEntry::new(AuditKind::RetentionApplied).times(removed);
-        self.append_audit(&mut batch, &mut trail, &entry, None)?;
-        let version = RecordVersion(self.last.0.saturating_add(1));
-        self.commit_with_head(batch, version, self.digest, trail)?;
-        tracing::info!(removed, "old entries of the audit trail removed");
-        Ok(RetentionProgress { removed, ..nothing })
-    }
-
     /// The mark of the entry after `at`, if that is the one that was written there.
-    fn follow(&self, at: AuditMark) -> Result<Result<AuditMark, AuditProblem>, VaultError> {
+    pub(super) fn follow(
+        &self,
+        at: AuditMark,
+    ) -> Result<Result<AuditMark, AuditProblem>, VaultError> {
         Ok(self.read_entry(at.number.saturating_add(1))?.and_then(|opened| {
             let mark = at.followed_by(&self.keys.audit_key, &opened.bytes);
             if mark == opened.mark { Ok(mark) } else { Err(AuditProblem::Replaced) }
@@ -332,28 +284,37 @@ impl OpenVault {
         self.list(&query).iter().filter_map(|entry| SubjectId::of(&entry.key)).collect()
     }
 
-    /// The identity of a subject, read once per call.
-    fn identity_of(
+    /// Who a subject is, looked up once per call.
+    fn who_is(
         &mut self,
         subject: SubjectId,
-        known: &mut HashMap<SubjectId, Option<Identity>>,
-    ) -> Result<Option<Identity>, VaultError> {
-        if let Some(identity) = known.get(&subject) {
-            return Ok(identity.clone());
+        known: &mut HashMap<SubjectId, Subject>,
+    ) -> Result<Subject, VaultError> {
+        if let Some(found) = known.get(&subject) {
+            return Ok(found.clone());
         }
-        let identity = match self.index.subject(subject).map(|entry| entry.key.clone()) {
-            None => None,
+        let found = match self.index.subject(subject).map(|entry| entry.key.clone()) {
             Some(key) => match self.read(&key) {
-                Ok(record) => record.and_then(|it| Identity::parse(subject, &it.payload)),
-                Err(error) if error.is_quarantined() => None,
+                Ok(Some(record)) => Identity::parse(subject, &record.payload)
+                    .map_or(Subject::Unreadable, Subject::Known),
+                Ok(None) => Subject::Erased,
+                Err(error) if error.is_quarantined() => Subject::Unreadable,
                 Err(error) => return Err(error),
             },
+            // Of some records that do not open nothing is known: it may be one of these.
+            None if self.quarantine.keys().any(|name| self.index.get(name).is_none()) => {
+                Subject::Unreadable
+            }
+            None => Subject::Erased,
         };
-        known.insert(subject, identity.clone());
-        Ok(identity)
+        known.insert(subject, found.clone());
+        Ok(found)
     }
 
-    fn read_entry(&self, number: u64) -> Result<Result<Opened, AuditProblem>, VaultError> {
+    pub(super) fn read_entry(
+        &self,
+        number: u64,
+    ) -> Result<Result<Opened, AuditProblem>, VaultError> {
         let key = entry_key(number);
         let stored = match self.store.read(&key) {
             Ok(Some(stored)) => stored,

@@ -12,9 +12,10 @@ use super::chain::SEGMENT;
 use super::*;
 use crate::identity::{CredentialId, Label, Method, ProviderId, UserId};
 use crate::testing::ManualClock;
+use crate::vault::names::BlindName;
 use crate::vault::opened::OpenVault;
 use crate::vault::settings::{Place, Vault};
-use crate::vault::store::{MemoryStore, OpenStore};
+use crate::vault::store::{MemoryStore, OpenStore, StoreBatch, VaultStore as _};
 use crate::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags, VaultError};
 
 const START: Duration = Duration::from_hours(500_000);
@@ -212,7 +213,7 @@ fn an_identity_that_does_not_open_keeps_nobody_from_signing_in() {
     bench.reopen();
     bench.sign_in(1);
     let users: Vec<_> = bench.every(&AuditQuery::all()).into_iter().map(|it| it.user).collect();
-    assert_eq!(users, [AuditUser::Erased, AuditUser::Named(user("ada"))]);
+    assert_eq!(users, [AuditUser::Unreadable, AuditUser::Named(user("ada"))]);
     assert_eq!(bench.finding(), None);
 }
 
@@ -241,6 +242,76 @@ fn the_oldest_segments_go_when_they_are_old_and_the_rest_still_verifies() {
     assert_eq!((last.kind, last.count), (AuditKind::RetentionApplied, SEGMENT));
     bench.sign_in(1);
     assert_eq!(bench.finding(), None);
+}
+
+#[test]
+fn an_identity_that_nothing_names_any_more_goes_with_the_last_entry_about_it() {
+    let mut bench = Bench::new();
+    let week = Duration::from_hours(7 * 24);
+    let policy = AuditRetention { keep: Some(week), at_least: 0 };
+    let session = RecordKey::new(RecordKind::Session, user("carl"), "one");
+    let stays = Batch::new().put(session, Zeroizing::default(), Expect::Absent, Tags::default());
+    bench.commit(stays.record(entry("carl"))).expect("durable");
+    bench.commit(Batch::new().record(entry("bob"))).expect("durable");
+    bench.sign_in(SEGMENT);
+    bench.clock.advance(2 * week);
+    // More than one call reads, so that it has to go on where it was.
+    for _ in 0..1_100 {
+        bench.commit(Batch::new().record(entry("dora"))).expect("durable");
+    }
+    bench.commit(Batch::new().record(entry("bob"))).expect("durable");
+    let apply = |bench: &mut Bench| {
+        let (mut removed, mut forgotten) = (0, 0);
+        loop {
+            let step = bench.vault.apply_audit_retention(policy).expect("applied");
+            (removed, forgotten) = (removed + step.removed, forgotten + step.forgotten);
+            if step.done {
+                return (removed, forgotten);
+            }
+        }
+    };
+    assert_eq!(apply(&mut bench), (SEGMENT, 0), "the first entries after the segment name ada");
+    bench.clock.advance(2 * week);
+    assert_eq!(apply(&mut bench), (4 * SEGMENT, 1));
+    let has_identity = |bench: &Bench, name: &str| {
+        let query = Query::all(RecordKind::AuditIdentity).of_user(user(name));
+        !bench.vault.list(&query).is_empty()
+    };
+    let left = ["ada", "bob", "carl", "dora"].map(|name| has_identity(&bench, name));
+    assert_eq!(left, [false, true, true, true], "carl has a session");
+    assert_eq!(apply(&mut bench), (0, 0));
+    bench.sign_in(1);
+    assert!(has_identity(&bench, "ada"), "whoever comes back gets a fresh one");
+    let about_ada = bench.every(&AuditQuery::all().of_user(user("ada")));
+    assert_eq!(about_ada.len(), 1);
+    bench.reopen();
+    assert_eq!(bench.finding(), None);
+}
+
+#[test]
+fn an_identity_that_does_not_open_is_not_taken_for_an_erased_one() {
+    // The record alone, so that its name is still known; then the index entry too.
+    for damaged in [1, 2] {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        let query = Query::all(RecordKind::AuditIdentity).of_user(user("ada"));
+        let key = bench.vault.list(&query)[0].key.clone();
+        let name = BlindName::new(&bench.vault.keys.name_key, &key);
+        for stored in [name.record_key(), name.entry_key()].iter().take(damaged) {
+            let mut value = bench.store.read(stored).expect("a read").expect("stored");
+            value.value[60] ^= 1;
+            let mut batch = StoreBatch::default();
+            batch.write(stored.clone(), Some(value.version), Some(value));
+            bench.store.commit(&batch).expect("a commit");
+        }
+        bench.reopen();
+        let shown = bench.every(&AuditQuery::all());
+        assert_eq!(shown[0].user, AuditUser::Unreadable);
+        let id = bench.vault.quarantined()[0].id;
+        bench.vault.discard(&id.0).expect("discarded");
+        let shown = bench.every(&AuditQuery::all());
+        assert_eq!(shown[0].user, AuditUser::Erased, "now nobody can tell any more");
+    }
 }
 
 #[test]
