@@ -3,12 +3,17 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::{OpenStore, Scanned, StoreBatch, StoreError, Stored, VaultStore};
 
 /// The most items and bytes of a page.
 const MOST_ITEMS: usize = 256;
 const MOST_BYTES: usize = 1024 * 1024;
+
+/// How long one step waits for the copy to be opened again.
+const SHORT_WAIT: Duration = Duration::from_millis(1);
 
 /// A copy of a store in the making, in another store, which was empty. When it is done, it holds what
 /// the store holds at that moment, each batch of it whole.
@@ -17,8 +22,10 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// taken for absent.
 pub(crate) struct Mirror {
     open: OpenStore,
-    /// None once it could not be opened again.
+    /// None while it is being opened again, and once it could not be.
     to: Option<Box<dyn VaultStore>>,
+    /// What was committed while it was being opened again.
+    behind: Vec<StoreBatch>,
     stage: Stage,
     /// The keys of the values that are damaged.
     damaged: Vec<Vec<u8>>,
@@ -29,7 +36,48 @@ pub(crate) struct Mirror {
 /// What is being done, and the last key for which it is.
 enum Stage {
     Copying(Option<Vec<u8>>),
+    Reopening(Reopening),
     Comparing(Option<Vec<u8>>),
+}
+
+/// A copy that is closed and opened again on a thread of its own: large ones take their time.
+struct Reopening(Option<JoinHandle<Result<Box<dyn VaultStore>, StoreError>>>);
+
+impl Reopening {
+    fn begin(to: Option<Box<dyn VaultStore>>, open: OpenStore) -> Result<Self, StoreError> {
+        // What is told of the disk goes where it went before.
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let work = move || {
+            tracing::dispatcher::with_default(&log, || {
+                // One that holds the files has to let go of them first.
+                drop(to);
+                open()
+            })
+        };
+        let thread = std::thread::Builder::new().name("tokenward-copy".to_owned());
+        Ok(Self(Some(thread.spawn(work)?)))
+    }
+
+    /// Whether it is open again, after a short wait.
+    fn is_over(&self) -> bool {
+        let is_over = || self.0.as_ref().is_none_or(JoinHandle::is_finished);
+        if !is_over() {
+            std::thread::park_timeout(SHORT_WAIT);
+        }
+        is_over()
+    }
+
+    fn take(&mut self) -> Result<Box<dyn VaultStore>, StoreError> {
+        let outcome = self.0.take().map(JoinHandle::join);
+        outcome.and_then(Result::ok).unwrap_or_else(|| Err(not_open()))
+    }
+}
+
+impl Drop for Reopening {
+    /// Whoever gives a copy up removes its files next.
+    fn drop(&mut self) {
+        drop(self.take());
+    }
 }
 
 /// Some items of a store, in the order of their keys.
@@ -49,7 +97,8 @@ impl Mirror {
     /// Begins a copy in the store that `open` opens, more than once.
     pub(crate) fn begin(open: OpenStore) -> Result<Self, StoreError> {
         let to = Some(open()?);
-        Ok(Self { open, to, stage: Stage::Copying(None), damaged: Vec::new(), failed: None })
+        let (behind, damaged, stage) = (Vec::new(), Vec::new(), Stage::Copying(None));
+        Ok(Self { open, to, behind, stage, damaged, failed: None })
     }
 
     /// Copies, or compares, a page, and says whether that was the last. After a failure the copy is of
@@ -58,21 +107,31 @@ impl Mirror {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        match &self.stage {
+        match &mut self.stage {
             Stage::Copying(after) => {
                 let page = page(from, after.as_deref(), &mut self.damaged)?;
                 let (last, is_last) = (page.last(), page.is_last);
                 self.write(page)?;
                 self.stage = Stage::Copying(last);
                 if is_last {
-                    // One that holds the files has to let go of them first.
-                    self.to = None;
-                    self.to = Some((self.open)()?);
+                    let reopening = Reopening::begin(self.to.take(), self.open.clone())?;
+                    self.stage = Stage::Reopening(reopening);
+                }
+                Ok(false)
+            }
+            Stage::Reopening(reopening) => {
+                if reopening.is_over() {
+                    let mut to = reopening.take()?;
+                    for batch in self.behind.drain(..) {
+                        to.commit(&batch)?;
+                    }
+                    self.to = Some(to);
                     self.stage = Stage::Comparing(None);
                 }
                 Ok(false)
             }
             Stage::Comparing(after) => {
+                let after = after.take();
                 let expected = page(from, after.as_deref(), &mut Vec::new())?;
                 let found = page(self.store()?, after.as_deref(), &mut Vec::new())?;
                 if found.items != expected.items {
@@ -91,11 +150,16 @@ impl Mirror {
         for write in batch.writes.iter().filter(|write| self.has_reached(&write.key)) {
             known.write(write.key.clone(), write.expect, write.to.clone());
         }
-        if let Some(to) = &mut self.to
-            && !known.is_empty()
-            && let Err(error) = to.commit(&known)
-        {
-            self.failed.get_or_insert(error);
+        if known.is_empty() {
+            return;
+        }
+        match &mut self.to {
+            Some(to) => {
+                if let Err(error) = to.commit(&known) {
+                    self.failed.get_or_insert(error);
+                }
+            }
+            None => self.behind.push(known),
         }
     }
 
@@ -127,7 +191,7 @@ impl Mirror {
     fn has_reached(&self, key: &[u8]) -> bool {
         match &self.stage {
             Stage::Copying(last) => last.as_deref().is_some_and(|last| key <= last),
-            Stage::Comparing(_) => true,
+            Stage::Reopening(_) | Stage::Comparing(_) => true,
         }
     }
 }
@@ -215,8 +279,37 @@ mod tests {
             }
             from.commit(&batch).expect("a commit");
             mirror.follow(&batch);
-            assert!(version < 10_100, "it comes to an end");
+            assert!(version < 20_000, "it comes to an end");
         }
+        assert_eq!(everything(&to, b""), everything(&from, b""));
+    }
+
+    #[test]
+    fn the_store_is_used_as_ever_while_the_copy_is_opened_again() {
+        let (mut from, to) = (of(600), MemoryStore::default());
+        let (opened, may_open) = std::sync::mpsc::channel();
+        let may_open = std::sync::Mutex::new(may_open);
+        opened.send(()).expect("the first opening");
+        let copy = to.clone();
+        let mut mirror = Mirror::begin(Arc::new(move || {
+            may_open.lock().expect("a lock").recv().expect("the test lives");
+            Ok(Box::new(copy.clone()))
+        }))
+        .expect("a store");
+        while !matches!(mirror.stage, Stage::Reopening(_)) {
+            assert_eq!(mirror.step(&from), Ok(false));
+        }
+        for version in 1_000..1_010 {
+            assert_eq!(mirror.step(&from), Ok(false), "no step waits for the opening");
+            let mut batch = StoreBatch::default();
+            let standing = from.version(&[0; 4]).expect("a version");
+            batch.write(vec![0; 4], standing, Some(stored(version, b"new")));
+            from.commit(&batch).expect("a commit");
+            mirror.follow(&batch);
+        }
+        assert!(matches!(mirror.stage, Stage::Reopening(_)));
+        opened.send(()).expect("the second opening");
+        while !mirror.step(&from).expect("a step") {}
         assert_eq!(everything(&to, b""), everything(&from, b""));
     }
 
