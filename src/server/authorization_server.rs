@@ -8,15 +8,17 @@ use std::time::Duration;
 use axum::Router;
 use ring::digest::{SHA256, digest};
 
-use super::application::{Application, ApplicationId, RateLimit};
+use super::application::{Application, ApplicationId, GrantType, RateLimit};
 use super::claims::Expectation;
+use super::denials::Denied;
+use super::detached::Insistence;
 use super::guard::Guard;
 use super::issuer::TokenIssuer;
 use super::limiter::{ClientAddress, Limiter, Rate};
 use super::refresh::Families;
 use super::routes;
 use super::scope::Scope;
-use super::settings::ServerSettings;
+use super::settings::{Capability, ServerSettings};
 use super::verify::{self, Caller, TokenRefused};
 use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
@@ -50,6 +52,7 @@ struct Inside {
     expectation: Expectation,
     issuer: TokenIssuer,
     families: Families,
+    insistence: Insistence,
     limits: Limits,
     credentials: Credentials,
     watched: Vec<CredentialHandle>,
@@ -89,9 +92,12 @@ impl AuthorizationServer {
             tokio::spawn(async move { credential.acquire().await });
         }
         let (vault, sources) = (parts.vault.clone(), parts.sources.clone());
-        let families = Families::new(vault, sources, issuer.denials().clone());
+        let insistence = Insistence::new(Arc::clone(&sources.clock));
+        let denials = issuer.denials().clone();
+        let families = Families::new(vault, sources, denials, insistence.clone());
         Ok(Self(Arc::new(Inside {
             families,
+            insistence,
             limits: Limits {
                 failures_for_client: Limiter::new(),
                 failures: Limiter::new(),
@@ -211,6 +217,12 @@ impl AuthorizationServer {
         &self.0.families
     }
 
+    /// Revokes one access token of an application.
+    pub(crate) async fn revoke(&self, of: &ApplicationId, denied: Denied) -> Result<(), Error> {
+        let (vault, insistence) = (self.0.vault.clone(), self.0.insistence.clone());
+        self.0.issuer.denials().deny(denied, of.owner(), vault, insistence).await
+    }
+
     pub(crate) fn vault(&self) -> &VaultHandle {
         &self.0.vault
     }
@@ -221,6 +233,17 @@ impl AuthorizationServer {
 
     pub(crate) fn sources(&self) -> &Sources {
         &self.0.sources
+    }
+
+    /// Whether an application gets refresh tokens, and may use them.
+    pub(crate) fn refreshes(&self, application: &Application) -> bool {
+        self.0.settings.has(Capability::RefreshTokens)
+            && application.may_use(GrantType::RefreshToken)
+    }
+
+    /// What tokens have to say.
+    pub(crate) fn expectation(&self) -> &Expectation {
+        &self.0.expectation
     }
 
     /// Who the tokens are for.

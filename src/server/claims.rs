@@ -17,6 +17,9 @@ const FAMILY: &str = "token_family";
 /// Our own claim: the generation of grants of its application that an access token was issued in.
 const GENERATION: &str = "client_generation";
 
+/// The longest that a token may have to live, whoever issued it. Ours live for ten minutes.
+const LONGEST_LIFE: Duration = Duration::from_hours(366 * 24);
+
 /// What an access token says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AccessClaims {
@@ -71,6 +74,9 @@ pub(crate) enum ClaimsError {
     /// Expired (RFC 7519 §4.1.4).
     #[error("the token has expired")]
     Expired,
+    /// It expires later than any token that is taken.
+    #[error("the token lives for more than a year")]
+    TooLong,
     /// Not good yet (RFC 7519 §4.1.5).
     #[error("the token is not good yet")]
     NotYet,
@@ -107,6 +113,10 @@ impl AccessClaims {
         }
         if now >= self.expires_at.saturating_add(expected.leeway) {
             return Err(ClaimsError::Expired);
+        }
+        // What is revoked is remembered until it expires, so that has to be some day.
+        if self.expires_at > now.saturating_add(LONGEST_LIFE) {
+            return Err(ClaimsError::TooLong);
         }
         match self.not_before {
             Some(begin) if now.saturating_add(expected.leeway) < begin => Err(ClaimsError::NotYet),
@@ -313,11 +323,10 @@ mod tests {
         for bad in [json!("2000"), json!(-1), json!(1e300), json!(true), json!([2000])] {
             assert_eq!(judged(&with("exp", bad), 1_500_000), Err(ClaimsError::Malformed("exp")));
         }
-        assert_eq!(
-            judged(&with("exp", json!(u64::MAX)), 1_500_000),
-            Ok(()),
-            "far, and no overflow"
-        );
+        for far in [json!(u64::MAX), json!(1_501 + 366 * 86_400)] {
+            assert_eq!(judged(&with("exp", far), 1_500_000), Err(ClaimsError::TooLong));
+        }
+        assert_eq!(judged(&with("exp", json!(1_500 + 366 * 86_400)), 1_500_000), Ok(()));
     }
 
     #[test]

@@ -8,9 +8,12 @@ use dashmap::DashMap;
 use serde_json::json;
 
 use super::application::LONGEST_TOKEN_LIFETIME;
+use super::detached::{Insistence, detached};
+use crate::error::Error;
 use crate::identity::UserId;
+use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::payload::{self, FORMAT};
-use crate::vault::{Batch, Entry, Expect, RecordKey, RecordKind, Tags};
+use crate::vault::{Batch, Entry, Expect, RecordKey, RecordKind, Tags, VaultHandle};
 
 /// How much longer than a token lives it is listed: no less than the most leeway.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -41,6 +44,36 @@ impl Denials {
             || family.is_some_and(|family| self.0.contains_key(&of_family(family)))
     }
 
+    /// Makes a denial durable as a record of `owner`, and then it is seen. It is followed to its end also
+    /// when nobody waits for the answer any more, and done again when nobody knows whether it is durable.
+    pub(crate) async fn deny(
+        &self,
+        denied: Denied,
+        owner: UserId,
+        vault: VaultHandle,
+        insistence: Insistence,
+    ) -> Result<(), Error> {
+        let denials = self.clone();
+        let attempt = move || {
+            let (denials, denied) = (denials.clone(), denied.clone());
+            let (owner, vault) = (owner.clone(), vault.clone());
+            async move {
+                let entry = AuditEntry::new(AuditKind::Revoked).user(&owner).origin("token-issuer");
+                vault.commit(denied.put(Batch::new().record(entry), &owner)).await?;
+                denials.add(denied);
+                Ok(())
+            }
+        };
+        detached(async move {
+            let outcome = attempt().await;
+            if outcome.is_err() {
+                insistence.on(attempt);
+            }
+            outcome
+        })
+        .await
+    }
+
     /// Forgets what has expired in any case.
     pub(crate) fn purge(&self, now: SystemTime) {
         self.0.retain(|_, until| now < *until);
@@ -48,9 +81,10 @@ impl Denials {
 }
 
 impl Denied {
-    /// The one access token, until it expires in any case.
-    pub(crate) fn token(token_id: &str, expires: SystemTime) -> Self {
-        Self { name: of_token(token_id), until: expires + MARGIN }
+    /// The one access token, until it expires in any case. None when it has: nothing need be kept.
+    pub(crate) fn token(token_id: &str, expires: SystemTime, now: SystemTime) -> Option<Self> {
+        let until = expires.checked_add(MARGIN)?;
+        (now < until).then(|| Self { name: of_token(token_id), until })
     }
 
     /// Every access token of a family that was issued until now.
@@ -92,7 +126,7 @@ mod tests {
     fn s_jwt_5_a_token_is_denied_by_its_id_and_by_its_family_and_by_nothing_else() {
         let denials = Denials::default();
         assert!(!denials.contains("one", Some("a")));
-        denials.add(Denied::token("one", time(100)));
+        denials.add(Denied::token("one", time(100), time(0)).expect("it has not expired"));
         denials.add(Denied::family("a", time(0)));
         assert!(denials.contains("one", None) && denials.contains("two", Some("a")));
         assert!(!denials.contains("two", Some("b")) && !denials.contains("a", Some("one")));
@@ -101,7 +135,7 @@ mod tests {
     #[test]
     fn s_jwt_5_a_denial_outlives_every_token_that_it_is_for() {
         let denials = Denials::default();
-        denials.add(Denied::token("one", time(100)));
+        denials.add(Denied::token("one", time(100), time(0)).expect("it has not expired"));
         denials.add(Denied::family("a", time(0)));
         denials.purge(time(159));
         assert!(
@@ -110,6 +144,7 @@ mod tests {
         );
         denials.purge(time(160));
         assert!(!denials.contains("one", None));
+        assert_eq!(Denied::token("one", time(100), time(160)), None, "it has expired in any case");
         denials.purge(time(659));
         assert!(denials.contains("two", Some("a")));
         denials.purge(time(660));

@@ -31,6 +31,7 @@ mod application;
 mod authorization_server;
 mod claims;
 mod denials;
+mod detached;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

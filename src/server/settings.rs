@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::identity::CredentialId;
 
 /// How far the clocks of those who verify tokens may differ from ours, at most.
-const MOST_LEEWAY: Duration = Duration::from_mins(1);
+pub(crate) const MOST_LEEWAY: Duration = Duration::from_mins(1);
 
 /// What can be switched off, by [`ServerSettings::without`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use tokenward::server::{ApplicationChange, ApplicationSpec, GrantType, RefreshPolicy, Registered};
 use tokenward::testing::VaultFault;
+use tokenward::vault::{Query, RecordKind};
+use tower::ServiceExt as _;
 
 use crate::host::{Answer, FORM, Host, basic, part};
 
@@ -115,6 +119,93 @@ async fn s_rt_14_s_rt_15_s_rt_16_s_rt_17_reuse_ends_the_family_and_no_other() {
         assert_eq!(host.call(&other_access).await.status, 200, "another family goes on");
     }
     tokens(&refresh(&host, &application, &other, "").await);
+}
+
+#[tokio::test]
+async fn s_rt_16_a_family_ends_with_its_access_tokens_also_when_the_answer_of_the_disk_is_lost() {
+    let host = Host::start().await;
+    let mut lost = 0;
+    for step in 0..6 {
+        let (application, _, first) = begin(&host, RefreshPolicy::new()).await;
+        let (access, second) = tokens(&refresh(&host, &application, &first, "").await);
+        host.disk.after(step, VaultFault::LostAnswer);
+        let reused = refresh(&host, &application, &first, "").await;
+        lost += usize::from(reused.status == 503);
+        host.disk.heal();
+        // Nobody presents it again: the server sees to it by itself.
+        let mut status = host.call(&access).await.status;
+        for _ in 0..600 {
+            if status == 401 {
+                break;
+            }
+            assert_eq!(status, 200);
+            host.clock.advance(Duration::from_millis(100));
+            status = host.call(&access).await.status;
+        }
+        assert_eq!(status, 401, "after {step} steps");
+        let again = async || refresh(&host, &application, &second, "").await;
+        assert!(is_invalid_grant(&host.until_answered(again).await));
+    }
+    assert!(lost > 0, "some of these steps are those of the end of a family");
+}
+
+#[tokio::test]
+async fn s_rt_20_a_client_that_hangs_up_before_its_answer_can_present_its_token_again() {
+    let host = Host::start().await;
+    let (application, _, mut token) = begin(&host, RefreshPolicy::new()).await;
+    for turns in 0..30 {
+        let body = format!("grant_type=refresh_token&refresh_token={token}");
+        let request = Request::post("/auth/token")
+            .header(FORM.0, FORM.1)
+            .header("authorization", basic(&application))
+            .body(Body::from(body))
+            .expect("a request");
+        let answering = host.server.router().oneshot(request);
+        tokio::select! {
+            biased;
+            _ = answering => {}
+            () = async { for _ in 0..turns { tokio::task::yield_now().await; } } => {
+                // Whatever was begun is durable before this is.
+                host.register("memories:read").await;
+                let (access, next) = tokens(&refresh(&host, &application, &token, "").await);
+                assert_eq!(host.call(&access).await.status, 200, "after {turns} turns");
+                token = next;
+                continue;
+            }
+        }
+        (_, token) = tokens(&host.ask(&application, "").await);
+    }
+}
+
+#[tokio::test]
+async fn an_application_has_a_thousand_families_at_most() {
+    let mut host = Host::start().await;
+    let (application, access, first) = begin(&host, RefreshPolicy::new()).await;
+    host.clock.advance(Duration::from_secs(1));
+    let (_, second) = tokens(&host.ask(&application, "").await);
+    host.clock.advance(Duration::from_secs(1));
+    for _ in 2..1_000 {
+        tokens(&host.ask(&application, "").await);
+    }
+    let count = async |host: &Host| {
+        let families = Query::all(RecordKind::TokenFamily);
+        host.runtime.vault().list(families).await.expect("a list").len()
+    };
+    assert_eq!(count(&host).await, 1_000);
+    let (_, second) = tokens(&refresh(&host, &application, &second, "").await);
+    host.restart().await;
+    host.clock.advance(Duration::from_secs(60));
+    tokens(&host.ask(&application, "").await);
+    assert_eq!(count(&host).await, 1_000, "one made room, and it was not known from memory");
+    assert!(is_invalid_grant(&refresh(&host, &application, &first, "").await), "the first one");
+    tokens(&refresh(&host, &application, &second, "").await);
+
+    // It is gone, and what came of it can be given back all the same.
+    assert_eq!(host.call(&access).await.status, 200);
+    let body = format!("token={first}");
+    let revoked =
+        host.post("/auth/revoke", &[&FORM, &("authorization", &basic(&application))], &body).await;
+    assert_eq!((revoked.status, host.call(&access).await.status), (200, 401));
 }
 
 #[tokio::test]

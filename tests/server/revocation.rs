@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokenward::server::{RefreshPolicy, Registered};
+use tokenward::server::{ApplicationChange, GrantType, RefreshPolicy, Registered};
 use tokenward::testing::VaultFault;
+use tokenward::vault::{Query, RecordKind};
 
 use crate::host::{Answer, FORM, Host, basic};
 use crate::refresh::{refresh, register, tokens};
@@ -71,6 +72,66 @@ async fn s_rev_4_a_revoked_refresh_token_takes_its_access_tokens_with_it_for_goo
         assert_eq!(host.call(&second_access).await.status, 401);
         assert_eq!(refresh(&host, &owner, &second, "").await.error(), "invalid_grant");
     }
+}
+
+#[tokio::test]
+async fn s_rev_4_a_family_that_is_over_takes_its_access_tokens_with_it_too() {
+    let host = Host::start().await;
+    let policy = RefreshPolicy::new().idle(Duration::from_secs(1));
+    let owner = register(&host, "memories:read", policy).await;
+    // Just before what is over is removed, as is done now and then.
+    host.clock.advance(Duration::from_secs(595));
+    let (access, token) = tokens(&host.ask(&owner, "").await);
+    host.clock.advance(Duration::from_secs(6));
+    host.register("memories:read").await;
+    assert_eq!(refresh(&host, &owner, &token, "").await.error(), "invalid_grant", "it was idle");
+    assert_eq!(host.call(&access).await.status, 200);
+    assert_eq!(revoke(&host, &owner, &token).await.status, 200);
+    assert_eq!(host.call(&access).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_revoked_without_a_record() {
+    let host = Host::start().await;
+    let owner = host.register("memories:read").await;
+    let token = host.token(&owner).await;
+    host.clock.advance(Duration::from_secs(330));
+    assert_eq!(revoke(&host, &owner, &token).await.status, 200);
+    let kept = host.runtime.vault().list(Query::all(RecordKind::RevokedToken)).await;
+    assert_eq!(kept.expect("a list").len(), 0);
+}
+
+#[tokio::test]
+async fn s_int_2_a_refresh_token_is_active_as_long_as_it_can_be_used() {
+    let host = Host::start().await;
+    let policy = RefreshPolicy::new().grace(Duration::from_secs(10));
+    let owner = register(&host, "memories:read", policy).await;
+    let (id, issuer) = (owner.application.id(), host.server.issuer());
+    let (_, first) = tokens(&host.ask(&owner, "").await);
+    let (_, second) = tokens(&refresh(&host, &owner, &first, "").await);
+    let active = async |token: &str| introspect(&host, &owner, token).await["active"] == true;
+    assert!(active(&first).await, "its grace lasts");
+    host.clock.advance(Duration::from_secs(10));
+    assert!(!active(&first).await && active(&second).await);
+
+    let other = "memories:write".parse().expect("a scope");
+    for (change, back) in [
+        (
+            ApplicationChange::new().permissions(other),
+            ApplicationChange::new().permissions("memories:read".parse().expect("a scope")),
+        ),
+        (
+            ApplicationChange::new().grants([GrantType::ClientCredentials]),
+            ApplicationChange::new().grants(GrantType::ALL),
+        ),
+    ] {
+        issuer.change(id, change).await.expect("changed");
+        assert!(!active(&second).await, "nothing would come of it");
+        assert_ne!(refresh(&host, &owner, &second, "").await.status, 200);
+        issuer.change(id, back).await.expect("changed");
+        assert!(active(&second).await);
+    }
+    tokens(&refresh(&host, &owner, &second, "").await);
 }
 
 #[tokio::test]

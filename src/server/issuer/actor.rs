@@ -26,7 +26,7 @@ use crate::supervision::{Alarm, Errands, Reply, Timekeeper};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often what is over is removed.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// What every incarnation of the issuer is given.
 #[derive(Clone)]

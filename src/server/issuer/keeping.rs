@@ -1,16 +1,17 @@
 //! How keys and applications get into the vault and out of it. These run as tasks of the issuer, so
 //! that no handler waits for the disk.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::state::{Found, Stored, Subject, Target, Written};
 use crate::error::{Error, ErrorKind};
 use crate::identity::UserId;
-use crate::server::application::{Application, ApplicationId};
+use crate::server::application::{Application, ApplicationId, LONGEST_TOKEN_LIFETIME};
 use crate::server::denials::Denied;
 use crate::server::keys::KeyRing;
+use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
     Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultHandle,
@@ -50,8 +51,13 @@ impl Keeper {
 
     /// Removes what is over: families of refresh tokens, and denials of tokens that have expired.
     pub(super) async fn sweep(&self, now: SystemTime) -> Result<(), Error> {
-        for kind in [RecordKind::TokenFamily, RecordKind::RevokedToken] {
-            let over = self.0.list(Query::all(kind).due_before(now)).await?;
+        // A family is there for as long as an access token of it can live: revoking the one revokes the
+        // other.
+        let since = LONGEST_TOKEN_LIFETIME + MOST_LEEWAY;
+        let kinds = [(RecordKind::TokenFamily, since), (RecordKind::RevokedToken, Duration::ZERO)];
+        for (kind, since) in kinds {
+            let Some(before) = now.checked_sub(since) else { continue };
+            let over = self.0.list(Query::all(kind).due_before(before)).await?;
             for part in over.chunks(BATCH) {
                 let batch = part.iter().fold(Batch::new(), |batch, entry| {
                     batch.delete(entry.key.clone(), Expect::Version(entry.version))

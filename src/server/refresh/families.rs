@@ -1,18 +1,22 @@
 //! Families in the vault. A use is a compare-and-swap there: read, decide, write if nobody else has
 //! written meanwhile. No lock and no actor stands before it, so it holds for several hosts, too.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use dashmap::DashMap;
+use tokio::sync::oneshot;
 
 use super::RefreshPolicy;
 use super::family::{Family, Presented, Use};
+use super::shelf::Shelves;
 use super::token::{RefreshToken, RefreshTokens};
+use super::unanswered::Unanswered;
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
-use crate::server::application::Application;
+use crate::server::application::{Application, ApplicationId};
 use crate::server::denials::{Denials, Denied};
+use crate::server::detached::{Insistence, detached, died};
 use crate::server::scope::Scope;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
@@ -23,20 +27,34 @@ use crate::vault::{
 /// rotation and by its end: whoever is overtaken by both finds it over.
 const TRIES: u32 = 8;
 
-/// The families of a server.
-pub(crate) struct Families {
+/// Makes the access token of a family with a scope. It is made before anything is written, so that
+/// nothing is spent when it can not be made.
+pub(crate) type Mint = Box<dyn Fn(&str, &Scope) -> Result<String, Error> + Send + Sync>;
+
+/// The families of a server. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Families(Arc<Inside>);
+
+struct Inside {
     vault: VaultHandle,
     sources: Sources,
     denials: Denials,
-    /// Rotations whose writing failed, so that they may be durable and nobody got the answer: by
-    /// family, the hash of the token that was presented.
-    unanswered: DashMap<String, [u8; 32]>,
+    insistence: Insistence,
+    shelves: Shelves,
+    unanswered: Unanswered,
+}
+
+/// A refresh token, and the application that it was issued to.
+pub(crate) struct Presentation {
+    pub(crate) tokens: RefreshTokens,
+    pub(crate) token: RefreshToken,
+    pub(crate) application: Arc<Application>,
 }
 
 /// What a use of a refresh token gives.
 pub(crate) enum Refreshed {
-    /// Another refresh token, and what its access token may allow.
-    Granted { family: String, scope: Scope, successor: Secret },
+    /// Both tokens, and what the access token allows.
+    Granted { access_token: String, scope: Scope, successor: Secret },
     /// The scope is more than was granted; the token was not spent.
     InvalidScope,
     /// The token is not good, or not any more.
@@ -44,65 +62,120 @@ pub(crate) enum Refreshed {
 }
 
 impl Families {
-    pub(crate) fn new(vault: VaultHandle, sources: Sources, denials: Denials) -> Self {
-        Self { vault, sources, denials, unanswered: DashMap::new() }
+    pub(crate) fn new(
+        vault: VaultHandle,
+        sources: Sources,
+        denials: Denials,
+        insistence: Insistence,
+    ) -> Self {
+        let (shelves, unanswered) = (Shelves::default(), Unanswered::default());
+        Self(Arc::new(Inside { vault, sources, denials, insistence, shelves, unanswered }))
     }
 
-    /// Begins a family, and gives its name and its first token once it is durable.
+    /// Begins a family, and gives its access token and its first refresh token once it is durable.
     pub(crate) async fn begin(
         &self,
         tokens: &RefreshTokens,
         application: &Application,
         scope: Scope,
+        mint: Mint,
     ) -> Result<(String, Secret), Error> {
-        let now = self.sources.now().wall;
-        let first = RefreshToken::generate(&*self.sources.entropy)?;
+        let now = self.0.sources.now().wall;
+        let first = RefreshToken::generate(&*self.0.sources.entropy)?;
         let (id, hash) = (first.family(), tokens.hash(&first));
+        let access_token = mint(&id, &scope)?;
         let policy = application.refresh_policy();
         let owner = (application.id().clone(), application.generation());
-        let family = Family::new(id.clone(), owner, scope, hash, &policy, now);
-        let batch = put(Batch::new(), &family, Expect::Absent);
-        self.vault.commit(batch).await?;
-        Ok((id, tokens.write(&first, application.id())))
+        let family = Family::new(id, owner, scope, hash, &policy, now);
+        let families = self.clone();
+        detached(async move { families.shelve(&family).await }).await?;
+        Ok((access_token, tokens.write(&first, application.id())))
     }
 
-    /// Uses a token that was issued to `application`: rotates it, or ends its family.
+    /// Uses a token that was issued to an application: rotates it, or ends its family. Whatever is
+    /// written is followed to its end, also when nobody waits for the answer any more.
     pub(crate) async fn refresh(
         &self,
-        tokens: &RefreshTokens,
-        token: &RefreshToken,
-        application: &Application,
-        asked: Option<&Scope>,
+        presentation: Presentation,
+        asked: Option<Scope>,
+        mint: Mint,
     ) -> Result<Refreshed, Error> {
-        let successor = tokens.successor(token);
-        let presented = Presented { hash: tokens.hash(token), successor: tokens.hash(&successor) };
-        let policy = application.refresh_policy();
+        let families = self.clone();
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let presented = presentation.presented();
+            let outcome =
+                families.refreshed(&presentation, &presented, asked.as_ref(), &mint).await;
+            let was_granted = matches!(outcome, Ok(Refreshed::Granted { .. }));
+            if tell.send(outcome).is_err() && was_granted {
+                families.nobody_got_it(&presentation.token.family(), &presented);
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    /// Ends the family of a token, and every access token that came of it.
+    pub(crate) async fn revoke(&self, presentation: &Presentation) -> Result<(), Error> {
+        let (id, application) = presentation.names();
+        let families = self.clone();
+        detached(async move { families.ended(&id, &application).await }).await
+    }
+
+    /// The family of a token and what an access token of it would allow, if the token is good: for
+    /// introspection. It is judged as a use is, and nothing is spent.
+    pub(crate) async fn living(
+        &self,
+        presentation: &Presentation,
+    ) -> Result<Option<(Family, Scope)>, Error> {
+        let (id, application) = presentation.names();
+        let Some((family, _)) = self.read(&id, &application).await? else { return Ok(None) };
+        let by = &presentation.application;
+        let now = self.0.sources.now().wall;
+        Ok(match self.judged(&family, &presentation.presented(), by, now) {
+            Use::Rotated(_) | Use::Repeated => {
+                granted(&family, by, None).map(|scope| (family, scope))
+            }
+            Use::Reused | Use::Over => None,
+        })
+    }
+
+    async fn refreshed(
+        &self,
+        presentation: &Presentation,
+        presented: &Presented,
+        asked: Option<&Scope>,
+        mint: &Mint,
+    ) -> Result<Refreshed, Error> {
+        let (id, owner) = presentation.names();
+        let application = &*presentation.application;
         for _ in 0..TRIES {
-            let now = self.sources.now().wall;
-            let Some((family, version)) = self.read(&token.family(), application).await? else {
+            let now = self.0.sources.now().wall;
+            let Some(standing) = self.read(&id, &owner).await? else {
                 return Ok(Refreshed::InvalidGrant);
             };
-            let written = match self.judged(&family, &presented, &policy, now) {
+            let (family, version) = &standing;
+            let outcome = self.judged(family, presented, application, now);
+            let written = match outcome {
                 Use::Over => return Ok(Refreshed::InvalidGrant),
-                Use::Reused(over) => {
-                    match self.end(&over, version, now, "a refresh token was used twice").await {
-                        Ok(()) => return Ok(Refreshed::InvalidGrant),
-                        Err(error) => Err(error),
-                    }
-                }
-                outcome => {
-                    let Some(scope) = granted(&family, application, asked) else {
+                Use::Reused => match self.end(&id, &owner, Some(&standing), BY_REUSE).await {
+                    Ok(()) => return Ok(Refreshed::InvalidGrant),
+                    Err(error) => Err(error),
+                },
+                Use::Rotated(_) | Use::Repeated => {
+                    let Some(scope) = granted(family, application, asked) else {
                         return Ok(Refreshed::InvalidScope);
                     };
-                    let written = if let Use::Rotated(next) = outcome {
-                        self.rotate(&next, version, &presented).await
-                    } else {
-                        self.unanswered.remove(&family.id);
-                        Ok(())
+                    let access_token = mint(&id, &scope)?;
+                    let written = match outcome {
+                        Use::Rotated(next) => self.rotate(&next, *version, presented).await,
+                        _ => Ok(()),
                     };
                     if written.is_ok() {
-                        let successor = tokens.write(&successor, application.id());
-                        return Ok(Refreshed::Granted { family: family.id, scope, successor });
+                        self.0.unanswered.forget(&id);
+                        self.0.shelves.touch(&owner, &id);
+                        let successor = presentation.tokens.successor(&presentation.token);
+                        let successor = presentation.tokens.write(&successor, &owner);
+                        return Ok(Refreshed::Granted { access_token, scope, successor });
                     }
                     written
                 }
@@ -112,46 +185,7 @@ impl Families {
                 _ => {}
             }
         }
-        let text = "a refresh token is used by too many at once, try again";
-        Err(Error::new(ErrorKind::Overloaded, text))
-    }
-
-    /// Ends the family of a token, and every access token that came of it.
-    pub(crate) async fn revoke(
-        &self,
-        token: &RefreshToken,
-        application: &Application,
-    ) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let now = self.sources.now().wall;
-            let Some((family, version)) = self.read(&token.family(), application).await? else {
-                return Ok(());
-            };
-            if family.revoked {
-                return Ok(());
-            }
-            match self.end(&family.revoked(), version, now, "its application asked for it").await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_conflict() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let text = "a refresh token is used by too many at once, try again";
-        Err(Error::new(ErrorKind::Overloaded, text))
-    }
-
-    /// The family of a token, if it is good: for introspection.
-    pub(crate) async fn living(
-        &self,
-        tokens: &RefreshTokens,
-        token: &RefreshToken,
-        application: &Application,
-    ) -> Result<Option<Family>, Error> {
-        let now = self.sources.now().wall;
-        let hash = tokens.hash(token);
-        let presented = Presented { hash, successor: hash };
-        let found = self.read(&token.family(), application).await?.map(|(family, _)| family);
-        Ok(found.filter(|family| family.is_current(&presented) && !family.is_over(now)))
+        Err(crowded())
     }
 
     /// What a use comes to. One whose rotation was written and never answered is a repetition.
@@ -159,14 +193,38 @@ impl Families {
         &self,
         family: &Family,
         presented: &Presented,
-        policy: &RefreshPolicy,
+        application: &Application,
         now: SystemTime,
     ) -> Use {
-        let unanswered = self.unanswered.get(&family.id).is_some_and(|it| *it == presented.hash);
+        if family.generation != application.generation() {
+            return Use::Over;
+        }
+        let monotonic = self.0.sources.now().monotonic;
+        let unanswered = self.0.unanswered.has(&family.id, presented.hash, monotonic);
         if unanswered && family.follows(presented) && !family.is_over(now) {
             return Use::Repeated;
         }
-        family.used(presented, policy, now)
+        let policy: RefreshPolicy = application.refresh_policy();
+        family.used(presented, &policy, now)
+    }
+
+    /// Makes a new family durable, and removes those that are too many with it.
+    async fn shelve(&self, family: &Family) -> Result<(), Error> {
+        let (application, inside) = (&family.application, &*self.0);
+        let gone = inside.shelves.add(application, &family.id, &inside.vault).await?;
+        let mut batch = put(Batch::new(), family, Expect::Absent);
+        // The others go with the next ones.
+        for former in gone.iter().take(MOST_REMOVED) {
+            batch = batch.delete(key(application, former), Expect::Anything);
+        }
+        if gone.len() > MOST_REMOVED {
+            inside.shelves.forget(application);
+        }
+        let written = inside.vault.commit(batch).await;
+        if written.is_err() {
+            inside.shelves.forget(application);
+        }
+        Ok(written?)
     }
 
     async fn rotate(
@@ -175,47 +233,129 @@ impl Families {
         version: RecordVersion,
         presented: &Presented,
     ) -> Result<(), VaultError> {
-        let entry = entry(AuditKind::Refreshed, next);
+        let entry = entry(AuditKind::Refreshed, &next.application);
         let batch = put(Batch::new().record(entry), next, Expect::Version(version));
-        let written = self.vault.commit(batch).await;
-        match &written {
-            Err(error) if !error.is_conflict() => {
-                self.unanswered.insert(next.id.clone(), presented.hash);
-            }
-            _ => drop(self.unanswered.remove(&next.id)),
+        let written = self.0.vault.commit(batch).await;
+        if written.as_ref().is_err_and(|error| !error.is_conflict()) {
+            self.nobody_got_it(&next.id, presented);
         }
         written
     }
 
-    /// Makes the end of a family durable, and with it that of its access tokens; then it is seen.
+    fn nobody_got_it(&self, family: &str, presented: &Presented) {
+        let now = self.0.sources.now().monotonic;
+        self.0.unanswered.remember(family, presented.hash, now);
+    }
+
+    /// Ends a family, whatever it is by now.
+    async fn ended(&self, id: &str, application: &ApplicationId) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let standing = self.read(id, application).await?;
+            if standing.as_ref().is_some_and(|(family, _)| family.revoked) {
+                return Ok(());
+            }
+            match self.end(id, application, standing.as_ref(), BY_REQUEST).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(crowded())
+    }
+
+    /// Ends a family as it stands. When nobody knows whether that is durable, it is found out, and done
+    /// if it is not.
     async fn end(
         &self,
-        over: &Family,
-        version: RecordVersion,
-        now: SystemTime,
+        id: &str,
+        application: &ApplicationId,
+        standing: Option<&(Family, RecordVersion)>,
         why: &'static str,
     ) -> Result<(), VaultError> {
-        let denied = Denied::family(&over.id, now);
-        let entry = entry(AuditKind::Revoked, over).because(why);
-        let batch = put(Batch::new().record(entry), over, Expect::Version(version));
-        self.vault.commit(denied.put(batch, &over.application.owner())).await?;
-        self.denials.add(denied);
+        let written = self.write_end(id, application, standing, why).await;
+        if written.as_ref().is_err_and(|error| !error.is_conflict()) {
+            let (families, id, application) = (self.clone(), id.to_owned(), application.clone());
+            self.0.insistence.on(move || {
+                let (families, id) = (families.clone(), id.clone());
+                let application = application.clone();
+                async move { families.end_again(&id, &application, why).await }
+            });
+        }
+        written
+    }
+
+    async fn end_again(
+        &self,
+        id: &str,
+        application: &ApplicationId,
+        why: &'static str,
+    ) -> Result<(), Error> {
+        let standing = self.read(id, application).await?;
+        if standing.as_ref().is_some_and(|(family, _)| family.revoked) {
+            return Ok(());
+        }
+        match self.write_end(id, application, standing.as_ref(), why).await {
+            Err(error) if error.is_conflict() => Err(crowded()),
+            written => Ok(written?),
+        }
+    }
+
+    /// Makes the end of a family durable, and with it that of its access tokens; then it is seen. Of one
+    /// that made room for another, or is over for long, there are the access tokens alone.
+    async fn write_end(
+        &self,
+        id: &str,
+        application: &ApplicationId,
+        standing: Option<&(Family, RecordVersion)>,
+        why: &'static str,
+    ) -> Result<(), VaultError> {
+        let denied = Denied::family(id, self.0.sources.now().wall);
+        let entry = entry(AuditKind::Revoked, application).because(why);
+        let mut batch = denied.put(Batch::new().record(entry), &application.owner());
+        if let Some((family, version)) = standing {
+            batch = put(batch, &family.revoked(), Expect::Version(*version));
+        }
+        self.0.vault.commit(batch).await?;
+        self.0.denials.add(denied);
         Ok(())
     }
 
+    /// A family of an application. The access tokens of one that is revoked are denied from now on,
+    /// whoever revoked it.
     async fn read(
         &self,
         id: &str,
-        application: &Application,
+        application: &ApplicationId,
     ) -> Result<Option<(Family, RecordVersion)>, Error> {
-        let key = RecordKey::new(RecordKind::TokenFamily, application.id().owner(), id);
-        let Some(record) = self.vault.read(&key).await? else { return Ok(None) };
+        let Some(record) = self.0.vault.read(&key(application, id)).await? else { return Ok(None) };
         let family = Family::from_record(&record.payload)
             .map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
-        let ours = family.id == id
-            && family.application == *application.id()
-            && family.generation == application.generation();
-        Ok(ours.then_some((family, record.version)))
+        if family.id != id || family.application != *application {
+            return Ok(None);
+        }
+        if family.revoked {
+            self.0.denials.add(Denied::family(id, self.0.sources.now().wall));
+        }
+        Ok(Some((family, record.version)))
+    }
+}
+
+/// Why families end, as the audit trail tells it.
+const BY_REUSE: &str = "a refresh token was used twice";
+const BY_REQUEST: &str = "its application asked for it";
+
+/// How many families are removed with one that begins.
+const MOST_REMOVED: usize = 64;
+
+impl Presentation {
+    /// The name of the family, and whose it is.
+    fn names(&self) -> (String, ApplicationId) {
+        (self.token.family(), self.application.id().clone())
+    }
+
+    fn presented(&self) -> Presented {
+        let successor = self.tokens.successor(&self.token);
+        Presented { hash: self.tokens.hash(&self.token), successor: self.tokens.hash(&successor) }
     }
 }
 
@@ -229,13 +369,19 @@ fn granted(family: &Family, application: &Application, asked: Option<&Scope>) ->
     (!scope.is_empty()).then_some(scope)
 }
 
-fn put(batch: Batch, family: &Family, expect: Expect) -> Batch {
-    let owner = family.application.owner();
-    let key = RecordKey::new(RecordKind::TokenFamily, owner, family.id.clone());
-    let tags = Tags { provider: None, due: Some(family.end()) };
-    batch.put(key, family.to_record(), expect, tags)
+fn crowded() -> Error {
+    Error::new(ErrorKind::Overloaded, "a refresh token is used by too many at once, try again")
 }
 
-fn entry(kind: AuditKind, family: &Family) -> AuditEntry {
-    AuditEntry::new(kind).user(&family.application.owner()).origin("token-issuer")
+fn key(application: &ApplicationId, family: &str) -> RecordKey {
+    RecordKey::new(RecordKind::TokenFamily, application.owner(), family)
+}
+
+fn put(batch: Batch, family: &Family, expect: Expect) -> Batch {
+    let tags = Tags { provider: None, due: Some(family.end()) };
+    batch.put(key(&family.application, &family.id), family.to_record(), expect, tags)
+}
+
+fn entry(kind: AuditKind, application: &ApplicationId) -> AuditEntry {
+    AuditEntry::new(kind).user(&application.owner()).origin("token-issuer")
 }

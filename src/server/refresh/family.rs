@@ -54,8 +54,8 @@ pub(crate) enum Use {
     Rotated(Box<Family>),
     /// Its answer may have been lost: the successor is given once more, and nothing changes.
     Repeated,
-    /// It was used before, so somebody else has it: the family is over, once this is written.
-    Reused(Box<Family>),
+    /// It was used before, so somebody else has it: the family is to end.
+    Reused,
     /// The family is over.
     Over,
 }
@@ -111,7 +111,7 @@ impl Family {
             {
                 Use::Repeated
             }
-            _ => Use::Reused(Box::new(self.revoked())),
+            _ => Use::Reused,
         }
     }
 
@@ -123,11 +123,6 @@ impl Family {
     /// Whether `presented` is the token before the one that is good.
     pub(super) fn follows(&self, presented: &Presented) -> bool {
         self.previous.as_ref().is_some_and(|previous| same(&previous.hash, &presented.hash))
-    }
-
-    /// Whether `presented` is the token that is good.
-    pub(crate) fn is_current(&self, presented: &Presented) -> bool {
-        same(&presented.hash, &self.current)
     }
 
     /// Whether it is revoked, or has expired.

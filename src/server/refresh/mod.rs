@@ -4,13 +4,15 @@
 mod families;
 mod family;
 mod record;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unanswered;
 
 use std::time::Duration;
 
-pub(crate) use families::{Families, Refreshed};
+pub(crate) use families::{Families, Mint, Presentation, Refreshed};
 pub(crate) use token::{ReadToken, RefreshTokens};
 
 use crate::error::{Error, ErrorKind};

@@ -68,7 +68,7 @@ impl Bench {
                 self.issued.push(tokens().successor(&self.issued[number]));
                 self.first_use.push(seconds);
             }
-            Use::Reused(over) => self.family = Family::clone(over),
+            Use::Reused => self.family = self.family.revoked(),
             Use::Repeated | Use::Over => {}
         }
         outcome
@@ -79,7 +79,7 @@ fn name(outcome: &Use) -> &'static str {
     match outcome {
         Use::Rotated(_) => "rotated",
         Use::Repeated => "repeated",
-        Use::Reused(_) => "reused",
+        Use::Reused => "reused",
         Use::Over => "over",
     }
 }

@@ -13,6 +13,7 @@ use crate::server::application::Application;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::issuer::Published;
 use crate::server::limiter::ClientAddress;
+use crate::server::refresh::{Presentation, ReadToken};
 use crate::server::refusal::Refusal;
 use crate::server::request::{ClientCredentials, Parameters};
 
@@ -22,6 +23,32 @@ pub(super) struct Asked {
     pub(super) application: Arc<Application>,
     pub(super) parameters: Parameters,
     pub(super) now: SystemTime,
+}
+
+/// What a text is among the refresh tokens.
+pub(super) enum Presented {
+    /// One of the application that asks.
+    Own(Box<Presentation>),
+    /// One of another application.
+    OfAnother,
+    /// None that this server has issued.
+    NoRefreshToken,
+}
+
+impl Asked {
+    /// What `text` is to the application that asks.
+    pub(super) fn presented(&self, text: &str) -> Presented {
+        let tokens = &self.published.refresh_tokens;
+        match tokens.read(text, self.application.id()) {
+            ReadToken::Issued(token) => Presented::Own(Box::new(Presentation {
+                tokens: tokens.clone(),
+                token,
+                application: Arc::clone(&self.application),
+            })),
+            ReadToken::OfAnother => Presented::OfAnother,
+            ReadToken::None => Presented::NoRefreshToken,
+        }
+    }
 }
 
 /// Reads a request, and authenticates whose it is.

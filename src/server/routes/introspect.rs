@@ -7,10 +7,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::asked::{Asked, asked};
+use super::asked::{Asked, Presented, asked};
 use crate::server::answer;
 use crate::server::authorization_server::AuthorizationServer;
-use crate::server::refresh::ReadToken;
 use crate::server::refusal::Refusal;
 use crate::server::verify::since_1970;
 
@@ -38,24 +37,24 @@ async fn described(server: &AuthorizationServer, asked: &Asked) -> Result<Option
         .parameters
         .get("token")
         .ok_or(Refusal::InvalidRequest("the parameter token is missing"))?;
-    let tokens = &asked.published.refresh_tokens;
-    match tokens.read(token, asked.application.id()) {
-        ReadToken::Issued(token) => {
-            let living = server.families().living(tokens, &token, &asked.application).await?;
+    match asked.presented(token) {
+        Presented::Own(_) if !server.refreshes(&asked.application) => return Ok(None),
+        Presented::Own(presentation) => {
+            let living = server.families().living(&presentation).await?;
             // Without a type: nobody may take it for a bearer token.
-            return Ok(living.map(|family| {
+            return Ok(living.map(|(family, scope)| {
                 json!({
                     "active": true,
                     "client_id": asked.application.id(),
-                    "scope": family.scope.and(asked.application.permissions()),
+                    "scope": scope,
                     "iat": since_1970(family.created).as_secs(),
                     "exp": since_1970(family.end()).as_secs(),
                 })
             }));
         }
         // A refresh token is its application's own business.
-        ReadToken::OfAnother => return Ok(None),
-        ReadToken::None => {}
+        Presented::OfAnother => return Ok(None),
+        Presented::NoRefreshToken => {}
     }
     let Ok(caller) = server.verify(token) else { return Ok(None) };
     let is_own = caller.client_id() == asked.application.id().as_str();

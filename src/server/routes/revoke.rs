@@ -8,18 +8,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use super::asked::{Asked, asked};
-use crate::error::Error;
+use super::asked::{Asked, Presented, asked};
 use crate::server::answer;
-use crate::server::application::Application;
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::claims::{ACCESS_TOKEN, AccessClaims};
 use crate::server::denials::Denied;
 use crate::server::jws;
-use crate::server::refresh::ReadToken;
 use crate::server::refusal::Refusal;
-use crate::vault::Batch;
-use crate::vault::audit::{AuditEntry, AuditKind};
+use crate::server::verify::since_1970;
 
 pub(super) async fn revoke(
     State(server): State<AuthorizationServer>,
@@ -42,12 +38,10 @@ async fn revoked(server: &AuthorizationServer, asked: &Asked) -> Result<(), Refu
         .parameters
         .get("token")
         .ok_or(Refusal::InvalidRequest("the parameter token is missing"))?;
-    match asked.published.refresh_tokens.read(token, asked.application.id()) {
-        ReadToken::Issued(token) => {
-            return Ok(server.families().revoke(&token, &asked.application).await?);
-        }
-        ReadToken::OfAnother => return Err(Refusal::InvalidGrant),
-        ReadToken::None => {}
+    match asked.presented(token) {
+        Presented::Own(presentation) => return Ok(server.families().revoke(&presentation).await?),
+        Presented::OfAnother => return Err(Refusal::InvalidGrant),
+        Presented::NoRefreshToken => {}
     }
     let Ok(payload) = jws::verify(&asked.published.verifying, ACCESS_TOKEN, token) else {
         return Ok(());
@@ -56,20 +50,13 @@ async fn revoked(server: &AuthorizationServer, asked: &Asked) -> Result<(), Refu
     if claims.client_id != asked.application.id().as_str() {
         return Err(Refusal::InvalidGrant);
     }
-    Ok(deny(server, &asked.application, &claims).await?)
-}
-
-/// Denies one access token: durably, and then for everybody to see.
-async fn deny(
-    server: &AuthorizationServer,
-    application: &Application,
-    claims: &AccessClaims,
-) -> Result<(), Error> {
-    let Some(expires) = UNIX_EPOCH.checked_add(claims.expires_at) else { return Ok(()) };
-    let denied = Denied::token(&claims.token_id, expires);
-    let owner = application.id().owner();
-    let entry = AuditEntry::new(AuditKind::Revoked).user(&owner).origin("token-issuer");
-    server.vault().commit(denied.put(Batch::new().record(entry), &owner)).await?;
-    server.issuer().denials().add(denied);
-    Ok(())
+    // One that is refused in any case need not be remembered.
+    if claims.check(server.expectation(), since_1970(asked.now)).is_err() {
+        return Ok(());
+    }
+    let expires = UNIX_EPOCH.checked_add(claims.expires_at);
+    match expires.and_then(|at| Denied::token(&claims.token_id, at, asked.now)) {
+        Some(denied) => Ok(server.revoke(asked.application.id(), denied).await?),
+        None => Ok(()),
+    }
 }

@@ -1,5 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2): client credentials or a refresh token in, an access token out.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
@@ -7,14 +8,16 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use super::asked::{Asked, asked};
+use super::asked::{Asked, Presented, asked};
+use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::server::answer;
 use crate::server::application::{Application, GrantType};
 use crate::server::authorization_server::AuthorizationServer;
 use crate::server::claims::{ACCESS_TOKEN, AccessClaims};
+use crate::server::issuer::Published;
 use crate::server::jws;
-use crate::server::refresh::{ReadToken, Refreshed};
+use crate::server::refresh::{Mint, Refreshed};
 use crate::server::refusal::Refusal;
 use crate::server::scope::Scope;
 use crate::server::settings::Capability;
@@ -31,10 +34,10 @@ pub(super) async fn issue(State(server): State<AuthorizationServer>, request: Re
     })
 }
 
-/// What an access token is issued with.
+/// What is given.
 struct Granted {
+    access_token: String,
     scope: Scope,
-    family: Option<String>,
     refresh_token: Option<Secret>,
 }
 
@@ -54,10 +57,9 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
         GrantType::ClientCredentials => by_credentials(server, asked).await?,
         GrantType::RefreshToken => by_refresh_token(server, asked).await?,
     };
-    let token = signed(server, asked, &granted)?;
     server.note_issued(asked.application.id(), grant.as_str());
     let mut body = json!({
-        "access_token": token,
+        "access_token": granted.access_token,
         "token_type": "Bearer",
         "expires_in": asked.application.access_token_lifetime().as_secs(),
         "scope": granted.scope,
@@ -72,14 +74,15 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
 /// one.
 async fn by_credentials(server: &AuthorizationServer, asked: &Asked) -> Result<Granted, Refusal> {
     let scope = granted(asked.parameters.get("scope"), &asked.application)?;
-    let refreshes = server.settings().has(Capability::RefreshTokens);
-    if !refreshes || !asked.application.may_use(GrantType::RefreshToken) {
-        return Ok(Granted { scope, family: None, refresh_token: None });
+    if !server.refreshes(&asked.application) {
+        let access_token = Minter::of(server, asked).mint(None, &scope)?;
+        return Ok(Granted { access_token, scope, refresh_token: None });
     }
     let tokens = &asked.published.refresh_tokens;
-    let (family, token) =
-        server.families().begin(tokens, &asked.application, scope.clone()).await?;
-    Ok(Granted { scope, family: Some(family), refresh_token: Some(token) })
+    let mint = Minter::of(server, asked).for_families();
+    let begun = server.families().begin(tokens, &asked.application, scope.clone(), mint).await?;
+    let (access_token, refresh_token) = begun;
+    Ok(Granted { access_token, scope, refresh_token: Some(refresh_token) })
 }
 
 /// What was granted before, or what is asked for of it (RFC 6749 §6).
@@ -90,15 +93,13 @@ async fn by_refresh_token(server: &AuthorizationServer, asked: &Asked) -> Result
         .ok_or(Refusal::InvalidRequest("the parameter refresh_token is missing"))?;
     let scope = asked.parameters.get("scope").map(str::parse).transpose();
     let scope = scope.map_err(|_| Refusal::InvalidScope)?;
-    let tokens = &asked.published.refresh_tokens;
-    let ReadToken::Issued(token) = tokens.read(token, asked.application.id()) else {
+    let Presented::Own(presentation) = asked.presented(token) else {
         return Err(Refusal::InvalidGrant);
     };
-    let refreshed =
-        server.families().refresh(tokens, &token, &asked.application, scope.as_ref()).await?;
-    match refreshed {
-        Refreshed::Granted { family, scope, successor } => {
-            Ok(Granted { scope, family: Some(family), refresh_token: Some(successor) })
+    let mint = Minter::of(server, asked).for_families();
+    match server.families().refresh(*presentation, scope, mint).await? {
+        Refreshed::Granted { access_token, scope, successor } => {
+            Ok(Granted { access_token, scope, refresh_token: Some(successor) })
         }
         Refreshed::InvalidScope => Err(Refusal::InvalidScope),
         Refreshed::InvalidGrant => Err(Refusal::InvalidGrant),
@@ -118,28 +119,48 @@ fn granted(asked: Option<&str>, application: &Application) -> Result<Scope, Refu
     Ok(scope)
 }
 
-fn signed(
-    server: &AuthorizationServer,
-    asked: &Asked,
-    granted: &Granted,
-) -> Result<String, Refusal> {
-    let token_id = server.sources().entropy.token().map_err(|_| Refusal::Unavailable)?;
-    let issued_at = whole_seconds(asked.now);
-    let claims = AccessClaims {
-        issuer: server.settings().issuer.clone(),
-        subject: asked.application.id().to_string(),
-        audience: vec![server.audience().to_owned()],
-        client_id: asked.application.id().to_string(),
-        issued_at,
-        expires_at: issued_at + asked.application.access_token_lifetime(),
-        not_before: None,
-        token_id,
-        family: granted.family.clone(),
-        generation: Some(asked.application.generation().to_string()),
-        scope: granted.scope.clone(),
-    };
-    let key = asked.published.signing(asked.now).ok_or(Refusal::Unavailable)?;
-    jws::sign(key, ACCESS_TOKEN, &claims.to_payload()).map_err(|_| Refusal::Unavailable)
+/// Makes the access tokens of one request.
+struct Minter {
+    server: AuthorizationServer,
+    published: Arc<Published>,
+    application: Arc<Application>,
+    now: SystemTime,
+}
+
+impl Minter {
+    fn of(server: &AuthorizationServer, asked: &Asked) -> Self {
+        Self {
+            server: server.clone(),
+            published: Arc::clone(&asked.published),
+            application: Arc::clone(&asked.application),
+            now: asked.now,
+        }
+    }
+
+    fn for_families(self) -> Mint {
+        Box::new(move |family, scope| self.mint(Some(family), scope))
+    }
+
+    fn mint(&self, family: Option<&str>, scope: &Scope) -> Result<String, Error> {
+        let application = &self.application;
+        let issued_at = whole_seconds(self.now);
+        let claims = AccessClaims {
+            issuer: self.server.settings().issuer.clone(),
+            subject: application.id().to_string(),
+            audience: vec![self.server.audience().to_owned()],
+            client_id: application.id().to_string(),
+            issued_at,
+            expires_at: issued_at + application.access_token_lifetime(),
+            not_before: None,
+            token_id: self.server.sources().entropy.token()?,
+            family: family.map(str::to_owned),
+            generation: Some(application.generation().to_string()),
+            scope: scope.clone(),
+        };
+        let failed = || Error::new(ErrorKind::Interrupted, "no key can sign for now, try again");
+        let key = self.published.signing(self.now).ok_or_else(failed)?;
+        jws::sign(key, ACCESS_TOKEN, &claims.to_payload()).map_err(|_| failed())
+    }
 }
 
 fn whole_seconds(now: SystemTime) -> Duration {
