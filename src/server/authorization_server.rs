@@ -14,11 +14,13 @@ use super::denials::Denied;
 use super::detached::Insistence;
 use super::guard::Guard;
 use super::issuer::TokenIssuer;
-use super::limiter::{ClientAddress, Limiter, Rate};
+use super::limiter::{ClientAddress, Limiter};
 use super::refresh::Families;
+use super::refusal::Refusal;
 use super::routes;
 use super::scope::Scope;
 use super::settings::{Capability, ServerSettings};
+use super::vault_watch::VaultWatch;
 use super::verify::{self, Caller, TokenRefused};
 use crate::clock::Sources;
 use crate::credential::{CredentialHandle, Credentials};
@@ -58,6 +60,7 @@ struct Inside {
     watched: Vec<CredentialHandle>,
     health: ProviderHealth,
     vault: VaultHandle,
+    vault_watch: VaultWatch,
     sources: Sources,
     metrics: Metrics,
     breakers: BTreeMap<String, Breaker>,
@@ -109,6 +112,7 @@ impl AuthorizationServer {
             expectation: settings.expectation(),
             settings,
             issuer,
+            vault_watch: VaultWatch::new(parts.vault.clone(), parts.sources.clone()),
             vault: parts.vault.clone(),
             sources: parts.sources.clone(),
             metrics: runtime.metrics(),
@@ -172,9 +176,9 @@ impl AuthorizationServer {
     /// address, so nobody can lock out a client that comes from another one.
     pub(crate) fn may_try(&self, address: ClientAddress, client: &str) -> Result<(), Duration> {
         let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
-        limits.failures.check(&address, Rate::per_minute(FAILURES), now)?;
+        limits.failures.check(&address, FAILURES, now)?;
         let key = (address, named(client));
-        limits.failures_for_client.check(&key, Rate::per_minute(FAILURES_FOR_CLIENT), now)
+        limits.failures_for_client.check(&key, FAILURES_FOR_CLIENT, now)
     }
 
     /// Counts a wrong secret.
@@ -182,16 +186,15 @@ impl AuthorizationServer {
         let (limits, now) = (&self.0.limits, self.0.sources.now().monotonic);
         let key = (address, named(client));
         // What is over its limit already is not counted twice.
-        let _ = limits.failures.take(address, Rate::per_minute(FAILURES), now);
-        let rate = Rate::per_minute(FAILURES_FOR_CLIENT);
-        let _ = limits.failures_for_client.take(key, rate, now);
+        let _ = limits.failures.take(address, FAILURES, now);
+        let _ = limits.failures_for_client.take(key, FAILURES_FOR_CLIENT, now);
     }
 
     /// Counts a request of an application, or says how long it has to wait.
     pub(crate) fn count_request(&self, application: &Application) -> Result<(), Duration> {
         let RateLimit::PerMinute(times) = application.rate_limit() else { return Ok(()) };
         let now = self.0.sources.now().monotonic;
-        self.0.limits.requests.take(application.id().clone(), Rate::per_minute(times.get()), now)
+        self.0.limits.requests.take(application.id().clone(), times.get(), now)
     }
 
     /// The breakers before the host's upstreams, by name.
@@ -223,8 +226,9 @@ impl AuthorizationServer {
         self.0.issuer.denials().deny(denied, of.owner(), vault, insistence).await
     }
 
-    pub(crate) fn vault(&self) -> &VaultHandle {
-        &self.0.vault
+    /// Whether the vault can be used.
+    pub(crate) fn vault_watch(&self) -> &VaultWatch {
+        &self.0.vault_watch
     }
 
     pub(crate) fn settings(&self) -> &ServerSettings {
@@ -264,20 +268,52 @@ impl AuthorizationServer {
     /// Records that a token was issued.
     pub(crate) fn note_issued(&self, to: &ApplicationId, grant: &'static str) {
         self.0.metrics.meters().token_issued(grant);
-        self.note(AuditKind::TokenGenerated, Some(to), grant);
+        let entry = AuditEntry::new(AuditKind::TokenGenerated).because(grant);
+        self.note(entry.origin("token-endpoint"), Some(to.as_str()));
     }
 
-    /// Records that something was refused to an application, if it is one of ours.
-    pub(crate) fn note_denied(&self, client_id: &str, why: &'static str) {
+    /// Records that an endpoint refused something, to an application where one asked, or said so. What
+    /// fails within the server is told apart from what is denied.
+    pub(crate) fn note_refused(&self, to: Option<&str>, origin: &'static str, refusal: Refusal) {
+        let kind = match refusal {
+            Refusal::Unavailable => AuditKind::GenerationFailed,
+            _ => AuditKind::AccessDenied,
+        };
+        if kind == AuditKind::AccessDenied {
+            self.0.metrics.meters().access_denied(refusal.description());
+        }
+        let entry = AuditEntry::new(kind).because(refusal.description());
+        self.note(entry.origin(origin), to);
+    }
+
+    /// Counts that the guard refused a token.
+    pub(crate) fn count_denied(&self, why: &'static str) {
         self.0.metrics.meters().access_denied(why);
-        let published = self.0.issuer.published().ok();
-        let ours = published.as_ref().and_then(|published| published.application(client_id));
-        self.note(AuditKind::AccessDenied, ours.map(|application| application.id()), why);
     }
 
-    fn note(&self, kind: AuditKind, application: Option<&ApplicationId>, why: &'static str) {
-        let entry = AuditEntry::new(kind).origin("token-issuer").because(why);
-        let owner = application.map(ApplicationId::owner);
+    /// Records that the guard refused a request.
+    pub(crate) fn note_guarded(&self, from: Option<&str>, why: &dyn std::error::Error) {
+        let entry = AuditEntry::new(AuditKind::AccessDenied).because_of(why);
+        self.note(entry.origin("guard"), from);
+    }
+
+    /// Records that an application was told about a token, or what it may not be told.
+    pub(crate) fn note_introspected(&self, by: &ApplicationId, may: bool) {
+        let entry = if may {
+            AuditEntry::new(AuditKind::TokenIntrospected)
+        } else {
+            AuditEntry::new(AuditKind::AccessDenied).because("the token is another application's")
+        };
+        self.note(entry.origin("introspection-endpoint"), Some(by.as_str()));
+    }
+
+    /// Notes an entry, about an application if it is one of ours. It is bounded how many are written,
+    /// and equal ones are counted, so nobody can fill the disk by being refused.
+    fn note(&self, entry: AuditEntry, client_id: Option<&str>) {
+        let published = self.0.issuer.published().ok();
+        let ours = published.as_ref().zip(client_id);
+        let ours = ours.and_then(|(published, client_id)| published.application(client_id));
+        let owner = ours.map(|application| application.id().owner());
         self.0.vault.note(owner.iter().fold(entry, AuditEntry::user));
     }
 }

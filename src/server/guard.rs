@@ -35,11 +35,15 @@ impl Guard {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let token = bearer_token(headers)?;
+        let token = bearer_token(headers).inspect_err(|refused| {
+            self.server.note_guarded(None, refused);
+        })?;
         let caller = match self.server.verify(token) {
             Ok(caller) => caller,
             Err(reason) => {
-                tracing::debug!(%reason, "a token was refused");
+                tracing::debug!(%reason, client_id = reason.client_id(), "a token was refused");
+                self.server.count_denied("the token is not good");
+                self.server.note_guarded(reason.client_id(), &reason);
                 return Err(Refused::InvalidToken);
             }
         };
@@ -52,7 +56,8 @@ impl Guard {
             needed = %self.needed,
             "a caller lacks permissions"
         );
-        self.server.note_denied(caller.client_id(), "the token lacks a permission");
+        self.server.count_denied("the token lacks a permission");
+        self.server.note_guarded(Some(caller.client_id()), &Refused::InsufficientScope);
         Err(Refused::InsufficientScope)
     }
 
@@ -132,12 +137,16 @@ where
     }
 }
 
-/// Why nobody is let through.
-#[derive(Debug, Clone, Copy)]
+/// Why nobody is let through. The text is for the audit trail.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 enum Refused {
+    #[error("there is no token")]
     NoToken,
+    #[error("the authorization header is not one bearer token")]
     Malformed,
+    #[error("the token is not good")]
     InvalidToken,
+    #[error("the token lacks a permission")]
     InsufficientScope,
 }
 

@@ -1,5 +1,5 @@
-//! Rates: how often something may happen, told by one number for each key. Without a clock; time is
-//! the monotonic one of the runtime.
+//! Rates: how often something may happen, told by the counts of a minute for each key. Without a clock;
+//! time is the monotonic one of the runtime.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -9,9 +9,15 @@ use axum::extract::ConnectInfo;
 use axum::http::Extensions;
 use dashmap::DashMap;
 
-/// The most keys that are remembered. Beyond them those are forgotten that are not limited now or,
-/// when that is not the half of them, all: what many addresses send must not fill the memory.
+/// The most keys that are remembered. Beyond them those are forgotten that nothing happened to lately
+/// or, when that is not the half of them, all: what many addresses send must not fill the memory.
 const MOST_KEYS: usize = 100_000;
+
+/// What is counted together, in seconds.
+const SLOT: u64 = 5;
+
+/// How many slots a minute touches, wherever it begins.
+const SLOTS: usize = 13;
 
 /// Who sent a request. A host behind a proxy puts it among the extensions of each request; otherwise
 /// it is the peer of the connection, which axum tells where the host serves with
@@ -39,55 +45,91 @@ impl ClientAddress {
     }
 }
 
-/// So many at once, and then one every so often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) burst: u32,
-    pub(crate) every: Duration,
+/// What happened to one key in the last minute.
+#[derive(Debug, Clone, Copy, Default)]
+struct Minute {
+    /// The number of the newest slot, counted since the clock began.
+    newest: u64,
+    /// How often, by slot; each stands at its number modulo their count.
+    counts: [u32; SLOTS],
 }
 
-impl Rate {
-    /// So many at once, and as many in each minute after that.
-    pub(crate) fn per_minute(times: u32) -> Self {
-        Self { burst: times.max(1), every: Duration::from_mins(1) / times.max(1) }
+impl Minute {
+    /// The same at `now`: what is longer ago is forgotten.
+    fn at(mut self, now: Duration) -> Self {
+        let slot = now.as_secs() / SLOT;
+        let passed = slot.saturating_sub(self.newest).min(SLOTS as u64);
+        for number in 0..passed {
+            self.counts[index(slot - number)] = 0;
+        }
+        self.newest = self.newest.max(slot);
+        self
     }
 
-    /// What a key is remembered by after something happened at `now`: when it is as if nothing ever
-    /// had. Or how long it has to wait.
-    fn after(self, clear: Duration, now: Duration) -> Result<Duration, Duration> {
-        let clear = clear.max(now);
-        let most = self.every.saturating_mul(self.burst - 1);
-        let wait = clear.saturating_sub(now).saturating_sub(most);
-        if wait.is_zero() { Ok(clear.saturating_add(self.every)) } else { Err(wait) }
+    fn count(&self) -> u32 {
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// How long it takes until one more is allowed where `times` are; none: it is allowed now.
+    fn wait(&self, times: u32, now: Duration) -> Option<Duration> {
+        let mut left = self.count();
+        if left < times {
+            return None;
+        }
+        let oldest = self.newest.saturating_sub(SLOTS as u64 - 1);
+        for slot in oldest..=self.newest {
+            left -= self.counts[index(slot)];
+            if left < times {
+                let free = Duration::from_secs((slot + SLOTS as u64) * SLOT);
+                return Some(free.saturating_sub(now));
+            }
+        }
+        Some(Duration::from_secs(SLOT * SLOTS as u64))
+    }
+
+    fn add(&mut self) {
+        let count = &mut self.counts[index(self.newest)];
+        *count = count.saturating_add(1);
     }
 }
 
-/// How often things happened, by key.
+/// Where a slot stands.
+fn index(slot: u64) -> usize {
+    usize::try_from(slot % SLOTS as u64).unwrap_or_default()
+}
+
+/// How often things happened, by key. In no minute is anything taken more often than it may be; seen
+/// from its beginning a minute may count up to five seconds longer.
 #[derive(Debug)]
-pub(crate) struct Limiter<K: Eq + Hash>(DashMap<K, Duration>);
+pub(crate) struct Limiter<K: Eq + Hash>(DashMap<K, Minute>);
 
 impl<K: Eq + Hash> Limiter<K> {
     pub(crate) fn new() -> Self {
         Self(DashMap::new())
     }
 
-    /// Counts one more for `key`, or says how long it has to wait; that is not counted.
-    pub(crate) fn take(&self, key: K, rate: Rate, now: Duration) -> Result<(), Duration> {
+    /// Counts one more for `key`, which may be so many `times` in a minute, or says how long it has to
+    /// wait; that is not counted.
+    pub(crate) fn take(&self, key: K, times: u32, now: Duration) -> Result<(), Duration> {
         self.make_room(now);
-        let mut clear = self.0.entry(key).or_insert(Duration::ZERO);
-        *clear = rate.after(*clear, now)?;
+        let mut minute = self.0.entry(key).or_default();
+        *minute = minute.at(now);
+        if let Some(wait) = minute.wait(times.max(1), now) {
+            return Err(wait);
+        }
+        minute.add();
         Ok(())
     }
 
     /// Whether one more would be too many, and how long that is so. Nothing is counted.
-    pub(crate) fn check(&self, key: &K, rate: Rate, now: Duration) -> Result<(), Duration> {
-        let clear = self.0.get(key).map_or(Duration::ZERO, |clear| *clear);
-        rate.after(clear, now).map(|_| ())
+    pub(crate) fn check(&self, key: &K, times: u32, now: Duration) -> Result<(), Duration> {
+        let minute = self.0.get(key).map(|minute| minute.at(now));
+        minute.and_then(|minute| minute.wait(times.max(1), now)).map_or(Ok(()), Err)
     }
 
     fn make_room(&self, now: Duration) {
         if self.0.len() >= MOST_KEYS {
-            self.0.retain(|_, clear| *clear > now);
+            self.0.retain(|_, minute| minute.at(now).count() > 0);
             if self.0.len() >= MOST_KEYS / 2 {
                 self.0.clear();
             }
@@ -106,23 +148,25 @@ mod tests {
     }
 
     #[test]
-    fn so_many_at_once_and_then_one_every_so_often() {
-        let (limiter, rate) = (Limiter::new(), Rate::per_minute(3));
-        for _ in 0..3 {
-            assert_eq!(limiter.take("a", rate, seconds(100)), Ok(()));
+    fn so_many_in_a_minute_and_no_more() {
+        let limiter = Limiter::new();
+        for second in [100, 100, 121] {
+            assert_eq!(limiter.take("a", 3, seconds(second)), Ok(()));
         }
-        assert_eq!(limiter.take("a", rate, seconds(100)), Err(seconds(20)));
-        assert_eq!(limiter.check(&"a", rate, seconds(119)), Err(seconds(1)));
-        assert_eq!(limiter.take("b", rate, seconds(100)), Ok(()), "another key");
-        assert_eq!(limiter.take("a", rate, seconds(120)), Ok(()));
-        assert_eq!(limiter.take("a", rate, seconds(120)), Err(seconds(20)), "and no more");
+        assert_eq!(limiter.take("a", 3, seconds(121)), Err(seconds(44)));
+        assert_eq!(limiter.take("b", 3, seconds(121)), Ok(()), "another key");
+        assert_eq!(limiter.check(&"a", 3, seconds(164)), Err(seconds(1)));
+        for _ in 0..2 {
+            assert_eq!(limiter.take("a", 3, seconds(165)), Ok(()), "the first two are past");
+        }
+        assert_eq!(limiter.take("a", 3, seconds(165)), Err(seconds(20)), "the third is not");
     }
 
     #[test]
     fn what_is_remembered_is_bounded_whoever_asks() {
-        let (limiter, rate) = (Limiter::new(), Rate::per_minute(1));
+        let limiter = Limiter::new();
         for key in 0..3 * MOST_KEYS {
-            let _ = limiter.take(key, rate, seconds(0));
+            let _ = limiter.take(key, 1, seconds(0));
             assert!(limiter.0.len() <= MOST_KEYS);
         }
     }
@@ -142,38 +186,53 @@ mod tests {
 
     #[test]
     fn what_was_refused_does_not_count() {
-        let (limiter, rate) = (Limiter::new(), Rate::per_minute(1));
-        assert_eq!(limiter.take("a", rate, seconds(0)), Ok(()));
-        for second in 1..60 {
-            assert_eq!(limiter.take("a", rate, seconds(second)), Err(seconds(60 - second)));
+        let limiter = Limiter::new();
+        assert_eq!(limiter.take("a", 1, seconds(0)), Ok(()));
+        for second in 1..65 {
+            assert_eq!(limiter.take("a", 1, seconds(second)), Err(seconds(65 - second)));
         }
-        assert_eq!(limiter.take("a", rate, seconds(60)), Ok(()));
+        assert_eq!(limiter.take("a", 1, seconds(65)), Ok(()));
     }
 
     proptest! {
         #[test]
-        fn no_window_has_more_than_the_rate_allows(
+        fn no_minute_has_more_than_is_allowed_and_whoever_waits_as_told_is_let_through(
             times in 1_u32..20,
+            begin in 0_u64..100_000,
             pauses in prop::collection::vec(0_u64..8_000, 1..200),
         ) {
-            let (limiter, rate) = (Limiter::new(), Rate::per_minute(times));
-            let (mut now, mut taken) = (Duration::ZERO, Vec::new());
+            let limiter = Limiter::new();
+            let (mut now, mut taken) = (Duration::from_millis(begin), Vec::new());
+            let minute = seconds(60);
             for pause in pauses {
                 now += Duration::from_millis(pause);
-                if limiter.take((), rate, now).is_ok() {
-                    taken.push(now);
+                match limiter.take((), times, now) {
+                    Ok(()) => taken.push(now),
+                    Err(wait) => {
+                        prop_assert!(limiter.check(&(), times, now + wait).is_ok());
+                        let just_before = now + wait - Duration::from_nanos(1);
+                        prop_assert!(limiter.check(&(), times, just_before).is_err());
+                        // Nobody waits who was not too many in the last minute and five seconds.
+                        let recent = taken.iter().filter(|at| now - **at < seconds(65)).count();
+                        prop_assert!(recent >= times as usize);
+                    }
                 }
             }
             for begin in &taken {
-                let window = taken.iter().filter(|at| *at >= begin && **at < *begin + seconds(60));
-                prop_assert!(window.count() <= 2 * times as usize);
+                let window = taken.iter().filter(|at| *at >= begin && **at < *begin + minute);
+                prop_assert!(window.count() <= times as usize);
             }
         }
 
         #[test]
-        fn any_rate_at_any_time_is_decided_without_a_panic(times: u32, now: u64, clear: u64) {
-            let rate = Rate::per_minute(times);
-            let _ = rate.after(Duration::from_nanos(clear), Duration::from_nanos(now));
+        fn any_rate_at_any_time_is_decided_without_a_panic(
+            times: u32,
+            moments in prop::collection::vec(any::<u64>(), 1..20),
+        ) {
+            let limiter = Limiter::new();
+            for now in moments {
+                let _ = limiter.take((), times, Duration::from_nanos(now));
+            }
         }
     }
 }

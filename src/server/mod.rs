@@ -49,6 +49,7 @@ mod scope;
 mod settings;
 mod strict;
 mod upstream_guard;
+mod vault_watch;
 mod verify;
 
 pub use application::{

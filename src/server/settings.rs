@@ -237,8 +237,12 @@ fn is_issuer(text: &str) -> bool {
     let bare = url.query().is_none() && url.fragment().is_none();
     let nobody = url.username().is_empty() && url.password().is_none();
     // It is compared letter by letter and quoted in headers, so it has to be written as a URL is.
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\{}*".contains(&byte));
-    scheme && bare && nobody && plain
+    let canonical = url.as_str() == text || url.as_str().strip_suffix('/') == Some(text);
+    let quotable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\{}*".contains(&byte));
+    // Its path comes before those of the router, to which such a segment would mean something.
+    let mut segments = url.path().trim_end_matches('/').split('/').skip(1);
+    let routable = segments.all(|segment| !segment.is_empty() && !segment.starts_with(':'));
+    scheme && bare && nobody && canonical && quotable && routable
 }
 
 #[cfg(test)]
@@ -272,6 +276,17 @@ mod tests {
             "https://host.example/\"",
             "https://host.example/{id}",
             "https://host.example/\u{e9}",
+            "https:host.example",
+            "https:/host.example",
+            "https:\\\\host.example",
+            "HTTPS://host.example",
+            "https://Host.example",
+            "https://host.example:443",
+            "https://host.example/a/../b",
+            "https://host.example/:tenant",
+            "https://host.example/a/:b/c",
+            "https://host.example/*a",
+            "https://host.example/a//b",
         ] {
             assert!(checked(&ServerSettings::new(bad, "api")).is_err(), "{bad}");
         }

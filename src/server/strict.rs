@@ -1,11 +1,12 @@
 //! JSON where a decision of access rests on it: an object, whole, in which no member stands twice
 //! at any depth. serde's own map would silently keep the last one (RFC 7493 §2.3).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 /// The text is no JSON object, or a member stands twice in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,77 +14,68 @@ pub(super) struct NotStrict;
 
 /// Reads `text` as one object. Deep nesting is refused by the reader's own bound.
 pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, NotStrict> {
-    match serde_json::from_slice(text) {
-        Ok(Strict(Value::Object(object))) => Ok(object),
-        _ => Err(NotStrict),
-    }
+    serde_json::from_slice::<NoneTwice>(text).map_err(|_| NotStrict)?;
+    // Read by serde_json itself, since how it hands over a number depends on what other crates want of
+    // it (its feature `arbitrary_precision`).
+    serde_json::from_slice(text).map_err(|_| NotStrict)
 }
 
-/// A value without a member that stands twice.
-struct Strict(Value);
+/// A value without a member that stands twice. What it is does not matter.
+struct NoneTwice;
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for NoneTwice {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Reader).map(Self)
+        from.deserialize_any(Reader)
     }
 }
 
 struct Reader;
 
 impl<'de> Visitor<'de> for Reader {
-    type Value = Value;
+    type Value = NoneTwice;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON in which no member stands twice")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, _: bool) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, _: u64) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, _: i64) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
-        Ok(Value::Number(number))
+    fn visit_f64<E>(self, _: f64) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E>(self, _: &str) -> Result<NoneTwice, E> {
+        Ok(NoneTwice)
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<NoneTwice, A::Error> {
+        while items.next_element::<NoneTwice>()?.is_some() {}
+        Ok(NoneTwice)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(array.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NoneTwice, A::Error> {
+        let mut names = BTreeSet::new();
         while let Some(name) = members.next_key::<String>()? {
-            if object.contains_key(&name) {
+            members.next_value::<NoneTwice>()?;
+            if !names.insert(name) {
                 return Err(A::Error::custom("a member stands twice"));
             }
-            let Strict(value) = members.next_value()?;
-            object.insert(name, value);
         }
-        Ok(object.into())
+        Ok(NoneTwice)
     }
 }
 

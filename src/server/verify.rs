@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::claims::{ACCESS_TOKEN, AccessClaims, ClaimsError, Expectation};
-use super::issuer::TokenIssuer;
+use super::issuer::{Published, TokenIssuer};
 use super::jws::{self, JwsError};
 use super::scope::Scope;
 
@@ -51,8 +51,25 @@ impl Caller {
 /// Why a token is not good. The text is for logs: a caller is told that the token is invalid, and no
 /// more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct TokenRefused(Why);
+#[error("{why}")]
+pub struct TokenRefused {
+    why: Why,
+    /// The application that it names, where a key that is trusted signed it.
+    client_id: Option<String>,
+}
+
+impl TokenRefused {
+    /// The application that the token was issued to, as far as that is beyond doubt.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+}
+
+impl From<Why> for TokenRefused {
+    fn from(why: Why) -> Self {
+        Self { why, client_id: None }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Why {
@@ -77,19 +94,24 @@ pub(crate) fn verify(
     token: &str,
     now: SystemTime,
 ) -> Result<Caller, TokenRefused> {
-    judged(issuer, expected, token, now).map_err(TokenRefused)
+    let published = issuer.published().map_err(|_| Why::NoKeys)?;
+    let payload = jws::verify(&published.verifying, ACCESS_TOKEN, token).map_err(Why::from)?;
+    let claims = AccessClaims::parse(&payload).map_err(Why::from)?;
+    match judged(issuer, &published, expected, &claims, since_1970(now)) {
+        Ok(permissions) => Ok(Caller { claims, permissions }),
+        Err(why) => Err(TokenRefused { why, client_id: Some(claims.client_id) }),
+    }
 }
 
+/// What the claims of a token allow that was signed by a key that is trusted.
 fn judged(
     issuer: &TokenIssuer,
+    published: &Published,
     expected: &Expectation,
-    token: &str,
-    now: SystemTime,
-) -> Result<Caller, Why> {
-    let published = issuer.published().map_err(|_| Why::NoKeys)?;
-    let payload = jws::verify(&published.verifying, ACCESS_TOKEN, token)?;
-    let claims = AccessClaims::parse(&payload)?;
-    claims.check(expected, since_1970(now))?;
+    claims: &AccessClaims,
+    now: Duration,
+) -> Result<Scope, Why> {
+    claims.check(expected, now)?;
     if issuer.denials().contains(&claims.token_id, claims.family.as_deref()) {
         return Err(Why::Revoked);
     }
@@ -98,8 +120,7 @@ fn judged(
     if !application.generation().counts(claims.generation.as_deref()) {
         return Err(Why::Generation);
     }
-    let permissions = claims.scope.and(application.permissions());
-    Ok(Caller { claims, permissions })
+    Ok(claims.scope.and(application.permissions()))
 }
 
 /// A time as claims have it.

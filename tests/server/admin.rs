@@ -66,22 +66,47 @@ async fn an_administrator_exchanges_the_signing_key() {
     assert_eq!(host.call(&token).await.status, 401, "its own token, too");
 }
 
+/// Every endpoint that can be switched off, and what the metadata calls it.
+const ENDPOINTS: [(Capability, &str, &str, Option<&str>); 10] = [
+    (Capability::TokenIssue, "POST", "/auth/token", Some("token_endpoint")),
+    (Capability::Revocation, "POST", "/auth/revoke", Some("revocation_endpoint")),
+    (Capability::Introspection, "POST", "/auth/introspect", Some("introspection_endpoint")),
+    (Capability::Health, "GET", "/health", None),
+    (Capability::Health, "GET", "/health/live", None),
+    (Capability::Health, "GET", "/health/ready", None),
+    (Capability::Administration, "POST", "/admin/refresh", None),
+    (Capability::Administration, "POST", "/admin/signing-key", None),
+    (Capability::Administration, "GET", "/admin/applications", None),
+    (Capability::Metrics, "GET", "/metrics", None),
+];
+
 #[tokio::test]
 async fn what_is_switched_off_is_not_there_and_the_rest_goes_on() {
-    for (capability, method, path, named) in [
-        (Capability::TokenIssue, "POST", "/auth/token", "token_endpoint"),
-        (Capability::Revocation, "POST", "/auth/revoke", "revocation_endpoint"),
-        (Capability::Introspection, "POST", "/auth/introspect", "introspection_endpoint"),
-        (Capability::Health, "GET", "/health", ""),
-        (Capability::Health, "GET", "/health/ready", ""),
-        (Capability::Administration, "POST", "/admin/refresh", ""),
+    let everything = Host::start().await;
+    for (_, method, path, _) in ENDPOINTS {
+        assert_ne!(everything.send(method, path, &[], "").await.status, 404, "{path}");
+    }
+    for off in [
+        Capability::TokenIssue,
+        Capability::Revocation,
+        Capability::Introspection,
+        Capability::Health,
+        Capability::Administration,
+        Capability::Metrics,
     ] {
-        let host = Host::with(ServerSettings::new(ISSUER, AUDIENCE).without(capability)).await;
-        assert_eq!(host.send(method, path, &[], "").await.status, 404, "{path}");
+        let host = Host::with(ServerSettings::new(ISSUER, AUDIENCE).without(off)).await;
         let metadata = host.get("/.well-known/oauth-authorization-server", &[]).await.json();
-        assert!(metadata.get(named).is_none(), "{path}");
+        for (of, method, path, named) in ENDPOINTS {
+            let is_there = host.send(method, path, &[], "").await.status != 404;
+            assert_eq!(is_there, of != off, "{path} without {off:?}");
+            if let Some(named) = named {
+                assert_eq!(metadata.get(named).is_some(), of != off, "{named} without {off:?}");
+                let methods = format!("{named}_auth_methods_supported");
+                assert_eq!(metadata.get(&methods).is_some(), of != off, "{methods}");
+            }
+        }
         assert_eq!(host.get("/.well-known/jwks.json", &[]).await.status, 200);
-        if capability != Capability::TokenIssue {
+        if off != Capability::TokenIssue {
             let token = host.token(&host.register("memories:read").await).await;
             assert_eq!(host.call(&token).await.status, 200);
         }

@@ -1,13 +1,17 @@
 //! Applications, managed by methods and by messages; what becomes of their secrets, and what is
 //! recorded.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokenward::Secret;
-use tokenward::server::{ApplicationChange, ApplicationSpec, IssuerMessage};
-use tokenward::vault::audit::{AuditKind, AuditQuery};
+use tokenward::server::{
+    ApplicationChange, ApplicationSpec, IssuerMessage, RateLimit, RefreshPolicy, Registered,
+};
+use tokenward::vault::audit::{AuditKind, AuditQuery, AuditUser};
 
-use crate::host::{FORM, Host, basic_of};
+use crate::host::{FORM, Host, basic, basic_of};
+use crate::refresh::{refresh, register, tokens};
 
 #[tokio::test]
 async fn s_auth_11_both_secrets_are_good_during_an_exchange_and_only_the_new_one_after_it() {
@@ -78,12 +82,9 @@ async fn what_is_decided_is_recorded_with_the_application_it_is_about() {
     host.server.issuer().remove(id).await.expect("removed");
     host.runtime.vault().write_notes().await.expect("written");
 
-    let mut recorded = Vec::new();
-    let query = AuditQuery::all().of_application(id);
-    let page = host.runtime.vault().read_audit(query).await;
-    for record in page.expect("a page").entries {
-        recorded.push(record.kind);
-    }
+    let page = host.runtime.vault().read_audit(AuditQuery::all().of_application(id)).await;
+    let entries = page.expect("a page").entries;
+    let recorded: Vec<_> = entries.iter().map(|entry| entry.kind).collect();
     for kind in [
         AuditKind::ApplicationRegistered,
         AuditKind::TokenGenerated,
@@ -93,7 +94,78 @@ async fn what_is_decided_is_recorded_with_the_application_it_is_about() {
     ] {
         assert!(recorded.contains(&kind), "{kind} among {recorded:?}");
     }
-    assert!(!format!("{recorded:?}").contains(registered.secret.expose()));
+    let of_nobody = host.runtime.vault().read_audit(AuditQuery::all()).await.expect("a page");
+    for entry in entries.iter().chain(&of_nobody.entries) {
+        let line = entry.to_json();
+        for secret in [registered.secret.expose(), token.as_str()] {
+            assert!(!line.contains(secret) && !format!("{entry:?}").contains(secret), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_and_every_introspection_is_recorded() {
+    let host = Host::start().await;
+    let owner = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let spec = ApplicationSpec::new("slow").permissions("memories:write".parse().expect("a scope"));
+    let once = RateLimit::PerMinute(NonZeroU32::new(3).expect("not zero"));
+    let other = host.server.issuer().register(spec.rate_limit(once)).await.expect("registered");
+    let (access, first) = tokens(&host.ask(&owner, "").await);
+    refresh(&host, &owner, &first, "").await;
+    let (good, _) = tokens(&host.ask(&owner, "").await);
+
+    // Each of these is refused, or looks at a token.
+    refresh(&host, &owner, &first, "").await;
+    host.ask(&owner, "memories:delete").await;
+    let wrong = Registered { secret: Secret::new("wrong"), ..owner.clone() };
+    host.ask(&wrong, "").await;
+    for by in [&owner, &other] {
+        let body = format!("token={good}");
+        host.post("/auth/introspect", &[&FORM, &("authorization", &basic(by))], &body).await;
+    }
+    host.call(&access).await;
+    host.get("/memories", &[]).await;
+    let of_other = host.token(&other).await;
+    host.call(&of_other).await;
+    for _ in 0..3 {
+        host.ask(&other, "").await;
+    }
+    host.post("/auth/token", &[&FORM, &FORM], "").await;
+
+    host.runtime.vault().write_notes().await.expect("written");
+    let query = AuditQuery::all().of_kind(AuditKind::AccessDenied);
+    let query = query.of_kind(AuditKind::TokenIntrospected);
+    let page = host.runtime.vault().read_audit(query).await.expect("a page");
+    let told: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| {
+            let about = match &entry.user {
+                AuditUser::Named(name)
+                    if name.as_str().contains(owner.application.id().as_str()) =>
+                {
+                    "owner"
+                }
+                AuditUser::Named(_) => "other",
+                _ => "nobody",
+            };
+            (entry.origin.as_deref().unwrap_or(""), about, entry.reason.as_deref().unwrap_or(""))
+        })
+        .collect();
+    for expected in [
+        ("token-endpoint", "owner", "the token is not good, or was issued to another client"),
+        ("token-endpoint", "owner", "the scope is malformed or more than the client may have"),
+        ("token-endpoint", "owner", "the client is unknown or its secret is wrong"),
+        ("token-endpoint", "other", "too many requests, wait as long as the header says"),
+        ("token-endpoint", "nobody", "there are two content types"),
+        ("introspection-endpoint", "owner", ""),
+        ("introspection-endpoint", "other", "the token is another application's"),
+        ("guard", "owner", "the token was revoked"),
+        ("guard", "other", "the token lacks a permission"),
+        ("guard", "nobody", "there is no token"),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} among {told:#?}");
+    }
 }
 
 #[tokio::test]

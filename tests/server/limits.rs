@@ -25,12 +25,12 @@ async fn s_auth_9_who_guesses_has_to_wait_and_nobody_else() {
     }
     for authorization in [&wrong, &right] {
         let answer = ask(&host, "192.0.2.1", authorization).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("6")));
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("65")));
         assert_eq!(answer.error(), "temporarily_unavailable");
     }
     assert_eq!(ask(&host, "192.0.2.2", &right).await.status, 200, "from elsewhere it goes on");
     assert_eq!(ask(&host, "192.0.2.1", &of_other).await.status, 200, "and so does another client");
-    host.clock.advance(Duration::from_secs(6));
+    host.clock.advance(Duration::from_secs(65));
     assert_eq!(ask(&host, "192.0.2.1", &right).await.status, 200);
 }
 
@@ -69,11 +69,19 @@ async fn an_application_may_have_a_limit_of_its_own() {
     for status in [200, 200, 429] {
         assert_eq!(host.ask(&busy, "").await.status, status);
     }
-    assert_eq!(host.ask(&busy, "").await.header("retry-after"), Some("30"));
+    assert_eq!(host.ask(&busy, "").await.header("retry-after"), Some("65"));
     assert_eq!(host.ask(&other, "").await.status, 200);
-    host.clock.advance(Duration::from_secs(30));
+    host.clock.advance(Duration::from_secs(65));
     assert_eq!(host.ask(&busy, "").await.status, 200);
     let free = ApplicationChange::new().rate_limit(RateLimit::Unlimited);
     issuer.change(busy.application.id(), free).await.expect("changed");
     assert_eq!(host.ask(&busy, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_application_has_a_limit_unless_it_is_told_otherwise() {
+    let host = Host::start().await;
+    let application = host.register("a").await;
+    let limit = application.application.rate_limit();
+    assert_eq!(limit, RateLimit::PerMinute(NonZeroU32::new(6_000).expect("not zero")));
 }

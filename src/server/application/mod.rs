@@ -66,13 +66,25 @@ impl fmt::Display for GrantType {
 }
 
 /// How often an application may ask for tokens, or about them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimit {
     /// As often as it likes.
-    #[default]
     Unlimited,
-    /// So often in a minute.
+    /// So often in any minute, and never more.
     PerMinute(NonZeroU32),
+}
+
+/// How often an application may ask in a minute, unless it is set otherwise.
+const TIMES_PER_MINUTE: NonZeroU32 = match NonZeroU32::new(6_000) {
+    Some(times) => times,
+    None => NonZeroU32::MIN,
+};
+
+impl Default for RateLimit {
+    /// 6,000 times in a minute.
+    fn default() -> Self {
+        Self::PerMinute(TIMES_PER_MINUTE)
+    }
 }
 
 /// A registered application. Its secrets are known by their keyed hashes only.

@@ -95,7 +95,7 @@ impl ApplicationSpec {
         self
     }
 
-    /// How often it may ask: as often as it likes, unless set.
+    /// How often it may ask: 6,000 times in a minute, unless set.
     #[must_use]
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.as_changed = self.as_changed.rate_limit(limit);
@@ -136,7 +136,7 @@ impl ApplicationSpec {
             access_token_lifetime: Duration::from_mins(5),
             refresh: RefreshPolicy::new(),
             generation,
-            rate_limit: RateLimit::Unlimited,
+            rate_limit: RateLimit::default(),
             enabled: true,
             created: now,
             secrets: vec![secret],

@@ -81,6 +81,24 @@ fn s_auth_5_nobody_has_no_secret() {
 }
 
 #[test]
+fn s_auth_5_an_unknown_client_takes_the_work_of_a_wrong_secret() {
+    let (hasher, application) = (hasher(), application());
+    // The least of many is the work itself, whatever else the machine does.
+    let mut least = [Duration::MAX; 2];
+    for _ in 0..20_000 {
+        for (client, least) in [None, Some(&application)].into_iter().zip(&mut least) {
+            #[allow(clippy::disallowed_methods, reason = "it is the work that is measured")]
+            let begin = std::time::Instant::now();
+            let verified = hasher.verify(std::hint::black_box(client), "a-wrong-secret", time(0));
+            *least = begin.elapsed().min(*least);
+            assert!(!verified);
+        }
+    }
+    let [unknown, wrong] = least;
+    assert!(unknown < 2 * wrong && wrong < 2 * unknown, "{unknown:?} against {wrong:?}");
+}
+
+#[test]
 fn s_jwt_5_no_access_token_lives_longer_than_ten_minutes() {
     for (life, good) in [(0, false), (1, true), (600, true), (601, false)] {
         let change = ApplicationChange::new().access_token_lifetime(Duration::from_secs(life));

@@ -127,11 +127,23 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_a_token_and_none_panics(text in "rt_[A-Za-z0-9_-]{0,100}", other in ".{0,40}") {
-        for text in [text, other] {
-            let read = tokens().read(&text, &application("app_one"));
-            prop_assert!(matches!(read, ReadToken::None));
-        }
+    fn a_token_is_one_in_its_every_character_and_in_no_other_text(
+        (at, character) in (0_usize..110, "[A-Za-z0-9_-]"),
+        more in "[A-Za-z0-9_=-]{1,4}",
+        other in ".{0,40}",
+    ) {
+        let one = RefreshToken::generate(&SeededEntropy::new(1)).expect("randomness");
+        let whose = application("app_one");
+        let text = tokens().write(&one, &whose);
+        let text = text.expose();
+        let is_issued = |text: &str| matches!(tokens().read(text, &whose), ReadToken::Issued(_));
+        prop_assert!(is_issued(text));
+        let mut changed = text.to_owned();
+        changed.replace_range(at..=at, &character);
+        prop_assert_eq!(is_issued(&changed), changed == text);
+        prop_assert!(!is_issued(&text[..at]));
+        prop_assert!(!is_issued(&format!("{text}{more}")));
+        prop_assert!(!is_issued(&other));
     }
 
     #[test]

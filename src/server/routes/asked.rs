@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
 
 use super::body;
 use crate::server::application::Application;
@@ -19,6 +20,8 @@ use crate::server::request::{ClientCredentials, Parameters};
 
 /// A request by an application that has authenticated.
 pub(super) struct Asked {
+    /// Which endpoint was asked, as the audit trail names it.
+    origin: &'static str,
     pub(super) published: Arc<Published>,
     pub(super) application: Arc<Application>,
     pub(super) parameters: Parameters,
@@ -36,6 +39,13 @@ pub(super) enum Presented {
 }
 
 impl Asked {
+    /// Answers with `refusal`, and records it.
+    pub(super) fn refused(&self, server: &AuthorizationServer, refusal: Refusal) -> Response {
+        tracing::debug!(error = refusal.code(), origin = self.origin, "a request was refused");
+        server.note_refused(Some(self.application.id().as_str()), self.origin, refusal);
+        refusal.into_response(server.realm())
+    }
+
     /// What `text` is to the application that asks.
     pub(super) fn presented(&self, text: &str) -> Presented {
         let tokens = &self.published.refresh_tokens;
@@ -51,28 +61,42 @@ impl Asked {
     }
 }
 
-/// Reads a request, and authenticates whose it is.
+/// Reads a request to the endpoint `origin`, and authenticates whose it is. What is refused is
+/// recorded, with the application that it said it is.
 pub(super) async fn asked(
     server: &AuthorizationServer,
+    origin: &'static str,
     request: Request,
+) -> Result<Asked, Refusal> {
+    let mut claimed = None;
+    let outcome = understood(server, origin, request, &mut claimed).await;
+    outcome.inspect_err(|refusal| server.note_refused(claimed.as_deref(), origin, *refusal))
+}
+
+async fn understood(
+    server: &AuthorizationServer,
+    origin: &'static str,
+    request: Request,
+    claimed: &mut Option<String>,
 ) -> Result<Asked, Refusal> {
     let (head, body) = request.into_parts();
     let body = body::read(body, &*server.sources().clock).await?;
     let parameters = Parameters::parse(content_type(&head.headers)?, &body)?;
     let credentials = ClientCredentials::find(&head.headers, &parameters)?;
+    *claimed = Some(credentials.id.clone());
     let address = ClientAddress::of(&head.extensions);
     if let Some(address) = address {
         server.may_try(address, &credentials.id).map_err(Refusal::TooMany)?;
     }
     let published = server.issuer().published()?;
     let now = server.sources().now().wall;
-    let application = authenticated(server, &published, &credentials, now).inspect_err(|_| {
+    let application = authenticated(&published, &credentials, now).inspect_err(|_| {
         if let Some(address) = address {
             server.count_failure(address, &credentials.id);
         }
     })?;
     server.count_request(&application).map_err(Refusal::TooMany)?;
-    Ok(Asked { published, application, parameters, now })
+    Ok(Asked { origin, published, application, parameters, now })
 }
 
 /// The one content type of a request.
@@ -88,7 +112,6 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal>
 /// The application that these are the credentials of. An unknown one, a wrong secret and a disabled
 /// application take the same work and get the same answer.
 fn authenticated(
-    server: &AuthorizationServer,
     published: &Published,
     credentials: &ClientCredentials,
     now: SystemTime,
@@ -98,9 +121,6 @@ fn authenticated(
     let verified = published.hasher.verify(known, &credentials.secret, now);
     match application {
         Some(application) if verified && application.is_enabled() => Ok(Arc::clone(application)),
-        _ => {
-            server.note_denied(&credentials.id, "a client did not show a good secret");
-            Err(Refusal::InvalidClient)
-        }
+        _ => Err(Refusal::InvalidClient),
     }
 }

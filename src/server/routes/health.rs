@@ -41,8 +41,7 @@ struct Findings {
 
 impl Findings {
     async fn of(server: &AuthorizationServer) -> Self {
-        let inspected = server.vault().inspect().await;
-        let vault = inspected.is_ok_and(|found| found.degraded.is_none() && !found.refuses_writes);
+        let vault = server.vault_watch().is_usable().await;
         let mut ready = vault;
         let mut credentials = Vec::new();
         for credential in server.watched() {

@@ -17,17 +17,17 @@ pub(super) async fn introspect(
     State(server): State<AuthorizationServer>,
     request: Request,
 ) -> Response<Body> {
-    let outcome = match asked(&server, request).await {
-        Ok(asked) => described(&server, &asked).await,
-        Err(refusal) => Err(refusal),
+    let asked = match asked(&server, "introspection-endpoint", request).await {
+        Ok(asked) => asked,
+        Err(refusal) => return refusal.into_response(server.realm()),
     };
-    match outcome {
+    match described(&server, &asked).await {
         Ok(described) => {
             // Nothing else of a token that is not good, or is none of the caller's business (§2.2).
             let body = described.unwrap_or_else(|| json!({ "active": false }));
             answer::secret(StatusCode::OK, &body)
         }
-        Err(refusal) => refusal.into_response(server.realm()),
+        Err(refusal) => asked.refused(&server, refusal),
     }
 }
 
@@ -37,10 +37,12 @@ async fn described(server: &AuthorizationServer, asked: &Asked) -> Result<Option
         .parameters
         .get("token")
         .ok_or(Refusal::InvalidRequest("the parameter token is missing"))?;
+    let by = asked.application.id();
     match asked.presented(token) {
         Presented::Own(_) if !server.refreshes(&asked.application) => return Ok(None),
         Presented::Own(presentation) => {
             let living = server.families().living(&presentation).await?;
+            server.note_introspected(by, true);
             // Without a type: nobody may take it for a bearer token.
             return Ok(living.map(|(family, scope)| {
                 json!({
@@ -53,12 +55,20 @@ async fn described(server: &AuthorizationServer, asked: &Asked) -> Result<Option
             }));
         }
         // A refresh token is its application's own business.
-        Presented::OfAnother => return Ok(None),
+        Presented::OfAnother => {
+            server.note_introspected(by, false);
+            return Ok(None);
+        }
         Presented::NoRefreshToken => {}
     }
-    let Ok(caller) = server.verify(token) else { return Ok(None) };
-    let is_own = caller.client_id() == asked.application.id().as_str();
-    if !is_own && !asked.application.permissions().contains(&server.settings().introspection) {
+    let Ok(caller) = server.verify(token) else {
+        server.note_introspected(by, true);
+        return Ok(None);
+    };
+    let is_own = caller.client_id() == by.as_str();
+    let may = is_own || asked.application.permissions().contains(&server.settings().introspection);
+    server.note_introspected(by, may);
+    if !may {
         return Ok(None);
     }
     let claims = caller.claims();

@@ -21,12 +21,11 @@ pub(super) async fn revoke(
     State(server): State<AuthorizationServer>,
     request: Request,
 ) -> Response<Body> {
-    let outcome = match asked(&server, request).await {
-        Ok(asked) => revoked(&server, &asked).await,
-        Err(refusal) => Err(refusal),
-    };
-    match outcome {
-        Ok(()) => answer::secret(StatusCode::OK, &json!({})),
+    match asked(&server, "revocation-endpoint", request).await {
+        Ok(asked) => match revoked(&server, &asked).await {
+            Ok(()) => answer::secret(StatusCode::OK, &json!({})),
+            Err(refusal) => asked.refused(&server, refusal),
+        },
         Err(refusal) => refusal.into_response(server.realm()),
     }
 }

@@ -24,14 +24,13 @@ use crate::server::settings::Capability;
 use crate::server::verify::since_1970;
 
 pub(super) async fn issue(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let outcome = match asked(&server, request).await {
-        Ok(asked) => answered(&server, &asked).await,
-        Err(refusal) => Err(refusal),
-    };
-    outcome.unwrap_or_else(|refusal| {
-        tracing::debug!(error = refusal.code(), "no token was issued");
-        refusal.into_response(server.realm())
-    })
+    match asked(&server, "token-endpoint", request).await {
+        Ok(asked) => {
+            let outcome = answered(&server, &asked).await;
+            outcome.unwrap_or_else(|refusal| asked.refused(&server, refusal))
+        }
+        Err(refusal) => refusal.into_response(server.realm()),
+    }
 }
 
 /// What is given.

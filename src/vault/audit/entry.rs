@@ -60,6 +60,8 @@ pub enum AuditKind {
     ApplicationChanged,
     /// An application was removed.
     ApplicationRemoved,
+    /// Somebody who may ask was told what a token of the authorization server is good for.
+    TokenIntrospected,
     /// Something was asked for by somebody who may not have it.
     AccessDenied,
     /// A record that did not open was removed, by the decision of a person.
@@ -116,6 +118,7 @@ impl AuditKind {
             Self::ApplicationRegistered => "application-registered",
             Self::ApplicationChanged => "application-changed",
             Self::ApplicationRemoved => "application-removed",
+            Self::TokenIntrospected => "token-introspected",
             Self::AccessDenied => "access-denied",
             Self::RecordDiscarded => "record-discarded",
             Self::UserErased => "user-erased",
@@ -309,6 +312,7 @@ mod tests {
             AuditKind::ApplicationRegistered,
             AuditKind::ApplicationChanged,
             AuditKind::ApplicationRemoved,
+            AuditKind::TokenIntrospected,
             AuditKind::AccessDenied,
             AuditKind::RecordDiscarded,
             AuditKind::UserErased,
