@@ -33,10 +33,35 @@ const FILE: &str = r#"
 
 /// A configuration whose vault is in a folder.
 fn configured(folder: &TempDir) -> Config {
+    written(folder, FILE)
+}
+
+/// What a file says, whose vault is in a folder.
+fn written(folder: &TempDir, text: &str) -> Config {
     let path = folder.path().join("host.toml");
     let vault = folder.path().join("vault").display().to_string().replace('\\', "/");
-    std::fs::write(&path, FILE.replace("VAULT", &vault)).expect("written");
+    std::fs::write(&path, text.replace("VAULT", &vault)).expect("written");
     Config::read(&path).expect("a configuration")
+}
+
+async fn started(config: &Config) -> Host {
+    Host::start(config, "http://127.0.0.1:1").await.expect("a host")
+}
+
+async fn stop(host: Host) {
+    let unfinished = host.runtime.shutdown(std::time::Duration::from_secs(10)).await;
+    assert!(unfinished.is_empty(), "{unfinished:?}");
+}
+
+/// Asks for a token, by a refresh token where there is one.
+async fn ask(router: &Router, id: &str, secret: &str, grant: &str) -> (StatusCode, Value) {
+    let body = format!("{grant}&client_id={id}&client_secret={secret}");
+    let request = Request::post("/auth/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .expect("a request");
+    let (status, body) = call(router, request).await;
+    (status, serde_json::from_str(&body).expect("json"))
 }
 
 async fn call(router: &Router, request: Request<Body>) -> (StatusCode, String) {
@@ -47,14 +72,9 @@ async fn call(router: &Router, request: Request<Body>) -> (StatusCode, String) {
 }
 
 async fn token(router: &Router, id: &str, secret: &str) -> Value {
-    let body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
-    let request = Request::post("/auth/token")
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Body::from(body))
-        .expect("a request");
-    let (status, body) = call(router, request).await;
+    let (status, body) = ask(router, id, secret, "grant_type=client_credentials").await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    serde_json::from_str(&body).expect("json")
+    body
 }
 
 fn with(method: &str, path: &str, token: &Value, body: &'static str) -> Request<Body> {
@@ -71,12 +91,13 @@ fn with(method: &str, path: &str, token: &Value, body: &'static str) -> Request<
 async fn a_file_says_who_may_do_what_also_when_the_host_is_started_again() {
     let folder = TempDir::new().expect("a folder");
     let config = configured(&folder);
-    let host = Host::start(&config, "http://127.0.0.1:1").await.expect("a host");
+    let host = started(&config).await;
     let reader = token(&host.router, "app_reader", "a-secret-of-this-test").await;
     assert_eq!(reader["expires_in"], 60);
     assert!(reader["refresh_token"].is_string());
     let [_, writer] = &*host.applications else { panic!("two applications") };
     let (id, secret) = (writer.application.id().to_string(), writer.secret.expose());
+    assert_eq!(id, "app_writer");
     let writer = token(&host.router, &id, secret).await;
 
     let remember = with("POST", "/memories", &writer, "tea at four");
@@ -96,13 +117,79 @@ async fn a_file_says_who_may_do_what_also_when_the_host_is_started_again() {
     let health = Request::get("/health/ready").body(Body::empty()).expect("a request");
     assert_eq!(call(&host.router, health).await.0, StatusCode::OK);
 
-    let unfinished = host.runtime.shutdown(std::time::Duration::from_secs(10)).await;
-    assert!(unfinished.is_empty(), "{unfinished:?}");
-    drop(host);
-    let host = Host::start(&config, "http://127.0.0.1:1").await.expect("a host");
+    let secret = secret.to_owned();
+    stop(host).await;
+    let host = started(&config).await;
+    assert!(host.applications.is_empty(), "none is registered anew");
+    self::token(&host.router, "app_writer", &secret).await;
     let (status, _) = call(&host.router, with("GET", "/memories", &reader, "")).await;
     assert_eq!(status, StatusCode::OK, "the token of before");
     token(&host.router, "app_reader", "a-secret-of-this-test").await;
+}
+
+#[tokio::test]
+async fn the_file_is_the_truth_at_each_start() {
+    let folder = TempDir::new().expect("a folder");
+    let host = started(&configured(&folder)).await;
+    let before = token(&host.router, "app_reader", "a-secret-of-this-test").await;
+    stop(host).await;
+
+    let changed = FILE
+        .replace("a-secret-of-this-test", "another-secret-of-this-test")
+        .replace("access_token_lifetime = 60", "access_token_lifetime = 30")
+        .replace("name = \"writer\"", "name = \"scribe\"");
+    let host = started(&written(&folder, &changed)).await;
+    let (status, _) =
+        ask(&host.router, "app_reader", "a-secret-of-this-test", "grant_type=client_credentials")
+            .await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "the former secret");
+    let (status, _) = call(&host.router, with("GET", "/memories", &before, "")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "and what was got by it");
+    let reader = token(&host.router, "app_reader", "another-secret-of-this-test").await;
+    assert_eq!(reader["expires_in"], 30);
+    let [scribe] = &*host.applications else { panic!("one is new") };
+    assert_eq!(scribe.application.id().as_str(), "app_scribe");
+    stop(host).await;
+
+    let fewer = &changed[..changed.rfind("[[applications]]").expect("the last one")];
+    let host = started(&written(&folder, fewer)).await;
+    let (status, _) = call(&host.router, with("GET", "/memories", &reader, "")).await;
+    assert_eq!(status, StatusCode::OK, "what did not change goes on");
+    let gone = ask(&host.router, "app_scribe", "whatever-it-was", "grant_type=client_credentials");
+    assert_eq!(gone.await.0, StatusCode::UNAUTHORIZED);
+    stop(host).await;
+}
+
+#[tokio::test]
+async fn a_file_says_how_long_refresh_tokens_live_and_how_often_one_may_ask() {
+    let folder = TempDir::new().expect("a folder");
+    let text = "refresh_token_grace = 60\n".to_owned()
+        + &FILE.replace("access_token_lifetime = 60", "requests_per_minute = 4");
+    let host = started(&written(&folder, &text)).await;
+    let secret = "a-secret-of-this-test";
+    let first = token(&host.router, "app_reader", secret).await;
+    let first = first["refresh_token"].as_str().expect("a token");
+    let grant = format!("grant_type=refresh_token&refresh_token={first}");
+    let mut successors = Vec::new();
+    for _ in 0..3 {
+        let (status, answer) = ask(&host.router, "app_reader", secret, &grant).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        successors.push(answer["refresh_token"].clone());
+    }
+    assert!(successors.windows(2).all(|pair| pair[0] == pair[1]), "within the grace");
+    let (status, _) = ask(&host.router, "app_reader", secret, &grant).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    stop(host).await;
+}
+
+#[test]
+fn two_applications_of_one_id_are_an_error() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("host.toml");
+    let one = "[[applications]]\nname = \"x\"\npermissions = \"a\"\n";
+    std::fs::write(&path, one.repeat(2)).expect("written");
+    let error = Config::read(&path).err().expect("two").to_string();
+    assert!(error.contains("two applications"), "{error}");
 }
 
 #[test]

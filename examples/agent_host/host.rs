@@ -9,13 +9,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tokenward::server::{
-    ApplicationChange, ApplicationSpec, AuthorizationServer, Caller, Registered, ServerSettings,
-    UpstreamGuard,
+    ApplicationSpec, AuthorizationServer, Caller, Registered, ServerSettings, UpstreamGuard,
 };
 use tokenward::testing::SimulatedProvider;
 use tokenward::{
-    CredentialId, Error, Label, MasterKey, Method, ProviderId, Runtime, Secret, Session, UserId,
-    Vault,
+    CredentialId, Label, MasterKey, Method, ProviderId, Runtime, Secret, Session, UserId, Vault,
 };
 
 use crate::config::{ApplicationConfig, Config};
@@ -60,10 +58,7 @@ impl Host {
         let audience = config.audience.clone().unwrap_or_else(|| issuer.clone());
         let settings = ServerSettings::new(issuer, audience).ready_with(upstream.clone());
         let server = AuthorizationServer::start(&runtime, settings).await?;
-        let mut applications = Vec::new();
-        for application in &config.applications {
-            applications.extend(provide(&server, application).await?);
-        }
+        let applications = provide(&server, config).await?;
 
         let upstream = UpstreamGuard::new(runtime.credential(&upstream).await?);
         let may = |permission: &str| permission.parse().map(|scope| server.guard(scope));
@@ -84,34 +79,39 @@ impl Host {
     }
 }
 
-/// Registers an application, or makes the one that is there already what the file says.
+/// Makes the applications those of the file, whatever they were: the file is the truth. Answers those
+/// that were registered just now.
 async fn provide(
     server: &AuthorizationServer,
-    config: &ApplicationConfig,
-) -> Result<Option<Registered>, Error> {
-    let lifetime = Duration::from_secs(config.access_token_lifetime);
-    if let Some(id) = &config.id
-        && server.issuer().application(id).is_some()
-    {
-        let change = ApplicationChange::new()
-            .name(&config.name)
-            .permissions(config.permissions.clone())
-            .grants(config.grants.clone())
-            .access_token_lifetime(lifetime);
-        server.issuer().change(id, change).await?;
-        return Ok(None);
+    config: &Config,
+) -> Result<Vec<Registered>, Box<dyn std::error::Error>> {
+    let issuer = server.issuer();
+    let ids: Result<Vec<_>, _> = config.applications.iter().map(ApplicationConfig::id).collect();
+    let ids = ids?;
+    for former in issuer.applications() {
+        if !ids.contains(former.id()) {
+            issuer.remove(former.id()).await?;
+        }
     }
-    let mut spec = ApplicationSpec::new(&config.name)
-        .permissions(config.permissions.clone())
-        .grants(config.grants.clone())
-        .access_token_lifetime(lifetime);
-    if let Some(id) = &config.id {
-        spec = spec.id(id.clone());
+    let mut registered = Vec::new();
+    for (application, id) in config.applications.iter().zip(ids) {
+        let secret = application.secret.as_deref().map(Secret::new);
+        let change = application.to_change(config);
+        if issuer.application(&id).is_none() {
+            let mut spec = ApplicationSpec::new(&application.name).id(id).changed(change);
+            if let Some(secret) = secret {
+                spec = spec.secret(secret);
+            }
+            registered.push(issuer.register(spec).await?);
+            continue;
+        }
+        if let Some(secret) = secret {
+            // Another one in the file ends the former one at once, and nothing changes otherwise.
+            issuer.set_secret(&id, secret, Duration::ZERO).await?;
+        }
+        issuer.change(&id, change).await?;
     }
-    if let Some(secret) = &config.secret {
-        spec = spec.secret(Secret::new(secret));
-    }
-    server.issuer().register(spec).await.map(Some)
+    Ok(registered)
 }
 
 fn vault(config: &Config) -> Vault {
