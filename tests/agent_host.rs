@@ -121,7 +121,7 @@ async fn a_file_says_who_may_do_what_also_when_the_host_is_started_again() {
     stop(host).await;
     let host = started(&config).await;
     assert!(host.applications.is_empty(), "none is registered anew");
-    self::token(&host.router, "app_writer", &secret).await;
+    token(&host.router, "app_writer", &secret).await;
     let (status, _) = call(&host.router, with("GET", "/memories", &reader, "")).await;
     assert_eq!(status, StatusCode::OK, "the token of before");
     token(&host.router, "app_reader", "a-secret-of-this-test").await;
