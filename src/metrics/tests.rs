@@ -13,13 +13,13 @@ fn encoded(meters: &Meters) -> String {
 #[test]
 fn no_label_names_a_user() {
     let meters = Meters::new(Sources::system());
-    for actor in ["runtime/credentials/ada/openai/api-key", "credentials/ada/openai/api-key"] {
-        let (actor, reason) = (actor.to_owned(), "ada did it".to_owned());
+    for actor in ["runtime/credentials/zoe/openai/api-key", "credentials/zoe/openai/api-key"] {
+        let (actor, reason) = (actor.to_owned(), "zoe did it".to_owned());
         meters.event(&EventKind::ActorRestarted { actor, restarts: 1, reason });
     }
     let text = encoded(&meters);
     assert!(text.contains("tokenward_actor_restarts_total{actor=\"credentials\"} 2"), "{text}");
-    assert!(!text.contains("ada"), "{text}");
+    assert!(!text.contains("zoe"), "{text}");
 }
 
 #[test]
