@@ -33,11 +33,8 @@ impl LockedDirectory {
             .write(true)
             .read(true)
             .open(path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        try_lock(&lock, path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,11 +64,24 @@ pub(crate) fn keep_free(path: &Path) -> Result<Untouched, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Untouched(None)),
         Err(error) => return Err(error.into()),
     };
-    match lock.try_lock() {
-        Ok(()) => Ok(Untouched(Some(lock))),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    try_lock(&lock, path)?;
+    Ok(Untouched(Some(lock)))
+}
+
+/// Locks the file `lock` of the directory at `path`.
+///
+/// A process that this one starts has its open files until it has become another program, and so holds
+/// locks for a moment that were lifted here. So one that somebody has is tried for half a second.
+fn try_lock(lock: &File, path: &Path) -> Result<(), StoreError> {
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(Duration::from_millis(10)),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
+    Err(StoreError::Locked(path.display().to_string()))
 }
 
 /// Copies the directory at `from`, which nobody has open and nobody can open meanwhile, to `to`, durably:
@@ -200,4 +210,28 @@ pub(super) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     sync_entries(to)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_being_started_keeps_nobody_from_the_lock() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let starting = std::thread::spawn(|| {
+            for _ in 0..200 {
+                assert!(Command::new("true").status().expect("it starts").success());
+            }
+        });
+        let mut taken = 0;
+        while !starting.is_finished() {
+            drop(LockedDirectory::take(directory.path()).expect("nobody has it"));
+            taken += 1;
+        }
+        starting.join().expect("no panic");
+        assert!(taken > 0);
+    }
 }
