@@ -163,10 +163,8 @@ fn everything_wrong_with_a_file_is_told_before_anything_starts() {
     let settings = "[vault]\npath = \"vault\"\n[providers.openai]\nmethods = []\ncolor = 1\n\
                     [providers.mine]\nbase_url = \"http://example.com\"\n";
     std::fs::write(&file, settings).expect("a file");
-    let output = command(&["--config", text(&file)])
-        .env("OAUTH_CACHE_ENABLED", "perhaps")
-        .output()
-        .expect("the repl ends");
+    let output =
+        program::run(command(&["--config", text(&file)]).env("OAUTH_CACHE_ENABLED", "perhaps"));
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     for told in [
@@ -280,16 +278,16 @@ fn what_can_not_start_says_why() {
 fn a_temporary_vault_is_gone_when_the_program_ends() {
     let folder = folder();
     for script in ["sign-in openai\nvault\n", "sign-in openai\nuse nothing\n"] {
-        let output = command(&[])
+        let mut child = command(&[])
             .env("TMPDIR", folder.path())
             .env("TMP", folder.path())
             .stdin(Stdio::piped())
             .spawn()
-            .and_then(|mut child| {
-                child.stdin.take().expect("a pipe").write_all(script.as_bytes())?;
-                child.wait_with_output()
-            })
             .expect("the repl runs");
+        let mut typed = child.stdin.take().expect("a pipe");
+        typed.write_all(script.as_bytes()).expect("it reads");
+        drop(typed);
+        let output = program::wait(child);
         assert!(String::from_utf8_lossy(&output.stdout).contains("signed in to openai"));
         let left = std::fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 0, "nothing is left behind");
@@ -355,7 +353,7 @@ fn run(script: &str, arguments: &[&str]) -> Output {
 
 fn with(command: &mut Command, script: &str) -> Output {
     let script = File::open(scripts().join(script)).expect("a script");
-    command.stdin(script).output().expect("the repl runs")
+    program::run(command.stdin(script))
 }
 
 fn run_text(script: &str, arguments: &[&str]) -> Output {
@@ -364,7 +362,7 @@ fn run_text(script: &str, arguments: &[&str]) -> Output {
     // A program that ends before it has read everything is fine.
     let _ = typed.write_all(script.as_bytes());
     drop(typed);
-    child.wait_with_output().expect("the repl ends")
+    program::wait(child)
 }
 
 fn command(arguments: &[&str]) -> Command {

@@ -4,8 +4,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How long a program may run, on a busy machine. One that is stuck fails its test.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A run of the example `name`, which tells everything it prints.
 pub(crate) fn command(name: &str) -> Command {
@@ -20,8 +25,34 @@ pub(crate) fn command(name: &str) -> Command {
             command.env_remove(name);
         }
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// What `command` comes to.
+pub(crate) fn run(command: &mut Command) -> Output {
+    wait(command.spawn().expect("it runs"))
+}
+
+/// What `child` comes to, with all that it prints.
+pub(crate) fn wait(child: Child) -> Output {
+    let id = child.id().to_string();
+    let (ended, end) = channel();
+    // It is waited for until it has ended, so its id is nobody else's.
+    std::thread::spawn(move || ended.send(child.wait_with_output()));
+    let Ok(output) = end.recv_timeout(PATIENCE) else {
+        let mut kill = if cfg!(windows) {
+            let mut kill = Command::new("taskkill");
+            kill.args(["/F", "/PID", &id]);
+            kill
+        } else {
+            let mut kill = Command::new("kill");
+            kill.args(["-KILL", &id]);
+            kill
+        };
+        panic!("the program is stuck, and was killed: {:?}", kill.status());
+    };
+    output.expect("it ended")
 }
 
 /// `cargo test --test NAME` alone does not build the examples, and one of before must not pass for

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use tokenward::testing::SimulatedProvider;
 
-use crate::program::command;
+use crate::program::{command, run};
 
 /// What it printed, when it ended well.
 fn printed(output: &Output) -> String {
@@ -24,7 +24,7 @@ fn told<'a>(printed: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn the_memory_bank_runs_at_once() {
-    let output = command("memory_bank").output().expect("it runs");
+    let output = run(&mut command("memory_bank"));
     let printed = printed(&output);
     for (name, text) in [
         ("signed in", "by client-credentials, for memories:read memories:write"),
@@ -47,7 +47,7 @@ fn the_memory_bank_runs_at_once() {
 
 #[test]
 fn the_message_is_sent_at_once() {
-    let output = command("orange_sms").args(["--text", "hello"]).output().expect("it runs");
+    let output = run(command("orange_sms").args(["--text", "hello"]));
     let printed = printed(&output);
     for (name, text) in [
         ("signed in", "valid, generation 1"),
@@ -71,15 +71,14 @@ fn what_is_missing_for_a_real_one_is_told_at_once() {
         ),
         ("orange_sms", vec!["ORANGE_CLIENT_ID", "ORANGE_CLIENT_SECRET", "--from", "--to"]),
     ] {
-        let output = command(example).arg("--real").output().expect("it runs");
+        let output = run(command(example).arg("--real"));
         assert_eq!(output.status.code(), Some(2));
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         let lines = error.lines().skip(1).map(|line| line.split_whitespace().next());
         assert_eq!(lines.flatten().collect::<Vec<_>>(), missing, "{error}");
         assert!(output.stdout.is_empty());
     }
-    let bad = command("orange_sms").args(["--real", "--to", "0612345678"]).output();
-    let bad = bad.expect("it runs");
+    let bad = run(command("orange_sms").args(["--real", "--to", "0612345678"]));
     assert_eq!(bad.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("+33612345678"), "it says how");
 }
@@ -91,8 +90,8 @@ async fn the_bank_that_the_environment_names_is_the_one_that_is_used() {
     let mut command = command("memory_bank");
     command.arg("--real").env("MEMORY_BANK_URL", bank.base_url().as_str());
     command.env("MEMORY_BANK_CLIENT_ID", "mine").env("MEMORY_BANK_CLIENT_SECRET", "my-secret");
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
-    let printed = printed(&output.expect("it runs"));
+    let output = tokio::task::spawn_blocking(move || run(&mut command)).await.expect("no panic");
+    let printed = printed(&output);
     assert_eq!(told(&printed, "search tokenward"), "1 found");
     assert_eq!(bank.memories().len(), 0, "what it created it has deleted");
     assert!(!printed.contains("my-secret"));
