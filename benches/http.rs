@@ -187,8 +187,8 @@ async fn calls(session: &Session, base_url: &Url) {
             for _ in 0..BATCH {
                 ours().await;
             }
-            floors.push((between - began) / BATCH);
-            figures.push((processor_time() - between) / BATCH);
+            floors.push(between.saturating_sub(began) / BATCH);
+            figures.push(processor_time().saturating_sub(between) / BATCH);
         }
         let [floor_time, time] = [floors, figures].map(|times| median(times) / 1e3);
         row("the same, processor time", "us", floor_time, time, "");

@@ -3,9 +3,9 @@
 //!
 //! `TOKENWARD_SOAK_SECONDS` is how long the load lasts: two, unless set.
 
-mod common {
-    pub(crate) mod program;
-}
+#[path = "common/program.rs"]
+#[allow(dead_code, reason = "this program is ended and not waited for")]
+mod program;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::program::command;
+use program::command;
 
 const SECONDS: &str = "TOKENWARD_SOAK_SECONDS";
 

@@ -203,7 +203,7 @@ fn a_late_probe_has_as_long_as_an_early_one() {
     bench.breaker.admit().expect("a probe").succeeded();
     bench.clock.advance(policy.half_open_for);
     let late = bench.breaker.admit().expect("a probe");
-    bench.clock.advance(policy.half_open_for - Duration::from_secs(1));
+    bench.clock.advance(policy.half_open_for.saturating_sub(Duration::from_secs(1)));
     drop(bench.breaker.admit().expect("the third probe"));
     late.succeeded();
     assert_eq!(bench.state(), State::HalfOpen);
