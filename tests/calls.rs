@@ -636,6 +636,43 @@ async fn a_class_of_routes_that_fails_holds_nothing_else_back() {
     assert_eq!(upstream.requests().len(), 3);
 }
 
+/// Whoever holds an upstream back by hand holds back its classes of routes, and sees their breakers.
+#[tokio::test]
+async fn by_hand_an_upstream_is_held_back_with_its_classes_of_routes() {
+    let upstream = Recorder::start([ok(), ok()]).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    let embed = || host.session.client().post("/v1/embeddings").route_class("embeddings").send();
+    embed().await.expect("an answer");
+    let shared = host.runtime.upstream("openai").expect("the provider");
+    let name = format!("{} (embeddings)", shared.origin());
+    assert!(host.runtime.breakers().contains_key(&name), "{:?}", host.runtime.breakers().keys());
+
+    shared.breaker().force_open();
+    let error = embed().await.expect_err("held back");
+
+    assert!(error.is_circuit_open(), "{error}");
+    shared.breaker().close();
+    embed().await.expect("an answer");
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+/// B-3: a caller who gives an upstream no time says nothing about it.
+#[tokio::test]
+async fn a_caller_without_patience_opens_the_breaker_for_nobody() {
+    let upstream = Recorder::start((0..4).map(|_| Reply::Keep(Vec::new()))).await;
+    let host = Host::calling(upstream.url("/"), touchy()).await;
+    for sent in 1..=4 {
+        let timeout = Duration::from_secs(20);
+        let call = tokio::spawn(host.session.client().post("/v1/models").timeout(timeout).send());
+        until(|| upstream.requests().len() == sent).await;
+        host.clock.advance(timeout);
+        call.await.expect("no panic").expect_err("no answer in time");
+    }
+    assert_eq!(host.state(), State::Closed);
+    let counts = host.runtime.upstream("openai").expect("the provider").status().counts;
+    assert_eq!(counts.calls, 0);
+}
+
 /// B-3: what is no failure of the upstream.
 #[tokio::test]
 async fn refusals_of_the_caller_do_not_open_the_breaker() {

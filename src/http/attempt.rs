@@ -46,6 +46,22 @@ pub(super) trait Sender: Send {
         true
     }
 
+    /// Whether an error says no more than that the caller's own time ran out.
+    fn ran_out(&self, _error: &Self::Error) -> bool {
+        false
+    }
+
+    /// Whether the body of an answer broke off by such an error through no fault of the upstream.
+    fn ended_by_caller(_error: &<Self::Body as Body>::Error) -> bool {
+        false
+    }
+
+    /// Whether the upstream has as long from now on as it can be expected to answer in. Less than
+    /// that says something about the caller's patience alone.
+    fn is_patient(&self) -> bool {
+        true
+    }
+
     /// How long the upstream may take from now on.
     fn timeout(&self) -> Duration {
         Duration::MAX
@@ -152,20 +168,23 @@ impl<S: Sender> Attempt<'_, S> {
         permit: Permit,
     ) -> Result<Judged<S::Body>, Missed<S::Error>> {
         let origin = self.upstream.origin();
-        let timeout = self.sender.timeout();
+        let (timeout, is_patient) = (self.sender.timeout(), self.sender.is_patient());
         let sources = self.session.sources();
         let answered = within(timeout, sources, self.answered(request, headers, with)).await;
         let (answer, refused) = match answered {
             Some(Ok(judged)) => judged,
             Some(Err(error)) => {
                 // A permit that is dropped says nothing about the upstream.
-                if self.sender.is_of_upstream(&error) {
+                let is_fair = is_patient || !self.sender.ran_out(&error);
+                if is_fair && self.sender.is_of_upstream(&error) {
                     permit.failed(None);
                 }
                 return Err(Missed::None(error));
             }
             None => {
-                permit.failed(None);
+                if is_patient {
+                    permit.failed(None);
+                }
                 return Err(lost(format!("{origin} gave no answer in time")));
             }
         };
@@ -185,7 +204,7 @@ impl<S: Sender> Attempt<'_, S> {
         with: &Admitted,
     ) -> Result<Judged<S::Body>, S::Error> {
         let answer = self.sender.send(request, headers).await?;
-        let mut answer = answer.map(ResponseBody::new);
+        let mut answer = answer.map(|body| ResponseBody::new(body, S::ended_by_caller));
         let status = answer.status();
         let body = if self.provider.body_may_refuse(status) {
             peek(answer.body_mut(), self.session.sources()).await

@@ -21,12 +21,21 @@ pub struct ResponseBody<B: Body> {
     broke: Option<B::Error>,
     rest: B,
     answered: Option<Answered>,
+    /// Whether an error is the caller's own doing, of which the breaker is not told.
+    ended_by_caller: fn(&B::Error) -> bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
-    /// A body of which nothing was read.
-    pub(super) fn new(rest: B) -> Self {
-        Self { read: BytesMut::new(), trailers: None, broke: None, rest, answered: None }
+    /// A body of which nothing was read. `ended_by_caller` tells errors that are the caller's own doing.
+    pub(super) fn new(rest: B, ended_by_caller: fn(&B::Error) -> bool) -> Self {
+        Self {
+            read: BytesMut::new(),
+            trailers: None,
+            broke: None,
+            rest,
+            answered: None,
+            ended_by_caller,
+        }
     }
 
     /// From now on `answered` is told when it breaks off.
@@ -89,8 +98,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
             Some(error) => Some(Err(error)),
             None => ready!(Pin::new(&mut self.rest).poll_frame(cx)),
         };
-        if matches!(frame, Some(Err(_)))
+        if let Some(Err(error)) = &frame
             && let Some(answered) = self.answered.take()
+            && !(self.ended_by_caller)(error)
         {
             answered.broke_off();
         }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use reqwest::{Body, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
@@ -44,7 +45,8 @@ pub struct Attempts {
     /// Those of them of which something may have left. Of the others provably nothing did: they
     /// found no connection.
     pub sent: u32,
-    /// Why there was no further one, though the answer is a failure.
+    /// Why there was no further one, though the answer is a failure. One that was to be mended by an
+    /// attempt which could not begin then has lost its body.
     pub gave_up: Option<GiveUp>,
 }
 
@@ -59,11 +61,15 @@ enum Ended {
 }
 
 impl Call {
-    /// Makes the call by `request`, which has no headers yet.
-    pub(super) async fn make(self, mut request: Request) -> Result<Response, Error> {
+    /// Makes the call by `request`, which has no headers yet. It began at `begun`, by the monotonic
+    /// clock.
+    pub(super) async fn make(
+        self,
+        mut request: Request,
+        begun: Duration,
+    ) -> Result<Response, Error> {
         let has_key = self.headers.contains_key(IDEMPOTENCY_KEY);
         let repeatable = is_repeatable(request.method(), has_key);
-        let begun = self.session.sources().monotonic();
         let mut so_far = Attempts { made: 0, sent: 0, gave_up: None };
         let mut before = None;
         loop {
@@ -227,11 +233,14 @@ impl Attempts {
 }
 
 /// What is kept of an attempt while the next one is made, in case that is held back: an answer
-/// without its connection.
+/// without its connection, and so without its body and what its head says of that.
 fn released(ended: Ended) -> Ended {
     let Ended::Answered(response) = ended else { return ended };
     let url = response.url().clone();
-    let head = http::Response::from(response).map(|_body| Body::default());
+    let mut head = http::Response::from(response).map(|_body| Body::default());
+    for about_the_body in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, TRANSFER_ENCODING] {
+        head.headers_mut().remove(about_the_body);
+    }
     Ended::Answered(coming_from(url, head).into())
 }
 

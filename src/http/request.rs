@@ -142,13 +142,14 @@ impl RequestBuilder {
     /// request is malformed or would carry the credential elsewhere, no answer came, or calls to
     /// the provider fail and are held back ([`Error::is_circuit_open`]).
     pub async fn send(mut self) -> Result<Response, Error> {
+        let begun = self.session.sources().monotonic();
         let (active, request) = self.addressed().await?;
         let upstream = self.session.upstream(active.provider.id(), self.class)?;
         let Self { session, headers, timeout, whole, .. } = self;
         let headers = of_the_request(headers);
         let call = Call { session, active, upstream, headers, timeout, whole };
         // So that the futures of hosts do not all have room for a call.
-        Box::pin(call.make(request)).await
+        Box::pin(call.make(request, begun)).await
     }
 
     /// The request with everything that authenticates it, to be sent by an HTTP client of the

@@ -19,6 +19,9 @@ use crate::resilience::Failed;
 /// A redirect after that many is the answer.
 const MOST_REDIRECTS: usize = 10;
 
+/// An upstream that gives no answer in less than that has not failed: its caller gave up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The pool that requests of a call go out on, which has begun then.
 pub(super) struct Pool<'a> {
     pub(super) client: &'a Client,
@@ -59,6 +62,20 @@ impl Sender for Pool<'_> {
 
     fn is_of_upstream(&self, error: &reqwest::Error) -> bool {
         !is_of_caller(error)
+    }
+
+    fn ran_out(&self, error: &reqwest::Error) -> bool {
+        error.is_timeout() && !error.is_connect()
+    }
+
+    /// There is no other time-out within a body than that of the whole call.
+    fn ended_by_caller(error: &reqwest::Error) -> bool {
+        error.is_timeout()
+    }
+
+    fn is_patient(&self) -> bool {
+        let whole = self.call.upstream.policy().attempt_timeout;
+        self.left() >= whole.min(PATIENCE)
     }
 
     fn timeout(&self) -> Duration {

@@ -19,7 +19,7 @@ use crate::runtime::Upstream;
 ///
 /// When they are held back: no token may be asked for then.
 pub(super) fn not_held_back(upstream: &Upstream) -> Result<(), Error> {
-    upstream.breaker().look().map_err(|held_back| error(upstream.origin(), held_back))
+    upstream.look().map_err(|held_back| error(upstream.origin(), held_back))
 }
 
 /// Leave to make one call to `upstream`, which is sent at once.
@@ -28,7 +28,7 @@ pub(super) fn not_held_back(upstream: &Upstream) -> Result<(), Error> {
 ///
 /// When it is held back: nothing may be sent then.
 pub(super) fn admitted(upstream: &Upstream) -> Result<Permit, Error> {
-    upstream.breaker().admit().map_err(|held_back| error(upstream.origin(), held_back))
+    upstream.admit().map_err(|held_back| error(upstream.origin(), held_back))
 }
 
 /// A place among the calls to `upstream` that are under way, as soon as there is one.

@@ -10,11 +10,15 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "server")]
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use prometheus_client::encoding::text::encode_eof;
 
+#[cfg(feature = "server")]
+use crate::resilience::Breaker;
 use crate::runtime::{Inside, Runtime};
 
 pub(crate) use meters::{Latency, Meters};
@@ -84,6 +88,11 @@ impl Metrics {
     /// Where the server counts.
     pub(crate) fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// The breakers of the runtime; none once it is gone.
+    pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
+        self.runtime.upgrade().map(|runtime| runtime.breakers()).unwrap_or_default()
     }
 }
 

@@ -190,6 +190,35 @@ mod tests {
     }
 
     proptest! {
+        /// T-5: against a model that remembers every call and every retry.
+        #[test]
+        fn any_history_equals_the_model(
+            acts in prop::collection::vec((0_u64..1_500, any::<bool>()), 1..400),
+            percent in 0_u32..200,
+            reserve_per_second in 0_u32..5,
+        ) {
+            let within = Duration::from_secs(10);
+            let mut core = Core::new(BudgetPolicy { percent, reserve_per_second, within });
+            let (mut now, mut remembered) = (Duration::ZERO, Vec::new());
+            for (millis, call) in acts {
+                now += Duration::from_millis(millis);
+                // What counts are the ten seconds that end with the present one.
+                let counts = |at: &Duration| at.as_secs() + 10 > now.as_secs();
+                let worth = |kind: bool| {
+                    remembered.iter().filter(|(at, it)| *it == kind && counts(at)).count()
+                };
+                let paid = worth(true) * percent as usize + 1_000 * reserve_per_second as usize;
+                let is_given = paid >= (worth(false) + 1) * 100;
+                if call {
+                    core.deposit(now);
+                    remembered.push((now, true));
+                } else {
+                    prop_assert_eq!(core.withdraw(now), is_given, "at {:?}", now);
+                    remembered.extend(is_given.then_some((now, false)));
+                }
+            }
+        }
+
         /// T-5: against any history.
         #[test]
         fn within_any_ten_seconds_retries_are_bounded_by_calls(

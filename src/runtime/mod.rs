@@ -129,8 +129,9 @@ impl Runtime {
         self.0.upstreams.all().cloned().collect()
     }
 
-    /// Every breaker of this runtime: before calls by the origin of the upstream, and before renewals by
-    /// the name that events have for the token endpoint.
+    /// Every breaker of this runtime at the moment: before calls by the origin of the upstream, with the
+    /// class of routes where there is one, and before renewals by the name that events have for the
+    /// token endpoint.
     pub fn breakers(&self) -> BTreeMap<String, Breaker> {
         self.0.breakers()
     }
@@ -223,9 +224,12 @@ impl Runtime {
 
 impl Inside {
     pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
-        let calls = self.upstreams.all();
         let mut all = self.credentials.shared().endpoints.breakers();
-        all.extend(calls.map(|calls| (calls.origin().to_owned(), calls.breaker().clone())));
+        for whole in self.upstreams.all() {
+            for calls in whole.route_classes().iter().chain([whole]) {
+                all.insert(calls.origin().to_owned(), calls.breaker().clone());
+            }
+        }
         all
     }
 

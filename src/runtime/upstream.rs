@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::provider::Provider;
 use crate::resilience::{
-    Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy, Change,
+    Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy, Change, HeldBack, Permit,
 };
 use crate::supervision::EventBus;
 
@@ -27,6 +27,8 @@ struct Inside {
     origin: String,
     policy: CallPolicy,
     breaker: Breaker,
+    /// The breaker of the whole upstream, where this is a class of routes there.
+    whole: Option<Breaker>,
     budget: Budget,
     places: Arc<Semaphore>,
     events: EventBus,
@@ -53,12 +55,23 @@ impl Upstream {
         let places = usize::try_from(policy.concurrency).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let (events, classes) = (events.clone(), Mutex::default());
-        Ok(Self(Arc::new(Inside { origin, policy, breaker, budget, places, events, classes })))
+        let whole = None;
+        Ok(Self(Arc::new(Inside {
+            origin,
+            policy,
+            breaker,
+            whole,
+            budget,
+            places,
+            events,
+            classes,
+        })))
     }
 
     /// A class of routes there, such as `"embeddings"`: the same upstream, budget and places, behind
     /// a breaker of its own. Calls are of it that
-    /// [say so](crate::http::RequestBuilder::route_class).
+    /// [say so](crate::http::RequestBuilder::route_class). While the breaker of the whole upstream is
+    /// held open by hand, the calls of its classes are held back, too.
     ///
     /// The name is part of the program and not of a request, so that there are a few of them:
     /// enough calls have to meet a breaker for it to conclude anything.
@@ -73,11 +86,13 @@ impl Upstream {
         let Inside { policy, breaker, budget, places, events, .. } = &*self.0;
         let origin = format!("{} ({class})", self.0.origin);
         let (report, ended) = observers(&origin, events);
+        let whole = Some(breaker.clone());
         let breaker = breaker.alike(report, ended);
         Self(Arc::new(Inside {
             origin,
             policy: *policy,
             breaker,
+            whole,
             budget: budget.clone(),
             places: places.clone(),
             events: events.clone(),
@@ -103,6 +118,40 @@ impl Upstream {
     /// What the breaker says.
     pub fn status(&self) -> BreakerStatus {
         self.0.breaker.status()
+    }
+
+    /// The classes of routes there that calls named so far, in the order of their names.
+    pub fn route_classes(&self) -> Vec<Self> {
+        let classes = self.0.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        classes.values().cloned().collect()
+    }
+
+    /// Whether a call would be held back now.
+    ///
+    /// # Errors
+    ///
+    /// When it would be.
+    pub(crate) fn look(&self) -> Result<(), HeldBack> {
+        self.look_at_the_whole()?;
+        self.0.breaker.look()
+    }
+
+    /// Leave to make one call now.
+    ///
+    /// # Errors
+    ///
+    /// When it is held back. Nothing may be sent then.
+    pub(crate) fn admit(&self) -> Result<Permit, HeldBack> {
+        self.look_at_the_whole()?;
+        self.0.breaker.admit()
+    }
+
+    /// What holds the whole upstream back by hand holds a class of it back.
+    fn look_at_the_whole(&self) -> Result<(), HeldBack> {
+        match &self.0.whole {
+            Some(whole) if whole.is_forced_open() => Err(HeldBack { retry_in: None }),
+            _ => Ok(()),
+        }
     }
 
     /// How many calls wait for the head of their answer.

@@ -63,7 +63,6 @@ struct Inside {
     vault_watch: VaultWatch,
     sources: Sources,
     metrics: Metrics,
-    breakers: BTreeMap<String, Breaker>,
 }
 
 impl AuthorizationServer {
@@ -116,7 +115,6 @@ impl AuthorizationServer {
             vault: parts.vault.clone(),
             sources: parts.sources.clone(),
             metrics: runtime.metrics(),
-            breakers: runtime.breakers(),
         })))
     }
 
@@ -197,9 +195,9 @@ impl AuthorizationServer {
         self.0.limits.requests.take(application.id().clone(), times.get(), now)
     }
 
-    /// The breakers before the host's upstreams, by name.
-    pub(crate) fn breakers(&self) -> &BTreeMap<String, Breaker> {
-        &self.0.breakers
+    /// The breakers before the host's upstreams at the moment, by name.
+    pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
+        self.0.metrics.breakers()
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
@@ -305,6 +303,13 @@ impl AuthorizationServer {
             AuditEntry::new(AuditKind::AccessDenied).because("the token is another application's")
         };
         self.note(entry.origin("introspection-endpoint"), Some(by.as_str()));
+    }
+
+    /// Records what an administrator did, or was refused.
+    pub(crate) fn note_administered(&self, by: &str, act: &str, done: bool) {
+        let kind = if done { AuditKind::Administered } else { AuditKind::AccessDenied };
+        let entry = AuditEntry::new(kind).in_words(act);
+        self.note(entry.origin("administration"), Some(by));
     }
 
     /// Notes an entry, about an application if it is one of ours. It is bounded how many are written,

@@ -116,7 +116,13 @@ impl Keeper {
                 self.notes.forget(&user);
                 match deleted {
                     Ok(records) => return Some(Running::Erase { records, answer }),
-                    Err(error) => reply(answer, Err(error)),
+                    Err(error) => {
+                        // Nor does anybody else rewrite the files, if it is.
+                        if error.is_unavailable() && !error.is_full() {
+                            self.owe_rewriting(&error);
+                        }
+                        reply(answer, Err(error));
+                    }
                 }
             }
             Task::Rewrite => return Some(Running::Rewrite),

@@ -139,7 +139,9 @@ impl Scene {
         self.master += 1;
         vault.rotate_master_key(MasterKey::from_bytes([self.master; 32])).await.expect("rotated");
         // Until nothing is sealed with the old key any more.
-        while vault.inspect().await.expect("an inspection").data_keys.len() > 1 {}
+        let sweeping =
+            async { while vault.inspect().await.expect("an inspection").data_keys.len() > 1 {} };
+        tokio::time::timeout(Duration::from_mins(5), sweeping).await.expect("it comes to an end");
     }
 
     /// A backup, an export, and what is restored and imported from them.

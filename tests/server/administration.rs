@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tokenward::server::ServerSettings;
+use tokenward::vault::audit::{AuditKind, AuditQuery};
 
 use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, JSON, basic_of};
 
@@ -67,6 +68,10 @@ async fn an_administrator_registers_changes_and_removes_an_application() {
     assert_eq!((changed.status, &changed.json()["access_token_lifetime"]), (200, &json!(60)));
     assert_eq!(host.call(&token).await.status, 403);
 
+    let grace = json!({ "refresh": { "grace": 10 } });
+    let refresh = admin.send("PATCH", &one, &grace).await.json()["refresh"].clone();
+    assert_eq!(refresh, json!({ "idle": 3600, "absolute": 7200, "grace": 10 }));
+
     let secret_of = format!("{one}/secret");
     let rotated = admin.send("POST", &secret_of, &json!({ "overlap": 60 })).await;
     let fresh = rotated.json()["client_secret"].as_str().expect("a secret").to_owned();
@@ -79,6 +84,36 @@ async fn an_administrator_registers_changes_and_removes_an_application() {
     assert_eq!(token_of(&host, &id, &fresh).await.status, 401);
     assert_eq!(admin.send("GET", &one, &Value::Null).await.status, 404);
     assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_an_administrator_does_is_recorded_with_who_it_was() {
+    let host = Host::start().await;
+    let registered = host.register("admin").await;
+    let bearer = format!("Bearer {}", host.token(&registered).await);
+    let admin = Admin { host: &host, bearer };
+    let upstream = host.runtime.upstream("anthropic").expect("a provider").origin().to_owned();
+    let held = json!({ "upstream": upstream, "state": "forced-open" });
+    assert_eq!(admin.send("POST", "/admin/breakers", &held).await.status, 200);
+    assert_eq!(admin.send("GET", "/admin/breakers", &Value::Null).await.status, 200);
+    assert_eq!(
+        admin.send("DELETE", "/admin/applications/app_none", &Value::Null).await.status,
+        404
+    );
+
+    host.runtime.vault().write_notes().await.expect("durable");
+    let query = AuditQuery::all().of_application(registered.application.id());
+    let entries = host.runtime.vault().read_audit(query).await.expect("a page").entries;
+    let told: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.origin.as_deref() == Some("administration"))
+        .map(|entry| (entry.kind, entry.reason.as_deref().unwrap_or_default()))
+        .collect();
+    let expected = [
+        (AuditKind::Administered, "POST /admin/breakers was answered 200"),
+        (AuditKind::AccessDenied, "DELETE /admin/applications/{id} was answered 404"),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -107,13 +107,16 @@ impl Host {
 
     /// Asks until the server does not say any more that it can not answer for now, while time passes.
     pub(crate) async fn until_answered(&self, ask: impl AsyncFn() -> Answer) -> Answer {
-        loop {
-            let answer = ask().await;
-            if answer.status != 503 {
-                return answer;
+        let asking = async {
+            loop {
+                let answer = ask().await;
+                if answer.status != 503 {
+                    return answer;
+                }
+                self.clock.advance(Duration::from_millis(100));
             }
-            self.clock.advance(Duration::from_secs(1));
-        }
+        };
+        tokio::time::timeout(Duration::from_mins(2), asking).await.expect("an answer in time")
     }
 
     /// Calls the guarded route with a token.

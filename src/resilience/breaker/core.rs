@@ -200,6 +200,10 @@ impl Core {
         Some(self.enter(phase, Reason::ByHand, counts, now))
     }
 
+    pub(super) fn is_forced_open(&self) -> bool {
+        matches!(self.phase, Phase::ForcedOpen)
+    }
+
     pub(super) fn state(&self, now: Duration) -> State {
         match self.phase {
             Phase::Closed(_) => State::Closed,

@@ -215,6 +215,11 @@ impl Breaker {
         self.core().look(now).map_err(|retry_in| HeldBack { retry_in })
     }
 
+    /// Whether it is held open by hand.
+    pub(crate) fn is_forced_open(&self) -> bool {
+        self.core().is_forced_open()
+    }
+
     /// What it says about itself.
     pub fn status(&self) -> BreakerStatus {
         let now = self.now();

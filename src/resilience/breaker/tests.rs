@@ -278,6 +278,35 @@ fn half_open_never_admits_more_than_its_probes_whatever_the_threads_do() {
     }
 }
 
+/// B-1: under threads.
+#[test]
+fn results_of_an_older_state_change_nothing_whatever_the_threads_do() {
+    let bench = Bench::new(BreakerPolicy::default());
+    let late: Vec<_> = (0..64).map(|_| bench.breaker.admit().expect("admitted")).collect();
+    bench.fail(10);
+    let before = bench.breaker.status();
+    assert!(matches!(before.state, State::Open { .. }));
+    let late = Mutex::new(late);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (late, bench) = (&late, &bench);
+            scope.spawn(move || {
+                while let Some(permit) = late.lock().expect("no panic").pop() {
+                    match thread % 3 {
+                        0 => drop(permit.succeeded()),
+                        1 => permit.failed(None),
+                        _ => drop(permit),
+                    }
+                    assert_eq!(bench.breaker.status().generation, before.generation);
+                }
+            });
+        }
+    });
+    let after = bench.breaker.status();
+    assert_eq!((after.state, after.generation), (before.state, before.generation));
+    assert_eq!(bench.changes.lock().expect("no panic").len(), 1);
+}
+
 /// B-1 and B-9: under threads.
 #[test]
 fn under_threads_each_change_is_told_once_and_in_order() {

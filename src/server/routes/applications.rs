@@ -37,7 +37,7 @@ struct Wanted {
     enabled: Option<bool>,
 }
 
-/// How long refresh tokens are to live; what is not named is the default.
+/// How long refresh tokens are to live.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WantedRefresh {
@@ -71,7 +71,8 @@ pub(super) async fn register(
         let id = wanted.id.as_deref().map(id).transpose()?;
         let name = wanted.name.as_deref();
         let name = name.ok_or(Refusal::InvalidRequest("the member name is missing"))?;
-        let mut spec = ApplicationSpec::new(name).changed(wanted.change()?);
+        let change = wanted.change(RefreshPolicy::new())?;
+        let mut spec = ApplicationSpec::new(name).changed(change);
         if let Some(id) = id {
             spec = spec.id(id);
         }
@@ -107,7 +108,8 @@ pub(super) async fn change(
                 Refusal::InvalidRequest("the id of an application can not be changed").into()
             );
         }
-        server.issuer().change(&id, wanted.change()?).await?;
+        let known = server.issuer().application(&id).ok_or_else(not_found)?;
+        server.issuer().change(&id, wanted.change(known.refresh_policy())?).await?;
         body_of(&server, &id)
     };
     let changed = changed.await;
@@ -145,7 +147,8 @@ pub(super) async fn rotate_secret(
 }
 
 impl Wanted {
-    fn change(&self) -> Result<ApplicationChange, Failed> {
+    /// The change that this is; lifetimes of refresh tokens that it does not name are as in `refresh`.
+    fn change(&self, refresh: RefreshPolicy) -> Result<ApplicationChange, Failed> {
         let mut change = ApplicationChange::new();
         if let Some(name) = &self.name {
             change = change.name(name);
@@ -161,8 +164,8 @@ impl Wanted {
         if let Some(seconds) = self.access_token_lifetime {
             change = change.access_token_lifetime(Duration::from_secs(seconds));
         }
-        if let Some(refresh) = &self.refresh {
-            change = change.refresh_policy(refresh.policy());
+        if let Some(wanted) = &self.refresh {
+            change = change.refresh_policy(wanted.on(refresh));
         }
         if let Some(times) = self.requests_per_minute {
             let limit = NonZeroU32::new(times).map_or(RateLimit::Unlimited, RateLimit::PerMinute);
@@ -176,8 +179,8 @@ impl Wanted {
 }
 
 impl WantedRefresh {
-    fn policy(&self) -> RefreshPolicy {
-        let mut policy = RefreshPolicy::new();
+    /// What this says, and what `policy` says of the rest.
+    fn on(&self, mut policy: RefreshPolicy) -> RefreshPolicy {
         if let Some(idle) = self.idle {
             policy = policy.idle(Duration::from_secs(idle));
         }
@@ -195,14 +198,16 @@ fn id(named: &str) -> Result<ApplicationId, Failed> {
     named.parse().map_err(Failed::from)
 }
 
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no such application, GET /admin/applications")
+}
+
 /// The application under `id`, as it is now.
 fn body_of(
     server: &AuthorizationServer,
     id: &ApplicationId,
 ) -> Result<(StatusCode, Value), Failed> {
-    let found = server.issuer().application(id).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "there is no such application, GET /admin/applications")
-    })?;
+    let found = server.issuer().application(id).ok_or_else(not_found)?;
     Ok((StatusCode::OK, described(&found, server.sources().now().wall)))
 }
 

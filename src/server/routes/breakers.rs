@@ -39,7 +39,7 @@ pub(super) async fn list(State(server): State<AuthorizationServer>) -> Response 
 pub(super) async fn set(State(server): State<AuthorizationServer>, request: Request) -> Response {
     let set = async {
         let wanted: Wanted = json_body(&server, request).await?;
-        let breaker = server.breakers().get(&wanted.upstream).ok_or_else(|| {
+        let breaker = server.breakers().remove(&wanted.upstream).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "there is no such upstream, GET /admin/breakers")
         })?;
         match wanted.state {
@@ -47,7 +47,7 @@ pub(super) async fn set(State(server): State<AuthorizationServer>, request: Requ
             WantedState::ForcedOpen => breaker.force_open(),
             WantedState::Disabled => breaker.disable(),
         }
-        Ok((StatusCode::OK, described(&wanted.upstream, breaker)))
+        Ok((StatusCode::OK, described(&wanted.upstream, &breaker)))
     };
     let set = set.await;
     finished(&server, set)

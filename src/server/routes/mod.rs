@@ -1,5 +1,6 @@
 //! The endpoints of the server, as a router that a host merges into its own.
 
+mod acts;
 mod admin;
 mod applications;
 mod asked;
@@ -19,6 +20,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
+use self::acts::recorded;
 use self::metrics::counted;
 use super::authorization_server::AuthorizationServer;
 use super::refusal::Refusal;
@@ -103,7 +105,8 @@ fn endpoints(server: &AuthorizationServer) -> Vec<Endpoint> {
         all.push((HEALTH_READY, get(health::ready)));
     }
     if settings.has(Capability::Administration) {
-        all.extend(guarded(server, &settings.administration, administration()));
+        let acts = administration().map(|(path, acts)| (path, recorded(server, path, acts)));
+        all.extend(guarded(server, &settings.administration, acts));
     }
     if settings.has(Capability::Metrics) {
         let metrics = (METRICS, get(metrics::metrics));

@@ -62,6 +62,9 @@ pub enum AuditKind {
     ApplicationRemoved,
     /// Somebody who may ask was told what a token of the authorization server is good for.
     TokenIntrospected,
+    /// An application with the permission for it did something over HTTP: what, and how it was answered.
+    /// What that changed has an entry of its own.
+    Administered,
     /// Something was asked for by somebody who may not have it.
     AccessDenied,
     /// A record that did not open was removed, by the decision of a person.
@@ -119,6 +122,7 @@ impl AuditKind {
             Self::ApplicationChanged => "application-changed",
             Self::ApplicationRemoved => "application-removed",
             Self::TokenIntrospected => "token-introspected",
+            Self::Administered => "administered",
             Self::AccessDenied => "access-denied",
             Self::RecordDiscarded => "record-discarded",
             Self::UserErased => "user-erased",
@@ -271,7 +275,7 @@ impl AuditEntry {
     }
 
     /// Why, in words that hold no secret.
-    pub(in crate::vault) fn in_words(mut self, reason: &str) -> Self {
+    pub(crate) fn in_words(mut self, reason: &str) -> Self {
         let plain: String = reason
             .chars()
             .map(|char| if char.is_control() { ' ' } else { char })
@@ -313,6 +317,7 @@ mod tests {
             AuditKind::ApplicationChanged,
             AuditKind::ApplicationRemoved,
             AuditKind::TokenIntrospected,
+            AuditKind::Administered,
             AuditKind::AccessDenied,
             AuditKind::RecordDiscarded,
             AuditKind::UserErased,

@@ -175,6 +175,25 @@ async fn files_that_could_not_be_rewritten_are_tried_again_and_no_write_is_refus
 }
 
 #[tokio::test]
+async fn an_erasure_whose_answer_is_lost_is_finished_without_being_asked_for_again() {
+    let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let mut running = Running::start_with(settings, clock.sources()).await.expect("a vault");
+    running.vault.commit(put(&key("ada", "one"), b"1", Expect::Absent)).await.expect("durable");
+    // The deletion is durable, and only the store's word of it is lost.
+    faults.after(calls_of_an_erasure().await - 3, crate::testing::VaultFault::LostAnswer);
+
+    running.vault.erase_user(&user("ada")).await.expect_err("nobody knows what became of it");
+
+    faults.heal();
+    running.event(is_unfinished_erasure).await;
+    clock.advance(Duration::from_mins(2));
+    until_finished(&running.vault).await;
+    assert_eq!(payload(&running.vault, &key("ada", "one")).await, None, "it is deleted");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_crash_of_the_actor_in_the_middle_erases_nobody_twice() {
     let (settings, faults) = crate::testing::VaultFaults::over(Vault::in_memory());
     let running = Running::start(settings).await.expect("a vault");
