@@ -123,6 +123,8 @@ const SERVER_ROWS: [&str; 94] = [
     "S-META-1",
     "S-META-2",
     "S-META-3",
+    "S-META-4",
+    "S-META-5",
     "S-REV-1",
     "S-REV-2",
     "S-REV-4",

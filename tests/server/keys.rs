@@ -109,6 +109,7 @@ async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its
     }
 }
 
+/// S-META-4 and S-META-5, too: nothing but what is there, and the issuer letter by letter.
 #[tokio::test]
 async fn s_meta_1_s_meta_2_s_meta_3_the_server_describes_itself_where_clients_look() {
     for (issuer, at, base) in [
