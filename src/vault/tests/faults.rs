@@ -183,6 +183,35 @@ async fn a_directory_that_vanished_is_waited_for_and_never_made_anew() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_store_that_is_slow_lets_requests_queue_where_that_is_seen_and_loses_none() {
+    let (vault, faults) = VaultFaults::over(Vault::in_memory());
+    let running = Running::start(vault).await.expect("a vault");
+    faults.hold();
+    let write = |number: u8| {
+        let (vault, key) = (running.vault.clone(), key("ada", &number.to_string()));
+        tokio::spawn(async move { vault.commit(put(&key, &[number], Expect::Absent)).await })
+    };
+    let first = write(0);
+    faults.until_held().await;
+    let rest: Vec<_> = (1..40).map(write).collect();
+    while running.vault.messages().waiting() < 40 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished() && rest.iter().all(|write| !write.is_finished()));
+
+    faults.release();
+
+    for (number, write) in [first].into_iter().chain(rest).enumerate() {
+        write.await.expect("no panic").expect("durable");
+        let number = u8::try_from(number).expect("a few");
+        let found = payload(&running.vault, &key("ada", &number.to_string())).await;
+        assert_eq!(found, Some(vec![number]));
+    }
+    assert_eq!(running.vault.messages().waiting(), 0);
+    running.stop().await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
