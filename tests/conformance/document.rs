@@ -69,7 +69,7 @@ const ROWS: [&str; 54] = [
 ];
 
 /// The rows of the authorization server, in this order.
-const SERVER_ROWS: [&str; 94] = [
+const SERVER_ROWS: [&str; 96] = [
     "S-METH-1",
     "S-REQ-1",
     "S-REQ-2",
