@@ -67,6 +67,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         println!("curl -s -H \"authorization: Bearer $TOKEN\" {base}/models");
     }
     println!("\ncurl -s {base}/health");
+    println!("curl -s {base}/metrics");
     let service = host.router.clone().into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service)
         .with_graceful_shutdown(async {

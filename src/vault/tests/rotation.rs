@@ -425,7 +425,10 @@ async fn upkeep_that_fails_waits_for_a_write_that_succeeds() {
     }
     store.allow(None);
     running.vault.commit(put(&record, b"2", Expect::Anything)).await.expect("durable");
-    while running.vault.inspect().await.expect("an inspection").data_keys.len() > 1 {}
+    let sweeping = async {
+        while running.vault.inspect().await.expect("an inspection").data_keys.len() > 1 {}
+    };
+    in_time(sweeping).await;
     assert_eq!(payload(&running.vault, &record).await, Some(b"2".to_vec()));
     running.stop().await;
 }
