@@ -54,7 +54,7 @@ mod verify;
 
 pub use application::{
     Application, ApplicationChange, ApplicationId, ApplicationSpec, GrantType,
-    LONGEST_TOKEN_LIFETIME, RateLimit,
+    LONGEST_TOKEN_LIFETIME, RateLimit, SecretStatus,
 };
 pub use authorization_server::AuthorizationServer;
 pub use guard::{Guard, Guarded};

@@ -1,10 +1,14 @@
 //! Applications and breakers, administered over HTTP.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tokenward::server::ServerSettings;
+use tokenward::server::{ApplicationChange, Registered, ServerSettings};
 use tokenward::vault::audit::{AuditKind, AuditQuery};
 
 use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, JSON, basic_of};
+
+const HOUR: Duration = Duration::from_hours(1);
 
 /// An administrator with a token.
 struct Admin<'a> {
@@ -14,8 +18,11 @@ struct Admin<'a> {
 
 impl<'a> Admin<'a> {
     async fn of(host: &'a Host) -> Self {
-        let token = host.token(&host.register("admin").await).await;
-        Self { host, bearer: format!("Bearer {token}") }
+        Self::with(host, &host.register("admin").await).await
+    }
+
+    async fn with(host: &'a Host, registered: &Registered) -> Self {
+        Self { host, bearer: format!("Bearer {}", host.token(registered).await) }
     }
 
     async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
@@ -49,6 +56,7 @@ async fn an_administrator_registers_changes_and_removes_an_application() {
         "grant_types": ["client_credentials", "refresh_token"], "access_token_lifetime": 60,
         "refresh": { "idle": 3600, "absolute": 7200, "grace": 0 }, "requests_per_minute": 30,
         "enabled": true, "created": 1_800_000_000_u64, "live_secrets": 1, "client_secret": null,
+        "secrets": [{ "created": 1_800_000_000_u64, "ends": null, "last_used": null }],
     });
     assert_eq!(body, expected);
     let token = token_of(&host, &id, &secret).await.json();
@@ -86,12 +94,103 @@ async fn an_administrator_registers_changes_and_removes_an_application() {
     assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 404);
 }
 
+/// When each secret of an application was last used, as an administrator is told.
+async fn last_used(admin: &Admin<'_>, id: &str) -> Vec<Value> {
+    let shown = admin.send("GET", &format!("/admin/applications/{id}"), &Value::Null).await;
+    let shown = shown.json();
+    let secrets = shown["secrets"].as_array().expect("a list");
+    secrets.iter().map(|secret| secret["last_used"].clone()).collect()
+}
+
+#[tokio::test]
+async fn s_auth_11_the_last_use_of_each_secret_is_shown_and_survives_a_restart() {
+    let mut host = Host::start().await;
+    let (client, admin) = (host.register("memories:read").await, host.register("admin").await);
+    let (id, begin) = (client.application.id().as_str(), 1_800_000_000_u64);
+    let wrong = token_of(&host, id, "wrong").await;
+    assert_eq!(wrong.status, 401);
+    assert_eq!(last_used(&Admin::with(&host, &admin).await, id).await, [Value::Null]);
+    for (passes, used) in [(10, 10), (500, 510), (90, 600)] {
+        host.clock.advance(Duration::from_secs(passes));
+        host.token(&client).await;
+        assert_eq!(last_used(&Admin::with(&host, &admin).await, id).await, [begin + used]);
+    }
+    // The first use was written, and none of the ten minutes after it.
+    host.restart().await;
+    assert_eq!(last_used(&Admin::with(&host, &admin).await, id).await, [begin + 10]);
+    host.clock.advance(Duration::from_secs(10));
+    host.token(&client).await;
+    // What was written before this is durable with it.
+    let second = host.server.issuer().rotate_secret(client.application.id(), HOUR).await;
+    host.restart().await;
+    let admin = Admin::with(&host, &admin).await;
+    assert_eq!(last_used(&admin, id).await, [json!(begin + 610), Value::Null]);
+    assert_eq!(token_of(&host, id, second.expect("a secret").expose()).await.status, 200);
+    assert_eq!(last_used(&admin, id).await, [begin + 610; 2]);
+}
+
+#[tokio::test]
+async fn s_auth_11_many_uses_of_a_secret_are_written_once() {
+    let host = Host::start().await;
+    let client = host.register("memories:read").await;
+    host.token(&client).await;
+    // A change that changes nothing: answered when everything that was asked for before it is done.
+    let settled = async || {
+        let nothing = ApplicationChange::new();
+        host.server.issuer().change(client.application.id(), nothing).await.expect("nothing");
+        host.disk.calls()
+    };
+    let before = settled().await;
+    for _ in 0..200 {
+        host.token(&client).await;
+    }
+    assert_eq!(settled().await, before, "not one went to the disk");
+}
+
+#[tokio::test]
+async fn s_auth_11_an_exchange_whose_answer_was_lost_is_done_again_and_locks_nobody_out() {
+    let mut host = Host::start().await;
+    let registered = host.register("memories:read").await;
+    let administrator = host.register("admin").await;
+    let (id, first) = (registered.application.id().as_str().to_owned(), registered.secret.expose());
+    assert_eq!(token_of(&host, &id, first).await.status, 200, "it is in use");
+    let path = format!("/admin/applications/{id}/secret");
+    let rotate = async |host: &Host, overlap: u64| {
+        let admin = Admin::with(host, &administrator).await;
+        let rotated = admin.send("POST", &path, &json!({ "overlap": overlap })).await;
+        rotated.json()["client_secret"].as_str().expect("a secret").to_owned()
+    };
+    // Nobody reads the first two answers.
+    let lost = [rotate(&host, 3_600).await, rotate(&host, 3_600).await];
+    host.restart().await;
+    let second = rotate(&host, 7_200).await;
+    for secret in &lost {
+        assert_eq!(token_of(&host, &id, secret).await.status, 401, "it made room");
+    }
+    assert_eq!(token_of(&host, &id, first).await.status, 200, "it is in use still");
+    host.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(token_of(&host, &id, first).await.status, 401, "no longer than was said at first");
+
+    // Once the new one is used, the next exchange is from that one.
+    assert_eq!(token_of(&host, &id, &second).await.status, 200);
+    let third = rotate(&host, 3_600).await;
+    assert_eq!(token_of(&host, &id, &second).await.status, 200);
+    assert_eq!(token_of(&host, &id, &third).await.status, 200);
+    let fourth = rotate(&host, 3_600).await;
+    for (secret, status) in [(&second, 401), (&third, 200), (&fourth, 200)] {
+        assert_eq!(token_of(&host, &id, secret).await.status, status, "the older one goes");
+    }
+    assert_eq!(token_of(&host, &id, &rotate(&host, 0).await).await.status, 200);
+    for secret in [&third, &fourth] {
+        assert_eq!(token_of(&host, &id, secret).await.status, 401, "at once, used or not");
+    }
+}
+
 #[tokio::test]
 async fn what_an_administrator_does_is_recorded_with_who_it_was() {
     let host = Host::start().await;
     let registered = host.register("admin").await;
-    let bearer = format!("Bearer {}", host.token(&registered).await);
-    let admin = Admin { host: &host, bearer };
+    let admin = Admin::with(&host, &registered).await;
     let upstream = host.runtime.upstream("anthropic").expect("a provider").origin().to_owned();
     let held = json!({ "upstream": upstream, "state": "forced-open" });
     assert_eq!(admin.send("POST", "/admin/breakers", &held).await.status, 200);

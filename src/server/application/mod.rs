@@ -21,6 +21,7 @@ use super::scope::Scope;
 
 pub(crate) use generation::GrantGeneration;
 pub use id::ApplicationId;
+pub use secret::SecretStatus;
 pub(crate) use secret::{SecretHasher, StoredSecret};
 pub(crate) use spec::check_secret;
 pub use spec::{ApplicationChange, ApplicationSpec};
@@ -167,19 +168,34 @@ impl Application {
 
     /// How many of its secrets are good at `now`.
     pub fn live_secrets(&self, now: SystemTime) -> usize {
-        self.secrets.iter().filter(|secret| secret.is_live(now)).count()
+        self.secrets(now).count()
     }
 
-    /// Lets `fresh` be its secret. The newest of the former ones goes on for `overlap`, any other
-    /// ends at once. Without an overlap somebody else may have had it, so every grant ends, too.
+    /// Those of its secrets that are good at `now`, the newest last.
+    pub fn secrets(&self, now: SystemTime) -> impl Iterator<Item = SecretStatus> {
+        self.secrets.iter().filter(move |secret| secret.is_live(now)).map(StoredSecret::status)
+    }
+
+    /// Lets `fresh` be its secret. One of the former ones goes on for `overlap`, and any other ends at
+    /// once. Without an overlap somebody else may have had it, so every grant ends, too.
+    ///
+    /// The one that goes on is the newest; but while nobody has used that one, and somebody uses the one
+    /// before it, it is that one: an exchange whose answer was lost can be done again, and locks out nobody.
     pub(crate) fn replace_secret(
         &mut self,
         fresh: StoredSecret,
         overlap: Duration,
         now: SystemTime,
     ) {
-        let newest = self.secrets.pop().filter(|secret| !overlap.is_zero() && secret.is_live(now));
-        self.secrets = newest.map(|secret| secret.ending(now + overlap)).into_iter().collect();
+        let mut live = std::mem::take(&mut self.secrets);
+        live.retain(|secret| !overlap.is_zero() && secret.is_live(now));
+        let former = match (live.pop(), live.pop()) {
+            (Some(newest), Some(before)) if newest.used.is_none() && before.used.is_some() => {
+                Some(before)
+            }
+            (newest, _) => newest,
+        };
+        self.secrets.extend(former.map(|secret| secret.ending(now + overlap)));
         self.secrets.push(fresh);
         if overlap.is_zero() {
             self.generation = self.generation.next();
@@ -189,6 +205,12 @@ impl Application {
     /// Whether `secret` is the one that was given last and has no end.
     pub(crate) fn has_newest(&self, secret: &StoredSecret) -> bool {
         self.secrets.last().is_some_and(|it| it.hash == secret.hash && it.ends.is_none())
+    }
+
+    /// Notes that the secret with this hash was used at `used`. Answers whether there is one.
+    pub(crate) fn note_use(&mut self, hash: &[u8; 32], used: SystemTime) -> bool {
+        let found = self.secrets.iter_mut().find(|secret| secret.hash == *hash);
+        found.map(|secret| secret.used = Some(used)).is_some()
     }
 
     /// Forgets secrets with these hashes: those that nobody got.

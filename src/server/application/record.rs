@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,6 +49,7 @@ struct KnownSecret {
     hash: String,
     created: u64,
     ends: Option<u64>,
+    used: Option<u64>,
 }
 
 impl Application {
@@ -138,12 +139,12 @@ impl KnownRefresh {
 impl KnownSecret {
     fn read(&self) -> Option<StoredSecret> {
         let hash = URL_SAFE_NO_PAD.decode(&self.hash).ok()?;
-        let ends: Option<Option<SystemTime>> =
-            self.ends.map_or(Some(None), |millis| from_millis(millis).map(Some));
+        let time = |millis: Option<u64>| millis.map_or(Some(None), |it| from_millis(it).map(Some));
         Some(StoredSecret {
             hash: hash.try_into().ok()?,
             created: from_millis(self.created)?,
-            ends: ends?,
+            ends: time(self.ends)?,
+            used: time(self.used)?,
         })
     }
 
@@ -152,6 +153,7 @@ impl KnownSecret {
             hash: URL_SAFE_NO_PAD.encode(secret.hash),
             created: to_millis(secret.created),
             ends: secret.ends.map(to_millis),
+            used: secret.used.map(to_millis),
         }
     }
 }

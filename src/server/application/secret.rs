@@ -22,11 +22,17 @@ pub(crate) struct StoredSecret {
     pub(crate) created: SystemTime,
     /// When it ends; none: it does not by itself.
     pub(crate) ends: Option<SystemTime>,
+    /// When it was last used, as far as that was written; none: never.
+    pub(crate) used: Option<SystemTime>,
 }
 
 impl StoredSecret {
     pub(crate) fn is_live(&self, now: SystemTime) -> bool {
         self.ends.is_none_or(|end| now < end)
+    }
+
+    pub(super) fn status(&self) -> SecretStatus {
+        SecretStatus { created: self.created, ends: self.ends, last_used: self.used }
     }
 
     /// The same, over at `end` at the latest.
@@ -40,6 +46,19 @@ impl fmt::Debug for StoredSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredSecret").field("ends", &self.ends).finish_non_exhaustive()
     }
+}
+
+/// One of the secrets of an application, without the secret itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SecretStatus {
+    /// When it was given.
+    pub created: SystemTime,
+    /// When it ends; none: not by itself.
+    pub ends: Option<SystemTime>,
+    /// When it was last used: by a request that it authenticated, whatever became of that. None: never. A restart
+    /// may set it back by ten minutes, and by no more.
+    pub last_used: Option<SystemTime>,
 }
 
 /// Hashes secrets with the key of one server.
@@ -70,17 +89,17 @@ impl SecretHasher {
 
     /// How a secret is kept.
     pub(crate) fn kept(&self, secret: &Secret, now: SystemTime) -> StoredSecret {
-        StoredSecret { hash: self.hash(secret.expose()), created: now, ends: None }
+        StoredSecret { hash: self.hash(secret.expose()), created: now, ends: None, used: None }
     }
 
-    /// Whether `secret` is a live one of `application`. For none the answer is no, after the same
-    /// work (RFC 6749 §10.10).
+    /// The hash of `secret`, if it is a live one of `application`. For none there is none, after the
+    /// same work (RFC 6749 §10.10).
     pub(crate) fn verify(
         &self,
         application: Option<&Application>,
         secret: &str,
         now: SystemTime,
-    ) -> bool {
+    ) -> Option<[u8; 32]> {
         let hash = self.hash(secret);
         let secrets = application.map_or(&[][..], |application| &application.secrets);
         let mut good = Choice::from(0);
@@ -91,6 +110,6 @@ impl SecretHasher {
             };
             good |= hash.ct_eq(kept) & Choice::from(u8::from(counts));
         }
-        good.into()
+        bool::from(good).then_some(hash)
     }
 }

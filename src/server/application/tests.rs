@@ -15,7 +15,7 @@ fn hasher() -> SecretHasher {
 }
 
 fn stored(secret: &str) -> StoredSecret {
-    StoredSecret { hash: hasher().hash(secret), created: time(0), ends: None }
+    StoredSecret { hash: hasher().hash(secret), created: time(0), ends: None, used: None }
 }
 
 fn application() -> Application {
@@ -26,7 +26,7 @@ fn application() -> Application {
 }
 
 fn accepts(application: &Application, secret: &str, now: u64) -> bool {
-    hasher().verify(Some(application), secret, time(now))
+    hasher().verify(Some(application), secret, time(now)).is_some()
 }
 
 #[test]
@@ -72,9 +72,39 @@ fn s_auth_11_two_secrets_are_good_during_an_exchange_and_one_after_it() {
 }
 
 #[test]
+fn s_auth_11_a_secret_that_nobody_has_used_makes_room_for_one_that_somebody_uses() {
+    let hour = Duration::from_hours(1);
+    let names = |application: &Application| -> Vec<[u8; 32]> {
+        application.secrets.iter().map(|secret| secret.hash).collect()
+    };
+    for (used, left) in [
+        (&[][..], "second"),
+        (&["first"][..], "first"),
+        (&["second"], "second"),
+        (&["first", "second"], "second"),
+        (&["second", "first"], "second"),
+    ] {
+        let mut application = application();
+        application.replace_secret(stored("second"), hour, time(0));
+        for (moment, name) in used.iter().enumerate() {
+            assert!(application.note_use(&hasher().hash(name), time(moment as u64)));
+        }
+        application.replace_secret(stored("third"), hour, time(60));
+        assert_eq!(
+            names(&application),
+            [left, "third"].map(|name| hasher().hash(name)),
+            "{used:?}"
+        );
+        let ends = application.secrets[0].ends.expect("an end");
+        assert_eq!(ends, time(if left == "first" { 3_600 } else { 3_660 }), "{used:?}");
+    }
+    assert!(!application().note_use(&[0; 32], time(0)), "there is no such secret");
+}
+
+#[test]
 fn s_auth_5_nobody_has_no_secret() {
     for secret in ["", "first", "\0"] {
-        assert!(!hasher().verify(None, secret, time(0)));
+        assert_eq!(hasher().verify(None, secret, time(0)), None);
     }
     assert!(!accepts(&application(), "firsT", 0) && !accepts(&application(), "", 0));
     assert!(accepts(&application(), "first", 0));
@@ -91,7 +121,7 @@ fn s_auth_5_an_unknown_client_takes_the_work_of_a_wrong_secret() {
             let begin = std::time::Instant::now();
             let verified = hasher.verify(std::hint::black_box(client), "a-wrong-secret", time(0));
             *least = begin.elapsed().min(*least);
-            assert!(!verified);
+            assert_eq!(verified, None);
         }
     }
     let [unknown, wrong] = least;
@@ -160,6 +190,7 @@ fn a_change_that_is_refused_changes_nothing() {
 #[test]
 fn an_application_reads_what_it_wrote_and_keeps_what_it_does_not_know() {
     let mut original = application();
+    original.note_use(&hasher().hash("first"), time(9));
     original.replace_secret(stored("second"), Duration::from_mins(1), time(10));
     let read = Application::from_record(&original.to_record()).expect("an application");
     assert_eq!((&read.id, &read.secrets), (&original.id, &original.secrets));
@@ -175,6 +206,7 @@ fn an_application_reads_what_it_wrote_and_keeps_what_it_does_not_know() {
     ApplicationChange::new().grants([]).apply_to(&mut read).expect("changed");
     value["grants"] = json!(["telepathy"]);
     assert_eq!(serde_json::from_slice::<Value>(&read.to_record()).expect("json"), value);
+    read.note_use(&hasher().hash("second"), time(15));
     read.replace_secret(stored("third"), Duration::from_mins(1), time(20));
     let written: Value = serde_json::from_slice(&read.to_record()).expect("json");
     assert_eq!(written["secrets"][0]["colour"], "red", "it is the former one now");

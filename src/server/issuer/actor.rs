@@ -74,8 +74,10 @@ enum Waiter {
         reply: Reply<Result<Secret, Error>>,
     },
     Done(Reply<Result<(), Error>>),
-    /// The issuer itself.
+    /// The issuer itself, for its keys.
     Upkeep,
+    /// The issuer itself, for the use of the secret with this hash.
+    Use([u8; 32]),
 }
 
 /// What a task of the issuer comes back with.
@@ -160,6 +162,10 @@ impl Issuer {
                 Loading::UnderWay(_) => {}
             },
             News::SweepDue => self.sweep(),
+            News::SecretUsed { id, hash, used } => match self.loading {
+                Loading::Done => self.ask(Change::NoteUse { id, hash, used }, Waiter::Use(hash)),
+                _ => self.is.board.uses.unwritten(&hash, self.is.sources.now()),
+            },
         }
     }
 
@@ -387,6 +393,12 @@ impl Issuer {
                 let _ = reply.send(registered);
             }
             Waiter::Upkeep => self.kept_up(&result),
+            Waiter::Use(hash) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "the use of a secret is written with a later one");
+                    self.is.board.uses.unwritten(&hash, self.is.sources.now());
+                }
+            }
         }
     }
 

@@ -133,7 +133,7 @@ impl Keeper {
         &self,
         target: Target,
         expect: Option<RecordVersion>,
-        audit: AuditKind,
+        audit: Option<AuditKind>,
     ) -> Written {
         let subject = target.subject();
         match self.0.commit(batch(target, expect, audit)).await {
@@ -163,24 +163,25 @@ impl Keeper {
 }
 
 /// What makes a target durable, and records it.
-fn batch(target: Target, expect: Option<RecordVersion>, audit: AuditKind) -> Batch {
+fn batch(target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind>) -> Batch {
     let expect = expect.map_or(Expect::Absent, Expect::Version);
-    let entry = AuditEntry::new(audit).origin("token-issuer");
-    match target {
+    let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
+    let (batch, entry) = match target {
         Target::Ring(ring) => {
-            Batch::new().put(ring_key(), ring.to_record(), expect, Tags::default()).record(entry)
+            (Batch::new().put(ring_key(), ring.to_record(), expect, Tags::default()), entry)
         }
         Target::Application(application) => {
             let key = application_key(&application.id);
-            let entry = entry.user(&key.user);
-            Batch::new().put(key, application.to_record(), expect, Tags::default()).record(entry)
+            let entry = entry.map(|entry| entry.user(&key.user));
+            (Batch::new().put(key, application.to_record(), expect, Tags::default()), entry)
         }
         Target::Gone(id) => {
             let key = application_key(&id);
-            let entry = entry.user(&key.user);
-            Batch::new().delete(key, expect).record(entry)
+            let entry = entry.map(|entry| entry.user(&key.user));
+            (Batch::new().delete(key, expect), entry)
         }
-    }
+    };
+    entry.into_iter().fold(batch, Batch::record)
 }
 
 fn ring_key() -> RecordKey {

@@ -1,6 +1,6 @@
 //! What the token issuer can be asked. [`TokenIssuer`](super::TokenIssuer) has a method for each.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::secret::Secret;
@@ -96,7 +96,7 @@ pub enum KeyRotation {
 #[derive(Debug)]
 pub struct Internal(pub(super) News);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum News {
     /// Load everything.
     Load,
@@ -106,6 +106,8 @@ pub(super) enum News {
     UpkeepDue,
     /// It is time to remove what is over.
     SweepDue,
+    /// A secret was used, and that is to be durable.
+    SecretUsed { id: ApplicationId, hash: [u8; 32], used: SystemTime },
 }
 
 impl From<News> for IssuerMessage {

@@ -6,6 +6,7 @@ mod keeping;
 mod messages;
 mod published;
 mod state;
+mod uses;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::application::{Application, ApplicationChange, ApplicationId, Applicat
 use super::denials::Denials;
 use super::jws::VerificationKey;
 use super::keys::KeyPolicy;
-use crate::clock::Sources;
+use crate::clock::{Moment, Sources};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::supervision::{ChildSpec, Handle, Supervisor, Timekeeper};
@@ -25,6 +26,7 @@ use crate::vault::VaultHandle;
 
 use actor::{IssuerActor, IssuerArguments};
 use keeping::Keeper;
+use messages::News;
 pub use messages::{Internal, IssuerMessage, KeyRotation, Registered};
 use published::Board;
 pub(crate) use published::Published;
@@ -163,14 +165,13 @@ impl TokenIssuer {
     /// The application, as it is now: a look-up in memory.
     pub fn application(&self, id: &ApplicationId) -> Option<Application> {
         let published = self.board.read().ok()?;
-        published.application(id.as_str()).map(|found| Application::clone(found))
+        published.application(id.as_str()).map(|found| self.as_used(found))
     }
 
     /// All applications, in the order of their ids.
     pub fn applications(&self) -> Vec<Application> {
         let Ok(published) = self.board.read() else { return Vec::new() };
-        let mut all: Vec<_> =
-            published.applications().map(|found| Application::clone(found)).collect();
+        let mut all: Vec<_> = published.applications().map(|found| self.as_used(found)).collect();
         all.sort_by(|one, two| one.id().cmp(two.id()));
         all
     }
@@ -178,6 +179,25 @@ impl TokenIssuer {
     /// The same issuer as messages.
     pub fn messages(&self) -> &Handle<IssuerMessage> {
         &self.actor
+    }
+
+    /// Notes that the secret with this hash authenticated an application, which is as it was published.
+    /// Nobody waits for it to be written.
+    pub(crate) fn note_use(&self, application: &Application, hash: &[u8; 32], now: Moment) {
+        let Some(secret) = application.secrets.iter().find(|it| it.hash == *hash) else { return };
+        if self.board.uses.note(secret, now) {
+            let (id, used) = (application.id().clone(), now.wall);
+            self.actor.post(News::SecretUsed { id, hash: *hash, used }.into());
+        }
+    }
+
+    /// An application, with the last uses of its secrets.
+    fn as_used(&self, published: &Application) -> Application {
+        let mut application = published.clone();
+        for secret in &mut application.secrets {
+            secret.used = self.board.uses.last(secret);
+        }
+        application
     }
 
     /// The tokens that are denied.

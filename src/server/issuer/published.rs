@@ -1,7 +1,7 @@
 //! What everybody reads without a message: keys, applications and denied tokens as they are. Shared by the
 //! incarnations of the issuer, so that tokens are issued and verified while it is restarted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,6 +13,8 @@ use crate::server::denials::Denials;
 use crate::server::jws::{KeySet, SigningKey, VerificationKey};
 use crate::server::keys::{self, KeyRing, RingKey};
 use crate::server::refresh::RefreshTokens;
+
+use super::uses::Uses;
 
 /// The keys and the applications at one time.
 pub(crate) struct Published {
@@ -63,12 +65,14 @@ impl Published {
 pub(crate) struct Board {
     published: ArcSwapOption<Published>,
     pub(crate) denials: Denials,
+    pub(super) uses: Uses,
     trusted: Vec<VerificationKey>,
 }
 
 impl Board {
     pub(super) fn new(trusted: Vec<VerificationKey>) -> Self {
-        Self { published: ArcSwapOption::empty(), denials: Denials::default(), trusted }
+        let (denials, uses) = (Denials::default(), Uses::default());
+        Self { published: ArcSwapOption::empty(), denials, uses, trusted }
     }
 
     /// What is published.
@@ -88,6 +92,8 @@ impl Board {
         applications: impl Iterator<Item = &'a Application>,
     ) {
         let published = Published::new(ring, &self.trusted, applications);
+        let secrets = published.applications().flat_map(|application| &application.secrets);
+        self.uses.keep(&secrets.map(|secret| secret.hash).collect::<HashSet<_>>());
         self.published.store(Some(Arc::new(published)));
     }
 }

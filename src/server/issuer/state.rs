@@ -32,10 +32,29 @@ pub(super) struct Stored<T> {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Register(Box<Application>),
-    Alter { id: ApplicationId, change: Box<ApplicationChange> },
-    ReplaceSecret { id: ApplicationId, fresh: StoredSecret, overlap: Duration },
-    Remove { id: ApplicationId },
-    Keys { how: KeyChange, fresh: Arc<SigningKey>, hash_key: Arc<zeroize::Zeroizing<[u8; 32]>> },
+    Alter {
+        id: ApplicationId,
+        change: Box<ApplicationChange>,
+    },
+    ReplaceSecret {
+        id: ApplicationId,
+        fresh: StoredSecret,
+        overlap: Duration,
+    },
+    /// A secret was used, which is kept and is no change that anybody has to see.
+    NoteUse {
+        id: ApplicationId,
+        hash: [u8; 32],
+        used: SystemTime,
+    },
+    Remove {
+        id: ApplicationId,
+    },
+    Keys {
+        how: KeyChange,
+        fresh: Arc<SigningKey>,
+        hash_key: Arc<zeroize::Zeroizing<[u8; 32]>>,
+    },
 }
 
 /// What is to be done about the signing keys.
@@ -103,7 +122,7 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) enum Effect<W> {
     /// Makes `target` durable, if the vault has the version that is expected.
-    Write { target: Target, expect: Option<RecordVersion>, audit: AuditKind },
+    Write { target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind> },
     /// Reads a record again.
     Reread(Subject),
     /// Lets everybody see the keys and the applications as they are.
@@ -215,7 +234,7 @@ impl<W> IssuerState<W> {
         &self,
         change: &Change,
         now: SystemTime,
-    ) -> Result<Option<(Target, Option<RecordVersion>, AuditKind)>, Error> {
+    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
         let (altered, version) = match change {
             Change::Register(application) => {
                 if self.applications.contains_key(&application.id) {
@@ -223,7 +242,7 @@ impl<W> IssuerState<W> {
                     return Err(Error::new(ErrorKind::InvalidInput, text));
                 }
                 let target = Target::Application(application.clone());
-                return Ok(Some((target, None, AuditKind::ApplicationRegistered)));
+                return Ok(Some((target, None, Some(AuditKind::ApplicationRegistered))));
             }
             Change::Keys { how, fresh, hash_key } => {
                 return self.keys(*how, fresh, hash_key, now);
@@ -231,7 +250,7 @@ impl<W> IssuerState<W> {
             Change::Remove { id } => {
                 let version = Some(self.stored(id)?.version);
                 let target = Target::Gone(id.clone());
-                return Ok(Some((target, version, AuditKind::ApplicationRemoved)));
+                return Ok(Some((target, version, Some(AuditKind::ApplicationRemoved))));
             }
             Change::Alter { id, change } => {
                 let stored = self.stored(id)?;
@@ -257,9 +276,19 @@ impl<W> IssuerState<W> {
                 altered.replace_secret(fresh.clone(), *overlap, now);
                 (altered, stored.version)
             }
+            Change::NoteUse { id, hash, used } => {
+                // Nothing to note of what is gone meanwhile.
+                let Some(stored) = self.applications.get(id) else { return Ok(None) };
+                let mut altered = stored.value.clone();
+                if !altered.note_use(hash, *used) {
+                    return Ok(None);
+                }
+                let target = Target::Application(Box::new(altered));
+                return Ok(Some((target, Some(stored.version), None)));
+            }
         };
         let target = Target::Application(Box::new(altered));
-        Ok(Some((target, Some(version), AuditKind::ApplicationChanged)))
+        Ok(Some((target, Some(version), Some(AuditKind::ApplicationChanged))))
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of an effect, named there")]
@@ -269,7 +298,7 @@ impl<W> IssuerState<W> {
         fresh: &Arc<SigningKey>,
         hash_key: &Arc<zeroize::Zeroizing<[u8; 32]>>,
         now: SystemTime,
-    ) -> Result<Option<(Target, Option<RecordVersion>, AuditKind)>, Error> {
+    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
         let version = self.ring.as_ref().map(|stored| stored.version);
         let ring = match (&self.ring, how) {
             (None, _) if self.had_keys => {
@@ -293,7 +322,7 @@ impl<W> IssuerState<W> {
             }
             (Some(stored), KeyChange::Replace) => stored.value.replaced(now, fresh),
         };
-        Ok(Some((Target::Ring(ring), version, AuditKind::SigningKeysRotated)))
+        Ok(Some((Target::Ring(ring), version, Some(AuditKind::SigningKeysRotated))))
     }
 
     fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
@@ -306,7 +335,9 @@ impl<W> IssuerState<W> {
         match outcome {
             Written::Done(found) => {
                 self.take_over(done.target.subject(), found);
-                effects.push(Effect::Publish);
+                if !matches!(done.change, Change::NoteUse { .. }) {
+                    effects.push(Effect::Publish);
+                }
                 effects.push(Effect::Answer { by: done.by, result: Ok(()) });
                 return;
             }

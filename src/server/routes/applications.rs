@@ -219,6 +219,17 @@ fn described(application: &Application, now: SystemTime) -> Value {
         RateLimit::PerMinute(times) => times.get(),
     };
     let grants: Vec<&str> = application.grants().map(GrantType::as_str).collect();
+    let seconds = |time: SystemTime| since_1970(time).as_secs();
+    let secrets: Vec<Value> = application
+        .secrets(now)
+        .map(|secret| {
+            json!({
+                "created": seconds(secret.created),
+                "ends": secret.ends.map(seconds),
+                "last_used": secret.last_used.map(seconds),
+            })
+        })
+        .collect();
     json!({
         "client_id": application.id().as_str(),
         "name": application.name(),
@@ -230,7 +241,8 @@ fn described(application: &Application, now: SystemTime) -> Value {
         },
         "requests_per_minute": per_minute,
         "enabled": application.is_enabled(),
-        "created": since_1970(application.created()).as_secs(),
-        "live_secrets": application.live_secrets(now),
+        "created": seconds(application.created()),
+        "live_secrets": secrets.len(),
+        "secrets": secrets,
     })
 }

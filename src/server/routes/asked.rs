@@ -89,14 +89,16 @@ async fn understood(
         server.may_try(address, &credentials.id).map_err(Refusal::TooMany)?;
     }
     let published = server.issuer().published()?;
-    let now = server.sources().now().wall;
-    let application = authenticated(&published, &credentials, now).inspect_err(|_| {
+    let now = server.sources().now();
+    let authenticated = authenticated(&published, &credentials, now.wall);
+    let (application, secret) = authenticated.inspect_err(|_| {
         if let Some(address) = address {
             server.count_failure(address, &credentials.id);
         }
     })?;
+    server.issuer().note_use(&application, &secret, now);
     server.count_request(&application).map_err(Refusal::TooMany)?;
-    Ok(Asked { origin, published, application, parameters, now })
+    Ok(Asked { origin, published, application, parameters, now: now.wall })
 }
 
 /// The one content type of a request.
@@ -109,18 +111,20 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal>
     Ok(first.and_then(|name| name.to_str().ok()))
 }
 
-/// The application that these are the credentials of. An unknown one, a wrong secret and a disabled
+/// The application that these are the credentials of, and the hash of its secret. An unknown one, a wrong secret and a disabled
 /// application take the same work and get the same answer.
 fn authenticated(
     published: &Published,
     credentials: &ClientCredentials,
     now: SystemTime,
-) -> Result<Arc<Application>, Refusal> {
+) -> Result<(Arc<Application>, [u8; 32]), Refusal> {
     let application = published.application(&credentials.id);
     let known = application.map(|application| &**application);
     let verified = published.hasher.verify(known, &credentials.secret, now);
-    match application {
-        Some(application) if verified && application.is_enabled() => Ok(Arc::clone(application)),
+    match application.zip(verified) {
+        Some((application, secret)) if application.is_enabled() => {
+            Ok((Arc::clone(application), secret))
+        }
         _ => Err(Refusal::InvalidClient),
     }
 }

@@ -293,7 +293,7 @@ fn a_write_that_failed_is_answered_by_what_the_vault_has_afterwards() {
 }
 
 fn fresh_secret(number: u8) -> (StoredSecret, Change) {
-    let fresh = StoredSecret { hash: [number; 32], created: time(0), ends: None };
+    let fresh = StoredSecret { hash: [number; 32], created: time(0), ends: None, used: None };
     let overlap = Duration::from_hours(24);
     (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap })
 }
@@ -318,6 +318,27 @@ fn a_secret_that_nobody_got_takes_the_place_of_none_that_somebody_has() {
 }
 
 #[test]
+fn the_use_of_a_secret_is_written_and_changes_nothing_else() {
+    for (fault, there) in [(Fault::None, true), (Fault::Overtaken, true), (Fault::Lost, false)] {
+        let mut bench = Bench::new();
+        bench.ask(Change::Register(application(1)));
+        let before = bench.applications[&id(1)].value.clone();
+        let (hash, used) = (before.secrets[0].hash, time(5));
+        bench.faults.push_back(fault);
+        let noted = bench.ask(Change::NoteUse { id: id(1), hash, used });
+        assert_eq!(bench.answer(noted).is_ok(), there, "{fault:?}");
+        let mut after = bench.applications[&id(1)].value.clone();
+        assert_eq!(after.secrets[0].used, there.then_some(used), "{fault:?}");
+        after.secrets[0].used = None;
+        assert_eq!(after.to_record(), before.to_record());
+    }
+    let mut bench = Bench::new();
+    let gone = bench.ask(Change::NoteUse { id: id(1), hash: [0; 32], used: time(5) });
+    assert!(bench.answer(gone).is_ok(), "nobody has to know of what is gone");
+    assert!(bench.applications.is_empty());
+}
+
+#[test]
 fn a_secret_that_is_set_again_changes_nothing() {
     let mut bench = Bench::new();
     bench.ask(Change::Register(application(1)));
@@ -337,7 +358,7 @@ fn a_secret_that_is_set_again_changes_nothing() {
 proptest! {
     #[test]
     fn whatever_the_vault_does_everybody_is_answered_and_nothing_shows_that_is_not_durable(
-        changes in prop::collection::vec((0_u8..7, 0_u8..3), 1..30),
+        changes in prop::collection::vec((0_u8..8, 0_u8..3), 1..30),
         faults in prop::collection::vec(0_u8..8, 0..30),
     ) {
         let mut bench = Bench::new();
@@ -361,6 +382,10 @@ proptest! {
                 3 => Change::Remove { id: id(which) },
                 4 => keys(KeyChange::Upkeep, seed),
                 5 => keys(KeyChange::Rotate, seed),
+                6 => {
+                    let hash = application(which).secrets[0].hash;
+                    Change::NoteUse { id: id(which), hash, used: bench.now }
+                }
                 _ => keys(KeyChange::Replace, seed),
             });
             prop_assert_eq!(bench.answers.len(), bench.asked, "everybody is answered");
