@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use tokenward::Secret;
-use tokenward::server::{Capability, RefreshPolicy, ServerSettings};
+use tokenward::server::{ApplicationChange, Capability, GrantType, RefreshPolicy, ServerSettings};
+use tokenward::vault::audit::{AuditKind, AuditQuery};
 
-use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER};
+use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, basic};
 use crate::refresh::{refresh, register, tokens};
 
 async fn post(host: &Host, path: &str, token: &str, body: &str) -> Answer {
@@ -129,4 +130,20 @@ async fn without_refresh_tokens_none_is_given_and_none_is_taken() {
     let with = Host::start().await;
     let application = register(&with, "memories:read", RefreshPolicy::new()).await;
     tokens(&with.ask(&application, "").await);
+}
+
+#[tokio::test]
+async fn to_look_at_a_refresh_token_is_recorded_also_while_there_are_none() {
+    let host = Host::start().await;
+    let application = register(&host, "memories:read", RefreshPolicy::new()).await;
+    let (_, token) = tokens(&host.ask(&application, "").await);
+    let only = ApplicationChange::new().grants([GrantType::ClientCredentials]);
+    host.server.issuer().change(application.application.id(), only).await.expect("changed");
+    let headers = [&FORM, &("authorization", &*basic(&application))];
+    let answer = host.post("/auth/introspect", &headers, &format!("token={token}")).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({ "active": false })));
+    host.runtime.vault().write_notes().await.expect("durable");
+    let query = AuditQuery::all().of_kind(AuditKind::TokenIntrospected);
+    let entries = host.runtime.vault().read_audit(query).await.expect("a page").entries;
+    assert_eq!(entries.len(), 1);
 }

@@ -21,6 +21,7 @@ use tokenward::vault::{MasterKey, Vault};
 use tokenward::{Error, Runtime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
@@ -32,10 +33,37 @@ pub(crate) struct Host {
     pub(crate) server: AuthorizationServer,
     /// What is wrong with the disk: nothing, unless a test says so.
     pub(crate) disk: VaultFaults,
+    /// The requests that are being answered.
+    traffic: watch::Sender<Traffic>,
     address: SocketAddr,
     serving: JoinHandle<()>,
     folder: TempDir,
     settings: ServerSettings,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Traffic {
+    begun: usize,
+    under_way: usize,
+}
+
+/// A request that is being answered, until it is, or its client hangs up.
+struct UnderWay(watch::Sender<Traffic>);
+
+impl UnderWay {
+    fn of(traffic: &watch::Sender<Traffic>) -> Self {
+        traffic.send_modify(|it| {
+            it.begun += 1;
+            it.under_way += 1;
+        });
+        Self(traffic.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|it| it.under_way -= 1);
+    }
 }
 
 /// An answer as it came.
@@ -55,8 +83,9 @@ impl Host {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let folder = TempDir::new().expect("a folder");
         let (runtime, server, disk) = begin(&clock, &folder, &settings).await;
-        let (address, serving) = serve(&server).await;
-        Self { clock, runtime, server, disk, address, serving, folder, settings }
+        let traffic = watch::Sender::default();
+        let (address, serving) = serve(&server, &traffic).await;
+        Self { clock, runtime, server, disk, traffic, address, serving, folder, settings }
     }
 
     /// Stops everything in good order, and starts it again on the same vault.
@@ -66,7 +95,7 @@ impl Host {
         self.serving.abort();
         (self.runtime, self.server, self.disk) =
             begin(&self.clock, &self.folder, &self.settings).await;
-        (self.address, self.serving) = serve(&self.server).await;
+        (self.address, self.serving) = serve(&self.server, &self.traffic).await;
     }
 
     /// Stops everything in good order, and opens the vault in a runtime without a server.
@@ -117,6 +146,19 @@ impl Host {
             }
         };
         tokio::time::timeout(Duration::from_mins(2), asking).await.expect("an answer in time")
+    }
+
+    /// How many requests have begun so far.
+    pub(crate) fn begun(&self) -> usize {
+        self.traffic.borrow().begun
+    }
+
+    /// Waits until so many requests have begun, and just so many of them are being answered.
+    pub(crate) async fn until_under_way(&self, begun: usize, under_way: usize) {
+        let mut traffic = self.traffic.subscribe();
+        let reached = traffic.wait_for(|it| it.begun >= begun && it.under_way == under_way);
+        let reached = tokio::time::timeout(Duration::from_mins(1), reached).await;
+        reached.expect("in time").expect("the host is there");
     }
 
     /// Calls the guarded route with a token.
@@ -251,7 +293,11 @@ async fn open(clock: &Arc<ManualClock>, folder: &TempDir) -> (Runtime, VaultFaul
 }
 
 /// Serves the endpoints and two guarded routes that say who called.
-async fn serve(server: &AuthorizationServer) -> (SocketAddr, JoinHandle<()>) {
+async fn serve(
+    server: &AuthorizationServer,
+    traffic: &watch::Sender<Traffic>,
+) -> (SocketAddr, JoinHandle<()>) {
+    let traffic = traffic.clone();
     let who = |Extension(caller): Extension<Caller>| async move {
         format!("{} may {}", caller.client_id(), caller.permissions())
     };
@@ -268,6 +314,14 @@ async fn serve(server: &AuthorizationServer) -> (SocketAddr, JoinHandle<()>) {
                 request.extensions_mut().insert(ClientAddress(address));
             }
             next.run(request).await
+        }))
+        .layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+            let under_way = UnderWay::of(&traffic);
+            async move {
+                let answer = next.run(request).await;
+                drop(under_way);
+                answer
+            }
         }));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");

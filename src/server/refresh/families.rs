@@ -1,5 +1,6 @@
 //! Families in the vault. A use is a compare-and-swap there: read, decide, write if nobody else has
-//! written meanwhile. No lock and no actor stands before it, so it holds for several hosts, too.
+//! written meanwhile. That needs no lock and no actor, so it holds for several hosts, too; the turns within
+//! this process are for those alone who present a token again because they got no answer.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use super::RefreshPolicy;
 use super::family::{Family, Presented, Use};
 use super::shelf::Shelves;
 use super::token::{RefreshToken, RefreshTokens};
+use super::turns::{Turn, Turns};
 use super::unanswered::Unanswered;
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
@@ -41,6 +43,7 @@ struct Inside {
     denials: Denials,
     insistence: Insistence,
     shelves: Shelves,
+    turns: Turns,
     unanswered: Unanswered,
 }
 
@@ -68,8 +71,8 @@ impl Families {
         denials: Denials,
         insistence: Insistence,
     ) -> Self {
-        let (shelves, unanswered) = (Shelves::default(), Unanswered::default());
-        Self(Arc::new(Inside { vault, sources, denials, insistence, shelves, unanswered }))
+        let (shelves, turns, unanswered) = Default::default();
+        Self(Arc::new(Inside { vault, sources, denials, insistence, shelves, turns, unanswered }))
     }
 
     /// Begins a family, and gives its access token and its first refresh token once it is durable.
@@ -93,7 +96,8 @@ impl Families {
     }
 
     /// Uses a token that was issued to an application: rotates it, or ends its family. Whatever is
-    /// written is followed to its end, also when nobody waits for the answer any more.
+    /// written is followed to its end, also when nobody waits for the answer any more; and the next
+    /// use of the family waits for it, since who presents a token again whose answer nobody got is no thief.
     pub(crate) async fn refresh(
         &self,
         presentation: Presentation,
@@ -103,15 +107,15 @@ impl Families {
         let families = self.clone();
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
-            let presented = presentation.presented();
+            let (family, presented) = (presentation.token.family(), presentation.presented());
+            let turn = families.0.turns.of(&family).await;
             let outcome =
                 families.refreshed(&presentation, &presented, asked.as_ref(), &mint).await;
-            let was_granted = matches!(outcome, Ok(Refreshed::Granted { .. }));
-            if tell.send(outcome).is_err() && was_granted {
-                families.nobody_got_it(&presentation.token.family(), &presented);
-            }
+            let outcome = Some(outcome);
+            // What nobody takes is dropped, and remembers itself.
+            let _ = tell.send(Delivery { outcome, families, family, presented, _turn: turn });
         });
-        told.await.unwrap_or_else(|_| Err(died()))
+        told.await.map_or_else(|_| Err(died()), Delivery::take)
     }
 
     /// Ends the family of a token, and every access token that came of it.
@@ -337,6 +341,30 @@ impl Families {
             self.0.denials.add(Denied::family(id, self.0.sources.now().wall));
         }
         Ok(Some((family, record.version)))
+    }
+}
+
+/// An outcome on its way to who asked for it.
+struct Delivery {
+    outcome: Option<Result<Refreshed, Error>>,
+    families: Families,
+    family: String,
+    presented: Presented,
+    /// Over when the outcome was taken, or is remembered as one that nobody got.
+    _turn: Turn,
+}
+
+impl Delivery {
+    fn take(mut self) -> Result<Refreshed, Error> {
+        self.outcome.take().unwrap_or_else(|| Err(died()))
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(Ok(Refreshed::Granted { .. })) = self.outcome {
+            self.families.nobody_got_it(&self.family, &self.presented);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod token;
+mod turns;
 mod unanswered;
 
 use std::time::Duration;

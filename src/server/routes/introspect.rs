@@ -39,7 +39,10 @@ async fn described(server: &AuthorizationServer, asked: &Asked) -> Result<Option
         .ok_or(Refusal::InvalidRequest("the parameter token is missing"))?;
     let by = asked.application.id();
     match asked.presented(token) {
-        Presented::Own(_) if !server.refreshes(&asked.application) => return Ok(None),
+        Presented::Own(_) if !server.refreshes(&asked.application) => {
+            server.note_introspected(by, true);
+            return Ok(None);
+        }
         Presented::Own(presentation) => {
             let living = server.families().living(&presentation).await?;
             server.note_introspected(by, true);
