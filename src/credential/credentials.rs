@@ -54,7 +54,8 @@ impl Running {
             // without.
             let caches_tokens = !id.method.needs_no_user() || provider.caches_tokens();
             let (id, sources) = (id.clone(), shared.sources.clone());
-            Ok(CredentialHandle::new(id, cell, actor, sources, caches_tokens))
+            let events = &shared.events;
+            Ok(CredentialHandle::new(id, cell, actor, events, sources, caches_tokens))
         };
         self.handle.get_or_try_init(start).await.cloned()
     }

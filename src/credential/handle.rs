@@ -12,6 +12,8 @@ use crate::clock::Sources;
 use crate::error::Error;
 use crate::event::CredentialState;
 use crate::identity::{CredentialId, Generation, Method};
+#[cfg(feature = "server")]
+use crate::metrics::Meters;
 use crate::supervision::{AskError, EventBus, Handle};
 
 /// The address of one credential. Cheap to clone, and good for as long as the runtime runs: it
@@ -26,6 +28,8 @@ struct Inside {
     sources: Sources,
     /// Whether a token is used again, or asked for anew each time.
     caches_tokens: bool,
+    #[cfg(feature = "server")]
+    meters: Meters,
 }
 
 impl CredentialHandle {
@@ -33,10 +37,27 @@ impl CredentialHandle {
         id: CredentialId,
         cell: Arc<Cell>,
         actor: Handle<ProviderMessage>,
+        events: &EventBus,
         sources: Sources,
         caches_tokens: bool,
     ) -> Self {
-        Self(Arc::new(Inside { id, cell, actor, sources, caches_tokens }))
+        #[cfg(not(feature = "server"))]
+        let _ = events;
+        Self(Arc::new(Inside {
+            id,
+            cell,
+            actor,
+            sources,
+            caches_tokens,
+            #[cfg(feature = "server")]
+            meters: events.meters().clone(),
+        }))
+    }
+
+    /// What its runtime counts.
+    #[cfg(feature = "server")]
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.0.meters
     }
 
     /// A usable token. When the published one is, this is a read without a message; otherwise it

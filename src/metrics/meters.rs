@@ -64,6 +64,8 @@ struct Inside {
     #[cfg(feature = "server")]
     access_denied: Counters<1>,
     #[cfg(feature = "server")]
+    guarded_requests: Counters<2>,
+    #[cfg(feature = "server")]
     server_requests: Latencies<2>,
 }
 
@@ -117,6 +119,8 @@ impl Meters {
             tokens_issued: counter(it, "tokens_issued", "Access tokens that were issued"),
             #[cfg(feature = "server")]
             access_denied: counter(it, "access_denied", "Requests that were refused"),
+            #[cfg(feature = "server")]
+            guarded_requests: counter(it, "guarded_requests", "Requests to guarded routes"),
             #[cfg(feature = "server")]
             server_requests: latency(
                 it,
@@ -216,6 +220,12 @@ impl Meters {
     /// Counts a request that was refused.
     pub(crate) fn access_denied(&self, reason: &'static str) {
         self.0.access_denied.get_or_create(&one("reason", reason)).inc();
+    }
+
+    /// Counts a request that came before `guard`.
+    pub(crate) fn guarded_request(&self, guard: &'static str, word: &'static str) {
+        let labels = [("guard", guard.to_owned()), ("outcome", word.to_owned())];
+        self.0.guarded_requests.get_or_create(&labels).inc();
     }
 
     /// Counts a request to one of the server's endpoints that began at `since`.

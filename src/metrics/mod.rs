@@ -57,7 +57,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// | metric | labels | what it says |
 /// | --- | --- | --- |
 /// | `tokenward_tokens_issued_total` | `grant` | access tokens that were issued |
-/// | `tokenward_access_denied_total` | `reason` | requests that were refused |
+/// | `tokenward_access_denied_total` | `reason` | requests that were refused to who sent them, by the endpoints and by the guards. What is no fault of the sender (a 503) and what nobody could have (a 404, a 405) is none |
+/// | `tokenward_guarded_requests_total` | `guard`: `bearer`, `upstream`; `outcome` | requests to guarded routes, the host's own and the server's. Of the bearer guard `admitted`, `no-token`, `malformed`, `invalid-token` or `insufficient-scope`; of the upstream guard `admitted` or `unavailable` |
 /// | `tokenward_server_request_duration_seconds` | `route`, `status` | requests to the server's endpoints |
 #[derive(Clone)]
 pub struct Metrics {

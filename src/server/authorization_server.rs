@@ -67,7 +67,8 @@ struct Inside {
 
 impl AuthorizationServer {
     /// Starts a server on `runtime`: its token issuer becomes an actor beneath the runtime's root,
-    /// and its keys are made where the vault has none. There is at most one on a runtime.
+    /// and its keys are made where the vault has none. There is at most one on a runtime. A start that nobody
+    /// waits for to its end is undone.
     ///
     /// # Errors
     ///
@@ -220,7 +221,7 @@ impl AuthorizationServer {
 
     /// Revokes one access token of an application.
     pub(crate) async fn revoke(&self, of: &ApplicationId, denied: Denied) -> Result<(), Error> {
-        let (vault, insistence) = (self.0.vault.clone(), self.0.insistence.clone());
+        let (vault, insistence) = (self.0.vault.clone(), &self.0.insistence);
         self.0.issuer.denials().deny(denied, of.owner(), vault, insistence).await
     }
 
@@ -284,9 +285,13 @@ impl AuthorizationServer {
         self.note(entry.origin(origin), to);
     }
 
-    /// Counts that the guard refused a token.
-    pub(crate) fn count_denied(&self, why: &'static str) {
-        self.0.metrics.meters().access_denied(why);
+    /// Counts what the guard decided of a request, and why it refused it where it did.
+    pub(crate) fn count_guarded(&self, word: &'static str, denied: Option<&'static str>) {
+        let meters = self.0.metrics.meters();
+        meters.guarded_request("bearer", word);
+        if let Some(why) = denied {
+            meters.access_denied(why);
+        }
     }
 
     /// Records that the guard refused a request.

@@ -18,7 +18,7 @@ const FAMILY: &str = "token_family";
 const GENERATION: &str = "client_generation";
 
 /// The longest that a token may have to live, whoever issued it. Ours live for ten minutes.
-const LONGEST_LIFE: Duration = Duration::from_hours(366 * 24);
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_hours(366 * 24);
 
 /// What an access token says.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use dashmap::DashMap;
 use serde_json::json;
 
-use super::application::LONGEST_TOKEN_LIFETIME;
+use super::application::{ApplicationId, LONGEST_TOKEN_LIFETIME};
+use super::claims::LONGEST_LIFE;
 use super::detached::{Insistence, detached};
 use crate::error::Error;
 use crate::identity::UserId;
@@ -44,6 +45,11 @@ impl Denials {
             || family.is_some_and(|family| self.0.contains_key(&of_family(family)))
     }
 
+    /// Whether the tokens of an application are denied that do not say of which generation they are.
+    pub(crate) fn contains_application(&self, client_id: &str) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&of_application(client_id))
+    }
+
     /// Makes a denial durable as a record of `owner`, and then it is seen. It is followed to its end also
     /// when nobody waits for the answer any more, and done again when nobody knows whether it is durable.
     pub(crate) async fn deny(
@@ -51,9 +57,9 @@ impl Denials {
         denied: Denied,
         owner: UserId,
         vault: VaultHandle,
-        insistence: Insistence,
+        insistence: &Insistence,
     ) -> Result<(), Error> {
-        let denials = self.clone();
+        let (denials, name, place) = (self.clone(), denied.name.clone(), insistence.place()?);
         let attempt = move || {
             let (denials, denied) = (denials.clone(), denied.clone());
             let (owner, vault) = (owner.clone(), vault.clone());
@@ -67,7 +73,7 @@ impl Denials {
         detached(async move {
             let outcome = attempt().await;
             if outcome.is_err() {
-                insistence.on(attempt);
+                place.insist(name, attempt);
             }
             outcome
         })
@@ -92,6 +98,12 @@ impl Denied {
         Self { name: of_family(family), until: now + LONGEST_TOKEN_LIFETIME + MARGIN }
     }
 
+    /// Every token of a former server that was issued to an application which is removed: it names no
+    /// generation, and lives for a year at most.
+    pub(crate) fn application(id: &ApplicationId, now: SystemTime) -> Self {
+        Self { name: of_application(id.as_str()), until: now + LONGEST_LIFE + MARGIN }
+    }
+
     /// What the index of the vault has.
     pub(crate) fn from_entry(entry: &Entry) -> Option<Self> {
         Some(Self { name: entry.key.name.clone(), until: entry.tags.due? })
@@ -112,6 +124,10 @@ fn of_token(token_id: &str) -> String {
 
 fn of_family(family: &str) -> String {
     format!("family {family}")
+}
+
+fn of_application(id: &str) -> String {
+    format!("application {id}")
 }
 
 #[cfg(test)]

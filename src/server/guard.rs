@@ -35,6 +35,14 @@ impl Guard {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let judged = self.judged(headers);
+        let refused = judged.as_ref().err();
+        let word = refused.map_or("admitted", |refused| refused.word());
+        self.server.count_guarded(word, refused.map(|refused| refused.reason()));
+        judged
+    }
+
+    fn judged(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
         let token = bearer_token(headers).inspect_err(|refused| {
             self.server.note_guarded(None, refused);
         })?;
@@ -42,7 +50,6 @@ impl Guard {
             Ok(caller) => caller,
             Err(reason) => {
                 tracing::debug!(%reason, client_id = reason.client_id(), "a token was refused");
-                self.server.count_denied("the token is not good");
                 self.server.note_guarded(reason.client_id(), &reason);
                 return Err(Refused::InvalidToken);
             }
@@ -56,7 +63,6 @@ impl Guard {
             needed = %self.needed,
             "a caller lacks permissions"
         );
-        self.server.count_denied("the token lacks a permission");
         self.server.note_guarded(Some(caller.client_id()), &Refused::InsufficientScope);
         Err(Refused::InsufficientScope)
     }
@@ -64,18 +70,16 @@ impl Guard {
     fn answer(&self, refused: Refused) -> Response {
         let (status, error, description) = match refused {
             Refused::NoToken => (StatusCode::UNAUTHORIZED, None, ""),
-            Refused::Malformed => (
-                StatusCode::BAD_REQUEST,
-                Some("invalid_request"),
-                "the authorization header is not one bearer token",
-            ),
+            Refused::Malformed => {
+                (StatusCode::BAD_REQUEST, Some("invalid_request"), refused.reason())
+            }
             Refused::InvalidToken => (
                 StatusCode::UNAUTHORIZED,
                 Some("invalid_token"),
                 "the token is not good, get another",
             ),
             Refused::InsufficientScope => {
-                (StatusCode::FORBIDDEN, Some("insufficient_scope"), "the token lacks a permission")
+                (StatusCode::FORBIDDEN, Some("insufficient_scope"), refused.reason())
             }
         };
         let mut challenge = format!("Bearer realm=\"{}\"", self.server.realm());
@@ -139,15 +143,34 @@ where
 
 /// Why nobody is let through. The text is for the audit trail.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{}", self.reason())]
 enum Refused {
-    #[error("there is no token")]
     NoToken,
-    #[error("the authorization header is not one bearer token")]
     Malformed,
-    #[error("the token is not good")]
     InvalidToken,
-    #[error("the token lacks a permission")]
     InsufficientScope,
+}
+
+impl Refused {
+    /// As it is counted.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::NoToken => "no-token",
+            Self::Malformed => "malformed",
+            Self::InvalidToken => "invalid-token",
+            Self::InsufficientScope => "insufficient-scope",
+        }
+    }
+
+    /// As it is told.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::NoToken => "there is no token",
+            Self::Malformed => "the authorization header is not one bearer token",
+            Self::InvalidToken => "the token is not good",
+            Self::InsufficientScope => "the token lacks a permission",
+        }
+    }
 }
 
 /// The one token in the header. What stands in the address or in the body is not looked at.

@@ -69,7 +69,10 @@ where
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let credential = self.guard.0.clone();
         Box::pin(async move {
-            match credential.acquire().await {
+            let acquired = credential.acquire().await;
+            let word = if acquired.is_ok() { "admitted" } else { "unavailable" };
+            credential.meters().guarded_request("upstream", word);
+            match acquired {
                 Ok(_) => ready.call(request).await,
                 Err(error) => Ok(unavailable(&credential, &error)),
             }

@@ -117,7 +117,9 @@ fn judged(
     }
     let application = published.application(&claims.client_id).filter(|it| it.is_enabled());
     let application = application.ok_or(Why::Application)?;
-    if !application.generation().counts(claims.generation.as_deref()) {
+    let generation = claims.generation.as_deref();
+    let was_removed = || issuer.denials().contains_application(&claims.client_id);
+    if !application.generation().counts(generation) || (generation.is_none() && was_removed()) {
         return Err(Why::Generation);
     }
     Ok(claims.scope.and(application.permissions()))

@@ -168,7 +168,7 @@ async fn s_auth_11_an_exchange_whose_answer_was_lost_is_done_again_and_locks_nob
         assert_eq!(token_of(&host, &id, secret).await.status, 401, "it made room");
     }
     assert_eq!(token_of(&host, &id, first).await.status, 200, "it is in use still");
-    host.clock.advance(Duration::from_secs(3_600));
+    host.clock.advance(HOUR);
     assert_eq!(token_of(&host, &id, first).await.status, 401, "no longer than was said at first");
 
     // Once the new one is used, the next exchange is from that one.

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 use crate::host::{AUDIENCE, Host, ISSUER};
 
-fn credential() -> CredentialId {
+pub(crate) fn credential() -> CredentialId {
     CredentialId {
         user: UserId::new("ada").expect("a name"),
         provider: ProviderId::new("anthropic").expect("a name"),
@@ -23,7 +23,7 @@ fn credential() -> CredentialId {
     }
 }
 
-async fn sign_in(host: &Host) {
+pub(crate) async fn sign_in(host: &Host) {
     let key = Secret::new(&format!("sk-ant-api03-{}", "a".repeat(95)));
     let ada = host.runtime.user("ada");
     ada.sign_in("anthropic").with_api_key(key).await.expect("signed in");

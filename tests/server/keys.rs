@@ -98,14 +98,22 @@ async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its
     let trusting =
         ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key.with_id("of-a-former-server"));
     for (settings, status) in [(trusting, 200), (ServerSettings::new(ISSUER, AUDIENCE), 401)] {
-        let host = Host::with(settings).await;
+        let mut host = Host::with(settings).await;
         assert_eq!(host.call(token).await.status, 401, "its application is not known here");
         let spec = ApplicationSpec::new("of a former server")
             .id("app_one".parse().expect("an id"))
             .permissions("memories:read".parse().expect("a scope"));
-        host.server.issuer().register(spec).await.expect("registered");
+        let registered = host.server.issuer().register(spec.clone()).await.expect("registered");
         assert_eq!(host.call(token).await.status, status);
         assert_eq!(key_ids(&host).await.len(), 1, "and its key is not published as ours");
+
+        host.server.issuer().remove(registered.application.id()).await.expect("removed");
+        let again = host.server.issuer().register(spec).await.expect("registered again");
+        for _ in 0..2 {
+            assert_eq!(host.call(token).await.status, 401, "removed once is removed");
+            assert_eq!(host.call(&host.token(&again).await).await.status, 200);
+            host.restart().await;
+        }
     }
 }
 

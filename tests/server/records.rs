@@ -73,3 +73,23 @@ async fn a_start_that_failed_can_be_tried_again() {
     let server = tokio::time::timeout(Duration::from_mins(2), starting).await.expect("in time");
     assert!(server.issuer().applications().is_empty());
 }
+
+#[tokio::test]
+async fn a_start_that_nobody_waits_for_is_undone() {
+    let host = Host::start().await;
+    let (runtime, disk, host) = host.without_server().await;
+    AuthorizationServer::erase(&runtime).await.expect("erased");
+    disk.hold();
+    tokio::select! {
+        _ = host.server_on(&runtime) => panic!("its keys are not durable"),
+        () = disk.until_held() => {}
+    }
+    disk.release();
+    let starting = async {
+        while let Err(error) = host.server_on(&runtime).await {
+            assert!(error.to_string().contains("token-issuer"), "it is being undone: {error}");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), starting).await.expect("in time");
+}

@@ -305,6 +305,29 @@ async fn s_rt_19_a_family_is_over_when_it_is_idle_and_in_any_case_at_its_end() {
 }
 
 #[tokio::test]
+async fn s_rt_19_a_clock_that_is_set_back_lengthens_a_family_by_so_much_and_no_use_by_more() {
+    let host = Host::start().await;
+    let [hour, second] = [Duration::from_hours(1), Duration::from_secs(1)];
+    let policy = RefreshPolicy::new().idle(hour).absolute(2 * hour).grace(Duration::from_secs(10));
+    let (application, _, first) = begin(&host, policy).await;
+    let (_, second_token) = tokens(&refresh(&host, &application, &first, "").await);
+    host.clock.step_wall_back(hour);
+    // A clock that went back says nothing about how long the grace has lasted, so there is none.
+    let (other, _, spent) = begin(&host, policy).await;
+    tokens(&refresh(&host, &other, &spent, "").await);
+    host.clock.step_wall_back(second);
+    assert!(is_invalid_grant(&refresh(&host, &other, &spent, "").await));
+
+    let mut token = second_token;
+    for _ in 0..3 {
+        host.clock.advance(Duration::from_secs(3_599));
+        token = tokens(&refresh(&host, &application, &token, "").await).1;
+    }
+    host.clock.advance(4 * second);
+    assert!(is_invalid_grant(&refresh(&host, &application, &token, "").await), "two hours and one");
+}
+
+#[tokio::test]
 async fn s_rt_20_a_disk_that_is_full_spends_nothing() {
     let host = Host::start().await;
     let (application, _, token) = begin(&host, RefreshPolicy::new()).await;

@@ -27,7 +27,8 @@ impl GrantGeneration {
     }
 
     /// Whether a token counts that says it is of the generation `written`. One of a former server says
-    /// nothing of it, and counts until the first generation ends.
+    /// nothing of it, and counts until the first generation ends; that the application was removed since,
+    /// and is registered again, is told by the denials.
     pub(crate) fn counts(self, written: Option<&str>) -> bool {
         written.map_or(self.number == 0, |written| written == self.to_string())
     }

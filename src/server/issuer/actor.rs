@@ -350,12 +350,14 @@ impl Issuer {
     }
 
     fn step(&mut self, event: Event<Waiter>) {
-        for effect in self.state.step(event, self.is.sources.now().wall) {
+        let now = self.is.sources.now().wall;
+        for effect in self.state.step(event, now) {
             let keeper = self.is.keeper.clone();
             match effect {
                 Effect::Write { target, expect, audit } => {
-                    let work =
-                        async move { Outcome::Written(keeper.write(target, expect, audit).await) };
+                    let work = async move {
+                        Outcome::Written(keeper.write(target, expect, audit, now).await)
+                    };
                     self.errands.send(work, || Outcome::Written(Written::Failed(died())));
                 }
                 Effect::Reread(subject) => {
@@ -364,7 +366,7 @@ impl Issuer {
                 }
                 Effect::Publish => {
                     if let Some(ring) = self.state.ring() {
-                        self.is.board.publish(ring, self.state.applications());
+                        self.is.board.publish(ring, self.state.applications(), now);
                     }
                 }
                 Effect::Answer { by, result } => self.tell(by, result),

@@ -134,9 +134,10 @@ impl Keeper {
         target: Target,
         expect: Option<RecordVersion>,
         audit: Option<AuditKind>,
+        now: SystemTime,
     ) -> Written {
         let subject = target.subject();
-        match self.0.commit(batch(target, expect, audit)).await {
+        match self.0.commit(batch(target, expect, audit, now)).await {
             Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
             Err(error) if error.is_conflict() => Written::Conflict,
             Err(error) => Written::Failed(error.into()),
@@ -163,7 +164,12 @@ impl Keeper {
 }
 
 /// What makes a target durable, and records it.
-fn batch(target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind>) -> Batch {
+fn batch(
+    target: Target,
+    expect: Option<RecordVersion>,
+    audit: Option<AuditKind>,
+    now: SystemTime,
+) -> Batch {
     let expect = expect.map_or(Expect::Absent, Expect::Version);
     let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
     let (batch, entry) = match target {
@@ -178,7 +184,8 @@ fn batch(target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind>
         Target::Gone(id) => {
             let key = application_key(&id);
             let entry = entry.map(|entry| entry.user(&key.user));
-            (Batch::new().delete(key, expect), entry)
+            let batch = Batch::new().delete(key.clone(), expect);
+            (Denied::application(&id, now).put(batch, &key.user), entry)
         }
     };
     entry.into_iter().fold(batch, Batch::record)

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor as _;
+use tokio::sync::oneshot;
 
 use super::application::{Application, ApplicationChange, ApplicationId, ApplicationSpec};
 use super::denials::Denials;
+use super::detached::died;
 use super::jws::VerificationKey;
 use super::keys::KeyPolicy;
 use crate::clock::{Moment, Sources};
@@ -44,8 +46,27 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Starts the actor as a permanent child of `under`, and waits until there are keys.
+    /// Starts the actor as a permanent child of `under`, and waits until there are keys. When nobody waits
+    /// for that any more, the actor is stopped again.
     pub(crate) async fn start(
+        policy: KeyPolicy,
+        trusted: Vec<VerificationKey>,
+        vault: VaultHandle,
+        timekeeper: Timekeeper,
+        under: &Supervisor,
+        sources: Sources,
+    ) -> Result<Self, Error> {
+        let under = under.clone();
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let started = Self::begin(policy, trusted, vault, timekeeper, &under, sources).await;
+            // What nobody takes is dropped, and undoes itself.
+            let _ = tell.send(started.map(|issuer| Started { issuer: Some(issuer), under }));
+        });
+        told.await.unwrap_or_else(|_| Err(died()))?.take()
+    }
+
+    async fn begin(
         policy: KeyPolicy,
         trusted: Vec<VerificationKey>,
         vault: VaultHandle,
@@ -208,6 +229,28 @@ impl TokenIssuer {
     /// The keys and the applications as they are now.
     pub(crate) fn published(&self) -> Result<Arc<Published>, Error> {
         self.board.read()
+    }
+}
+
+/// An issuer on its way to who asked for it.
+struct Started {
+    issuer: Option<TokenIssuer>,
+    under: Supervisor,
+}
+
+impl Started {
+    fn take(mut self) -> Result<TokenIssuer, Error> {
+        self.issuer.take().ok_or_else(died)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some(_), Ok(runtime)) = (self.issuer.take(), runtime) {
+            let under = self.under.clone();
+            runtime.spawn(async move { under.stop_child(ISSUER).await });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, ErrorKind};
 use crate::server::application::{Application, ApplicationId, SecretHasher};
-use crate::server::denials::Denials;
+use crate::server::denials::{Denials, Denied};
 use crate::server::jws::{KeySet, SigningKey, VerificationKey};
 use crate::server::keys::{self, KeyRing, RingKey};
 use crate::server::refresh::RefreshTokens;
@@ -90,10 +90,17 @@ impl Board {
         &self,
         ring: &KeyRing,
         applications: impl Iterator<Item = &'a Application>,
+        now: SystemTime,
     ) {
         let published = Published::new(ring, &self.trusted, applications);
         let secrets = published.applications().flat_map(|application| &application.secrets);
         self.uses.keep(&secrets.map(|secret| secret.hash).collect::<HashSet<_>>());
+        let before = self.published.load_full();
+        let gone = before.iter().flat_map(|before| before.applications.keys());
+        for id in gone.filter(|id| !published.applications.contains_key(*id)) {
+            // As its removal wrote it.
+            self.denials.add(Denied::application(id, now));
+        }
         self.published.store(Some(Arc::new(published)));
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::server::application::{Application, ApplicationId};
 use crate::server::denials::{Denials, Denied};
-use crate::server::detached::{Insistence, detached, died};
+use crate::server::detached::{Insistence, Place, detached, died};
 use crate::server::scope::Scope;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
@@ -161,10 +161,13 @@ impl Families {
             let outcome = self.judged(family, presented, application, now);
             let written = match outcome {
                 Use::Over => return Ok(Refreshed::InvalidGrant),
-                Use::Reused => match self.end(&id, &owner, Some(&standing), BY_REUSE).await {
-                    Ok(()) => return Ok(Refreshed::InvalidGrant),
-                    Err(error) => Err(error),
-                },
+                Use::Reused => {
+                    let place = self.0.insistence.place()?;
+                    match self.end(&id, &owner, Some(&standing), BY_REUSE, place).await {
+                        Ok(()) => return Ok(Refreshed::InvalidGrant),
+                        Err(error) => Err(error),
+                    }
+                }
                 Use::Rotated(_) | Use::Repeated => {
                     let Some(scope) = granted(family, application, asked) else {
                         return Ok(Refreshed::InvalidScope);
@@ -258,7 +261,8 @@ impl Families {
             if standing.as_ref().is_some_and(|(family, _)| family.revoked) {
                 return Ok(());
             }
-            match self.end(id, application, standing.as_ref(), BY_REQUEST).await {
+            let place = self.0.insistence.place()?;
+            match self.end(id, application, standing.as_ref(), BY_REQUEST, place).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
@@ -275,11 +279,12 @@ impl Families {
         application: &ApplicationId,
         standing: Option<&(Family, RecordVersion)>,
         why: &'static str,
+        place: Place,
     ) -> Result<(), VaultError> {
         let written = self.write_end(id, application, standing, why).await;
         if written.as_ref().is_err_and(|error| !error.is_conflict()) {
             let (families, id, application) = (self.clone(), id.to_owned(), application.clone());
-            self.0.insistence.on(move || {
+            place.insist(format!("the end of {id}"), move || {
                 let (families, id) = (families.clone(), id.clone());
                 let application = application.clone();
                 async move { families.end_again(&id, &application, why).await }
