@@ -21,7 +21,7 @@ use ring::signature::{
 };
 use tokenward::clock::SystemEntropy;
 use tokenward::server::jws::{self, KeySet, SigningAlgorithm, SigningKey};
-use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+use tokenward::server::{ApplicationSpec, AuthorizationServer, RateLimit, ServerSettings};
 use tokenward::{Runtime, Vault, catalog};
 
 /// The issuer and the audience.
@@ -160,7 +160,9 @@ async fn started() -> (Runtime, AuthorizationServer) {
 
 /// Serves the server, and gives a request of an application for a token.
 async fn serving(server: &AuthorizationServer) -> (SocketAddr, String) {
-    let spec = ApplicationSpec::new("a client").permissions("memories:read".parse().expect("one"));
+    let spec = ApplicationSpec::new("a client")
+        .permissions("memories:read".parse().expect("one"))
+        .rate_limit(RateLimit::Unlimited);
     let client = server.issuer().register(spec).await.expect("registered");
     let (id, secret) = (client.application.id().as_str(), client.secret.expose());
     let body = "grant_type=client_credentials";

@@ -6,9 +6,10 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use common::patience::{self, in_time, until};
 use common::{Recorder, Refusing, Reply};
 use futures_util::FutureExt as _;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokenward::event::EventKind;
 use tokenward::http::Attempts;
 use tokenward::resilience::{
@@ -18,9 +19,6 @@ use tokenward::supervision::{Events, Notice};
 use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
 use tokenward::{ProviderSpec, Runtime, Session, Vault, catalog};
 use url::Url;
-
-/// How long what is real may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A host with one upstream, and a session that is signed in there.
 struct Host {
@@ -69,28 +67,15 @@ impl Host {
 
     /// Lets time pass while `work` waits to make a call again, and only then.
     async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = Box::pin(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = tokio::task::yield_now() => {}
-            }
-            if self.is_about_to_try_again()
-                && let Some(wait) = self.clock.next_wait()
-            {
-                self.clock.advance(wait);
-            }
-        }
+        patience::patiently(&self.clock, work).await
     }
 
     async fn get(&self) -> Result<reqwest::Response, tokenward::Error> {
         self.patiently(self.session.client().get("/v1/models").send()).await
     }
 
-    /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
     fn is_about_to_try_again(&self) -> bool {
-        self.clock.next_wait().is_some_and(|wait| wait < Duration::from_secs(5))
+        patience::is_about_to_try_again(&self.clock)
     }
 
     fn state(&self) -> State {
@@ -106,21 +91,10 @@ fn ok() -> Reply {
     Reply::json(200, "{}")
 }
 
-/// Lets everybody else go on until something is so. What never becomes so fails the test.
-async fn until(mut it_is_so: impl FnMut() -> bool) {
-    let waiting = async {
-        while !it_is_so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it becomes so");
-}
-
 /// The next change of the breaker's state.
 async fn change(events: &mut Events) -> (State, Reason) {
     loop {
-        let next = tokio::time::timeout(PATIENCE, events.next());
-        let notice = next.await.expect("it changes").expect("the runtime lives");
+        let notice = in_time(events.next()).await.expect("the runtime lives");
         if let Notice::Event(event) = notice
             && let EventKind::BreakerChanged { change, .. } = &event.kind
         {
@@ -275,7 +249,11 @@ async fn a_body_that_is_a_stream_is_sent_once() {
 async fn an_upstream_is_left_alone_as_long_as_it_asks() {
     let date = "date: Fri, 01 Jan 2100 00:00:00 GMT\r\n\
                 retry-after: Fri, 01 Jan 2100 00:00:03 GMT\r\n";
-    for (status, asks) in [(503, "retry-after: 3\r\n"), (429, "retry-after: 3\r\n"), (503, date)] {
+    let asked = [503, 429].into_iter().flat_map(|status| {
+        let seconds = "retry-after: 3\r\n";
+        [(status, seconds), (status, date)]
+    });
+    for (status, asks) in asked {
         let upstream = Recorder::start([Reply::with_headers(status, asks, "{}"), ok()]).await;
         let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
         let before = host.clock.sources().now();
@@ -470,6 +448,32 @@ async fn a_get_survives_a_connection_that_breaks_at_any_stage_before_the_body() 
     }
 }
 
+/// T-2 and T-3: a connection that is reset in the middle of the request's body. What may be carried out
+/// twice is sent again from its beginning, and a POST is not.
+#[tokio::test]
+async fn a_request_that_is_reset_in_its_middle_is_made_again_where_it_may_be() {
+    let body = "x".repeat(1024 * 1024);
+    for (method, key, requests) in
+        [(Method::PUT, None, 2), (Method::POST, Some("a-key"), 2), (Method::POST, None, 1)]
+    {
+        let upstream = Recorder::start([Reply::Reset(64 * 1024), ok()]).await;
+        let host = Host::calling(upstream.url("/"), CallPolicy::default()).await;
+        let call = host.session.client().request(method, "/v1/files").body(body.clone());
+        let call = if let Some(key) = key { call.header("idempotency-key", key) } else { call };
+
+        let outcome = host.patiently(call.send()).await;
+
+        let recorded = upstream.requests();
+        assert_eq!(recorded.len(), requests);
+        assert!(recorded[0].body.len() < body.len(), "the reset was in the middle");
+        match outcome {
+            Ok(reply) => assert_eq!((requests, attempts(&reply).made), (2, 2)),
+            Err(error) => assert!(requests == 1 && error.is_transient(), "{error}"),
+        }
+        assert!(requests == 1 || recorded[1].body == body, "the whole of it");
+    }
+}
+
 /// T-7: what has begun to answer is not asked again behind the back of its caller.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_the_callers_to_ask_for_again() {
@@ -534,7 +538,7 @@ async fn an_upstream_that_is_always_slow_is_left_alone() {
             async move { client.get("/v1/models").send().await.map(|reply| reply.status()) }
         })
         .collect();
-    gate.until_arrived(10).await;
+    in_time(gate.until_arrived(10)).await;
 
     host.clock.advance(Duration::from_mins(6));
     gate.open();
@@ -751,7 +755,7 @@ async fn a_renewal_that_hangs_is_not_booked_on_the_upstream_that_refused_the_tok
     orange.faults().on(Endpoint::Token).always(Fault::Hold(gate.clone()));
 
     let call = tokio::spawn(host.session.client().get("/smsmessaging/v1/nothing").send());
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     let counts = shared.status().counts;
     assert_eq!((counts.calls, counts.failures), (1, 0), "the refusal is an answer");
@@ -783,7 +787,7 @@ async fn whoever_waits_for_a_token_takes_nobodys_place() {
     orange.faults().on(Endpoint::Token).always(Fault::Hold(gate.clone()));
     let mut waiting: tokio::task::JoinSet<_> =
         (0..5).map(|_| adas.get("/smsmessaging/v1/nothing").send()).collect();
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     bobs.client().get("/smsmessaging/v1/nothing").send().await.expect("an answer: he is the probe");
 
@@ -909,7 +913,7 @@ async fn no_more_calls_than_places_are_under_way_at_once() {
         })
         .collect();
 
-    gate.until_arrived(3).await;
+    in_time(gate.until_arrived(3)).await;
 
     assert_eq!(shared.under_way(), 3);
     assert_eq!(gate.arrived(), 3, "the others wait for a place");

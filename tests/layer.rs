@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use common::patience::until;
 use common::{Recorder, Reply};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -357,9 +358,7 @@ async fn a_request_that_is_given_up_says_nothing_about_the_upstream() {
     }
     host.clock.advance(Duration::from_secs(36));
     let probe = tokio::spawn(host.service().oneshot(get("/")));
-    while upstream.requests().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(|| upstream.requests().len() == 3).await;
     let error = host.service().oneshot(get("/")).await.expect_err("there is one probe");
     assert!(ours(&error).is_circuit_open());
 

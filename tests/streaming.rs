@@ -5,9 +5,13 @@
 //! itself, which finds its role in an environment variable. `TOKENWARD_SOAK_MEBIBYTES` is how large
 //! each body is; without it, 64.
 
+#[path = "common/program.rs"]
+#[allow(dead_code, reason = "this program is the test itself")]
+mod program;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -52,12 +56,14 @@ async fn bodies_of_any_length_stream_both_ways_with_flat_memory() {
     }
     let upstream = serve().await;
     let caller = tokio::task::spawn_blocking(move || {
-        Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", "bodies_of_any_length_stream_both_ways_with_flat_memory"])
-            .arg("--nocapture")
-            .env(UPSTREAM, format!("http://{upstream}/"))
-            .output()
-            .expect("a child")
+        program::run(
+            Command::new(std::env::current_exe().expect("this binary"))
+                .args(["--exact", "bodies_of_any_length_stream_both_ways_with_flat_memory"])
+                .arg("--nocapture")
+                .env(UPSTREAM, format!("http://{upstream}/"))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )
     });
     let output = caller.await.expect("it ends");
     let told = String::from_utf8_lossy(&output.stdout);

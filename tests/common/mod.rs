@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod patience;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -56,6 +58,8 @@ pub(crate) enum Reply {
     Keep(Vec<u8>),
     /// Closes as soon as the connection stands, without reading.
     Slam,
+    /// Reads so much of the request and resets the connection.
+    Reset(usize),
     /// Sends a head, then one byte of the body at a time, for as long as the client stays.
     Drip,
     /// Sends a head that names no length, then a body without end, for as long as the client stays.
@@ -202,7 +206,8 @@ async fn answer(mut stream: TcpStream, recorded: &Mutex<Vec<Recorded>>, reply: R
     let mut buffer = [0; 4096];
     // A client that does not speak HTTP, as one that begins TLS, is answered at its first bytes.
     let foreign = |bytes: &[u8]| bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase());
-    while !Recorded::is_whole(&bytes) && !foreign(&bytes) {
+    let most = if let Reply::Reset(read) = reply { read } else { usize::MAX };
+    while !Recorded::is_whole(&bytes) && !foreign(&bytes) && bytes.len() < most {
         match stream.read(&mut buffer).await {
             Ok(read) if read > 0 => bytes.extend_from_slice(&buffer[..read]),
             _ => break,
@@ -220,6 +225,7 @@ async fn answer(mut stream: TcpStream, recorded: &Mutex<Vec<Recorded>>, reply: R
             let _ = stream.write_all(&answer).await;
             while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
         }
+        Reply::Reset(_) => stream.set_zero_linger().expect("a socket"),
         Reply::Drip => drip(stream).await,
         Reply::Flood => flood(stream).await,
         Reply::Slam => {}

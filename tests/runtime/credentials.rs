@@ -8,6 +8,7 @@ use tokenward::identity::{Generation, Label, Method};
 use tokenward::testing::{Endpoint, Fault, Gate};
 
 use crate::host::{Host, until, until_state};
+use crate::patience::in_time;
 
 #[tokio::test]
 async fn an_api_key_is_served_at_once_and_never_renewed() {
@@ -86,7 +87,7 @@ async fn ten_thousand_callers_on_an_expired_token_share_one_renewal() {
             tokio::spawn(async move { credential.acquire().await })
         })
         .collect();
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     gate.open();
 
     for caller in callers {
@@ -113,7 +114,7 @@ async fn ten_thousand_callers_share_the_failure_of_one_renewal() {
             tokio::spawn(async move { credential.acquire().await })
         })
         .collect();
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     gate.open();
 
     for caller in callers {
@@ -135,7 +136,7 @@ async fn a_caller_that_gives_up_cancels_nothing() {
         let credential = credential.clone();
         async move { credential.acquire().await }
     });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     impatient.abort();
     gate.open();
 
@@ -195,7 +196,7 @@ async fn an_actor_that_crashes_during_a_renewal_adopts_its_outcome() {
         let credential = credential.clone();
         async move { credential.acquire().await }
     });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     assert!(host.runtime.crash_actor("credentials/ada/openai/authorization-code").await);
     gate.open();
@@ -255,7 +256,7 @@ async fn signing_out_erases_revokes_and_can_not_be_undone_by_a_late_renewal() {
         let credential = credential.clone();
         async move { credential.acquire().await }
     });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     let done = host.runtime.user("ada").sign_out("openai").await.expect("signed out");
     gate.open();
@@ -312,7 +313,7 @@ async fn a_health_check_tells_the_latency_and_what_fails() {
         let runtime = host.runtime.clone();
         async move { runtime.check_health("orange").await }
     });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     host.clock.advance(Duration::from_millis(250));
     gate.open();
     let health = checking.await.expect("no panic").expect("healthy");
@@ -367,7 +368,7 @@ async fn a_shutdown_lets_a_renewal_finish() {
     host.openai.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
     host.clock.advance(Duration::from_hours(2));
     let caller = tokio::spawn(async move { credential.acquire().await });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     let stopping = tokio::spawn({
         let runtime = host.runtime.clone();

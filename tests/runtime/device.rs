@@ -12,6 +12,7 @@ use tokenward::testing::{Endpoint, Fault, Gate, SimulatedProvider};
 use tokenward::{DeviceLogin, Error};
 
 use crate::host::{Host, until};
+use crate::patience::in_time;
 
 const PENDING: &str = r#"{"error":"authorization_pending"}"#;
 const SLOW_DOWN: &str = r#"{"error":"slow_down"}"#;
@@ -354,7 +355,7 @@ async fn a_shutdown_keeps_the_grant_that_is_on_its_way() {
     host.google.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
     waiting(&granted).await;
     host.clock.advance(Duration::from_secs(5));
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     let opener = tokio::spawn({
         let pending = pending.clone();
         async move {

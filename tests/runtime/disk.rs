@@ -11,6 +11,7 @@ use tokenward::testing::{Endpoint, Fault, Gate, VaultFault};
 use tokenward::vault::{RecordKey, RecordKind};
 
 use crate::host::{Host, until};
+use crate::patience::in_time;
 
 /// Waits for an event while simulated time passes. It stands still while the vault is at work, which
 /// it is in real time, and while a renewal is under way, so that neither is ever late.
@@ -56,7 +57,7 @@ async fn what_a_provider_granted_while_the_disk_failed_is_served_and_becomes_dur
         let gate = Gate::new();
         host.openai.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
         host.clock.advance(Duration::from_mins(56));
-        gate.until_arrived(1).await;
+        in_time(gate.until_arrived(1)).await;
 
         // The intent is durable, the provider has spent the old refresh token, and the disk goes.
         host.disk.set(fault);

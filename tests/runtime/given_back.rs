@@ -8,6 +8,7 @@ use tokenward::event::EventKind;
 use tokenward::testing::{Endpoint, Fault, Gate, SimulatedProvider};
 
 use crate::host::{Host, until};
+use crate::patience::in_time;
 
 /// A sign-in whose code the provider has, and answers when the gate is opened.
 async fn exchanging(host: &Host) -> (Login, Gate) {
@@ -17,7 +18,7 @@ async fn exchanging(host: &Host) -> (Login, Gate) {
     let callback = host.openai.approve(login.url()).expect("approved");
     let pasting = login.clone();
     tokio::spawn(async move { pasting.paste(&callback).await });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     (login, gate)
 }
 
@@ -78,7 +79,7 @@ async fn a_device_sign_in_that_is_cancelled_while_it_is_granted_leaves_no_grant(
     let gate = Gate::new();
     host.google.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
     host.clock.advance(Duration::from_secs(5));
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
     login.cancel().await;
     login.finished().await.expect_err("cancelled");
     gate.open();

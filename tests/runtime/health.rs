@@ -13,6 +13,7 @@ use tokenward::testing::{Fault, ManualClock, SimulatedProvider};
 use tokenward::{Runtime, RuntimeBuilder, Settings, Vault};
 
 use crate::host::Host;
+use crate::patience::until;
 
 struct Scene {
     clock: Arc<ManualClock>,
@@ -60,9 +61,7 @@ impl Scene {
         self.runtime.check_health("nobody").await.expect_err("there is none");
         let before = known();
         self.clock.advance(HealthPolicy::default().every);
-        while known() == before {
-            tokio::task::yield_now().await;
-        }
+        until(|| known() != before).await;
     }
 }
 

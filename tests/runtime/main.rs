@@ -19,6 +19,8 @@ mod metrics;
 mod outage;
 mod overdue;
 mod overtaken;
+#[path = "../common/patience.rs"]
+mod patience;
 mod registration;
 mod revocations;
 mod sessions;

@@ -11,6 +11,7 @@ use tokenward::testing::VaultFault;
 use tokio::task::JoinHandle;
 
 use crate::host::Host;
+use crate::patience::until;
 
 /// A sign-in whose grant waits for the vault.
 async fn storing(host: &Host) -> (Login, JoinHandle<Result<(), tokenward::Error>>) {
@@ -30,10 +31,11 @@ async fn by_code(host: &Host) -> CredentialHandle {
 
 /// Lets time pass until `task` has ended.
 async fn ended<T>(host: &Host, task: JoinHandle<T>) -> T {
-    while !task.is_finished() {
+    until(|| {
         host.clock.advance(Duration::from_millis(50));
-        tokio::task::yield_now().await;
-    }
+        task.is_finished()
+    })
+    .await;
     task.await.expect("no panic")
 }
 
@@ -47,10 +49,8 @@ async fn a_sign_out_during_the_storing_is_not_undone_by_another_try_to_store() {
         let credential = credential.clone();
         async move { credential.sign_out().await }
     });
-    while credential.snapshot().generation().0 == 0 {
-        // The sign-out is the next generation.
-        tokio::task::yield_now().await;
-    }
+    // The sign-out is the next generation.
+    until(|| credential.snapshot().generation().0 > 0).await;
     host.disk.release();
 
     let error = ended(&host, pasting).await.expect_err("overtaken");

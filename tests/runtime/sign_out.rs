@@ -6,6 +6,7 @@ use tokenward::event::EventKind;
 use tokenward::testing::{Endpoint, Fault, Gate};
 
 use crate::host::Host;
+use crate::patience::in_time;
 
 #[tokio::test]
 async fn a_sign_out_is_reported_once_and_before_the_sign_in_that_follows_it() {
@@ -16,7 +17,7 @@ async fn a_sign_out_is_reported_once_and_before_the_sign_in_that_follows_it() {
     host.openai.faults().on(Endpoint::Revocation).next(1, Fault::Hold(gate.clone()));
     let ada = host.runtime.user("ada");
     let signing_out = tokio::spawn(async move { ada.sign_out("openai").await });
-    gate.until_arrived(1).await;
+    in_time(gate.until_arrived(1)).await;
 
     // It is erased; the provider has not said anything about the revocation yet.
     host.sign_in_openai("ada").await;

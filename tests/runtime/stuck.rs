@@ -15,6 +15,8 @@ use tokenward::{CredentialState, Error, Provider, ProviderSpec, Runtime, Secret,
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::patience::until;
+
 /// Google, but nothing that it is asked for ever ends.
 #[derive(Debug)]
 struct Stuck(ProviderSpec);
@@ -121,10 +123,11 @@ impl Scene {
 
     /// Lets time pass until `task` has ended.
     async fn ended<T>(&self, task: JoinHandle<T>) -> T {
-        while !task.is_finished() {
+        until(|| {
             self.clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
+            task.is_finished()
+        })
+        .await;
         task.await.expect("no panic")
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokenward::supervision::{ChildStatus, TreeNode};
 
 use crate::host::Host;
+use crate::patience::in_time;
 
 /// The paths of all that is beneath `node`, parts separated by a space since names have slashes.
 fn paths(node: &TreeNode) -> Vec<String> {
@@ -61,11 +62,14 @@ async fn a_vault_that_can_not_come_back_stops_the_runtime_with_an_error() {
 
     // The waits between restarts pass by hand, and all of them fit into the window in which
     // restarts are counted.
-    while !failing.is_finished() {
-        host.runtime.crash_actor("vault").await;
-        host.clock.advance(Duration::from_secs(2));
-        tokio::task::yield_now().await;
-    }
+    let crashing = async {
+        while !failing.is_finished() {
+            host.runtime.crash_actor("vault").await;
+            host.clock.advance(Duration::from_secs(2));
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(crashing).await;
 
     let error = failing.await.expect("no panic");
     assert!(!error.to_string().is_empty());
@@ -88,18 +92,21 @@ async fn a_runtime_that_is_dropped_gives_its_vault_back() {
     let path = folder.path().join("vault");
     drop(runtime);
     // The actors end on their own; the lock is free when they have.
-    let started = loop {
-        let key = tokenward::MasterKey::from_bytes([7; 32]);
-        let builder = tokenward::Runtime::builder()
-            .sources(clock.sources())
-            .vault(tokenward::Vault::open(&path).master_key(key))
-            .provider(openai.spec());
-        match builder.start().await {
-            Ok(runtime) => break runtime,
-            Err(error) if error.is_vault_in_use() => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
+    let starting = async {
+        loop {
+            let key = tokenward::MasterKey::from_bytes([7; 32]);
+            let builder = tokenward::Runtime::builder()
+                .sources(clock.sources())
+                .vault(tokenward::Vault::open(&path).master_key(key))
+                .provider(openai.spec());
+            match builder.start().await {
+                Ok(runtime) => break runtime,
+                Err(error) if error.is_vault_in_use() => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
         }
     };
+    let started = in_time(starting).await;
     started.shutdown(Duration::from_secs(5)).await;
 }
 

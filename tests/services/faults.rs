@@ -10,6 +10,7 @@ use tokenward::service::ServiceErrorKind;
 use tokenward::service::memory_bank::{NewMemory, Search};
 use tokenward::testing::{Endpoint, Fault, SimulatedProvider};
 
+use crate::common::patience::until;
 use crate::common::{Refusing, Reply};
 use crate::host::{Host, all, clock, remember, with};
 
@@ -89,9 +90,7 @@ async fn a_deletion_of_which_one_attempt_was_sent_finds_nothing() {
     let host = Host::calling(simulated.spec().base_url(later.url("/")), clock).await;
     let (bank, id) = (host.bank().await, "a-memory".parse().expect("an id"));
     let deletion = tokio::spawn(async move { bank.delete(&id).await });
-    while !host.is_about_to_try_again() {
-        tokio::task::yield_now().await;
-    }
+    until(|| host.is_about_to_try_again()).await;
     let upstream = later.listen([Reply::json(404, r#"{"error":{"code":"not_found"}}"#)]);
 
     let error = host.patiently(deletion).await.expect("no panic").expect_err("there was none");

@@ -14,6 +14,8 @@ use tokenward::testing::{ManualClock, SimulatedProvider, SimulatedProviderBuilde
 use tokenward::vault::MasterKey;
 use tokenward::{ProviderSpec, Runtime, Session, Vault};
 
+use crate::common::patience;
+
 pub(crate) struct Host {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) runtime: Runtime,
@@ -71,24 +73,11 @@ impl Host {
 
     /// Lets time pass while `work` waits to make a call again, and only then.
     pub(crate) async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = Box::pin(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = tokio::task::yield_now() => {}
-            }
-            if self.is_about_to_try_again()
-                && let Some(wait) = self.clock.next_wait()
-            {
-                self.clock.advance(wait);
-            }
-        }
+        patience::patiently(&self.clock, work).await
     }
 
-    /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
     pub(crate) fn is_about_to_try_again(&self) -> bool {
-        self.clock.next_wait().is_some_and(|wait| wait < Duration::from_secs(5))
+        patience::is_about_to_try_again(&self.clock)
     }
 }
 
