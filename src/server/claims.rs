@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::scope::Scope;
-use super::strict;
+use super::{answer, strict};
 
 /// The type of an access token, in its header (RFC 9068 §2.1).
 pub(crate) const ACCESS_TOKEN: &str = "at+jwt";
@@ -126,33 +127,52 @@ impl AccessClaims {
 
     /// The payload of a token that says this. Times are whole seconds.
     pub(crate) fn to_payload(&self) -> Vec<u8> {
-        let audience = match &*self.audience {
-            [one] => json!(one),
-            several => json!(several),
+        let payload = Payload {
+            iss: &self.issuer,
+            sub: &self.subject,
+            aud: match &*self.audience {
+                [one] => Audience::One(one),
+                several => Audience::Several(several),
+            },
+            client_id: &self.client_id,
+            iat: self.issued_at.as_secs(),
+            exp: self.expires_at.as_secs(),
+            jti: &self.token_id,
+            nbf: self.not_before.map(|begin| begin.as_secs()),
+            token_family: self.family.as_deref(),
+            client_generation: self.generation.as_deref(),
+            scope: (!self.scope.is_empty()).then_some(&self.scope),
         };
-        let mut claims = json!({
-            "iss": self.issuer,
-            "sub": self.subject,
-            "aud": audience,
-            "client_id": self.client_id,
-            "iat": self.issued_at.as_secs(),
-            "exp": self.expires_at.as_secs(),
-            "jti": self.token_id,
-        });
-        if let Some(begin) = self.not_before {
-            claims["nbf"] = json!(begin.as_secs());
-        }
-        if let Some(family) = &self.family {
-            claims[FAMILY] = json!(family);
-        }
-        if let Some(generation) = &self.generation {
-            claims[GENERATION] = json!(generation);
-        }
-        if !self.scope.is_empty() {
-            claims["scope"] = json!(self.scope);
-        }
-        claims.to_string().into_bytes()
+        answer::written(&payload).into_bytes()
     }
+}
+
+/// Claims by their names, as they are written: without a map in between, since there is one for every
+/// token that is issued. [`FAMILY`] and [`GENERATION`] are among them.
+#[derive(Serialize)]
+struct Payload<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: Audience<'a>,
+    client_id: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_family: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_generation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a Scope>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Audience<'a> {
+    One(&'a str),
+    Several(&'a [String]),
 }
 
 /// Reads claims by their names.
@@ -208,6 +228,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 

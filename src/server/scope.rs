@@ -5,15 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The most bytes of a scope.
 const LONGEST: usize = 4 * 1024;
 
 /// A set of permissions, such as `memories:read memories:write`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Scope(BTreeSet<Arc<str>>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Scope(Arc<BTreeSet<Arc<str>>>);
 
 /// A scope that is not written as RFC 6749 §3.3 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ impl Scope {
     /// What is in both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        Self(Arc::new(self.0.intersection(&other.0).cloned().collect()))
     }
 
     /// The permissions, in the order of their names.
@@ -62,7 +62,7 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         let is_word = |word: &str| !word.is_empty() && word.bytes().all(is_scope_character);
         if text.len() <= LONGEST && text.split(' ').all(is_word) {
-            Ok(Self(text.split(' ').map(Arc::from).collect()))
+            Ok(Self(Arc::new(text.split(' ').map(Arc::from).collect())))
         } else {
             Err(ScopeError)
         }
@@ -81,6 +81,13 @@ impl TryFrom<String> for Scope {
 impl From<Scope> for String {
     fn from(scope: Scope) -> Self {
         scope.to_string()
+    }
+}
+
+impl Serialize for Scope {
+    /// The text of it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -1,15 +1,27 @@
 //! The header of a token: three members are read, one is refused, the rest is ignored.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::JwsError;
-use crate::server::strict;
+use crate::server::{answer, strict};
 
 /// What a header says that matters.
 pub(super) struct Header {
     pub(super) alg: String,
     pub(super) kid: String,
     typ: String,
+}
+
+/// The header of a token that we sign.
+pub(super) fn written(alg: &str, kid: &str, typ: &str) -> String {
+    #[derive(Serialize)]
+    struct Written<'a> {
+        alg: &'a str,
+        kid: &'a str,
+        typ: &'a str,
+    }
+    answer::written(&Written { alg, kid, typ })
 }
 
 impl Header {

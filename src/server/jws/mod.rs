@@ -12,7 +12,6 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use header::Header;
 pub use signing::{SigningAlgorithm, SigningKey};
@@ -89,7 +88,7 @@ pub enum JwsError {
 /// [`JwsError::Signature`] when ring can not sign, which for ECDSA takes randomness.
 pub fn sign(key: &SigningKey, typ: &str, payload: &[u8]) -> Result<String, JwsError> {
     let algorithm = Algorithm::from(key.algorithm());
-    let header = json!({ "alg": algorithm.as_str(), "kid": key.id(), "typ": typ }).to_string();
+    let header = header::written(algorithm.as_str(), key.id(), typ);
     let mut token = String::with_capacity((header.len() + payload.len()) * 4 / 3 + 96);
     URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');

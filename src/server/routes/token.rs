@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::json;
+use serde::Serialize;
 
 use super::asked::{Asked, Presented, asked};
 use crate::error::{Error, ErrorKind};
@@ -40,6 +40,29 @@ struct Granted {
     refresh_token: Option<Secret>,
 }
 
+/// The answer that gives it (RFC 6749 §5.1).
+#[derive(Serialize)]
+struct Written<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: &'a Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+}
+
+impl Granted {
+    fn written(&self, expires_in: u64) -> Written<'_> {
+        Written {
+            access_token: &self.access_token,
+            token_type: "Bearer",
+            expires_in,
+            scope: &self.scope,
+            refresh_token: self.refresh_token.as_ref().map(Secret::expose),
+        }
+    }
+}
+
 async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Response, Refusal> {
     let grant = asked
         .parameters
@@ -57,16 +80,8 @@ async fn answered(server: &AuthorizationServer, asked: &Asked) -> Result<Respons
         GrantType::RefreshToken => by_refresh_token(server, asked).await?,
     };
     server.note_issued(asked.application.id(), grant.as_str());
-    let mut body = json!({
-        "access_token": granted.access_token,
-        "token_type": "Bearer",
-        "expires_in": asked.application.access_token_lifetime().as_secs(),
-        "scope": granted.scope,
-    });
-    if let Some(refresh_token) = granted.refresh_token {
-        body["refresh_token"] = json!(refresh_token.expose());
-    }
-    Ok(answer::secret(StatusCode::OK, &body))
+    let expires_in = asked.application.access_token_lifetime().as_secs();
+    Ok(answer::secret(StatusCode::OK, &granted.written(expires_in)))
 }
 
 /// What the application may have, or what it asked for of it; and a refresh token, where it may use

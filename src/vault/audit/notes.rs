@@ -60,8 +60,12 @@ impl Notes {
     /// Takes a note in. Answers whether one could be written now that could not before.
     fn add(&mut self, entry: AuditEntry, now: Moment) -> bool {
         let AuditEntry { what, at, count } = entry;
-        let crowded = self.pending.len() >= MOST_PENDING;
-        let what = if crowded && !self.pending.contains_key(&what) {
+        // Looked up once: this is on the way of every request that is noted.
+        if let Some(pending) = self.pending.get_mut(&what) {
+            pending.count = pending.count.saturating_add(count);
+            return false;
+        }
+        let what = if self.pending.len() >= MOST_PENDING {
             AuditEntry::new(what.kind).because("more of them than are told apart").what
         } else {
             what
