@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::material::{Life, Material};
 use crate::clock::{Moment, share};
-use crate::provider::RefreshPolicy;
+use crate::provider::{FailureClass, RefreshPolicy};
 
 /// A renewal never starts sooner than this after the one before it.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,13 +79,29 @@ impl Backoff {
         floor: Duration::from_millis(100),
     };
 
+    /// The one after a renewal that failed so; none where only the user can help.
+    pub(crate) fn after(class: FailureClass) -> Option<Self> {
+        match class {
+            FailureClass::ReauthorizationRequired => None,
+            FailureClass::Misconfigured | FailureClass::Unlisted | FailureClass::Protocol => {
+                Some(Self::SLOW)
+            }
+            _ => Some(Self::TRANSIENT),
+        }
+    }
+
+    /// The longest wait that there is, when the other side asked for this.
+    pub(crate) fn longest(&self, asked: Option<Duration>) -> Duration {
+        // A provider that asks for a year is not believed for more than a day.
+        self.cap.max(asked.unwrap_or_default().min(Duration::from_hours(24)))
+    }
+
     /// The wait before attempt number `attempts + 1`, and no less than the other side asked for.
     pub(crate) fn wait(&self, attempts: u32, asked: Option<Duration>, noise: u64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         let widest = self.base.saturating_mul(1_u32 << doublings).min(self.cap);
         let drawn = share(widest, noise).max(self.floor);
-        // A provider that asks for a year is not believed for more than a day.
-        drawn.max(asked.unwrap_or_default().min(Duration::from_hours(24)))
+        drawn.max(asked.unwrap_or_default()).min(self.longest(asked))
     }
 }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::lifecycle::Trouble;
 use super::material::{Life, Material};
+use super::schedule::Backoff;
 use crate::clock::Moment;
 use crate::identity::Generation;
 use crate::provider::{Failure, FailureClass, Registration};
@@ -74,6 +75,9 @@ struct StoredTrouble {
     attempts: u32,
     #[serde(default)]
     retry_at_ms: Option<u64>,
+    /// How long the provider asked to wait, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -179,6 +183,10 @@ pub(crate) fn write_trouble(generation: Generation, trouble: &Trouble) -> Zeroiz
         reason: trouble.failure.reason.clone(),
         attempts: trouble.attempts,
         retry_at_ms: trouble.retry_at.map(|moment| to_millis(moment.wall)),
+        asked_ms: trouble
+            .failure
+            .retry_after()
+            .map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX)),
     })
 }
 
@@ -189,23 +197,27 @@ pub(crate) fn read_trouble(
     now: Moment,
 ) -> Result<(Generation, Trouble), PayloadError> {
     let stored: StoredTrouble = payload::read(payload, "a remembered failure")?;
-    let left = stored.retry_at_ms.map(|at| {
-        let left = from_millis(at).and_then(|wall| wall.duration_since(now.wall).ok());
-        left.unwrap_or_default().min(Duration::from_hours(24))
-    });
+    let asked = stored.asked_ms.map(Duration::from_millis);
     let class = match stored.class {
-        StoredClass::Transient => FailureClass::Transient { retry_after: None },
-        StoredClass::RateLimited => FailureClass::RateLimited { retry_after: left },
+        StoredClass::Transient => FailureClass::Transient { retry_after: asked },
+        StoredClass::RateLimited => FailureClass::RateLimited { retry_after: asked },
         StoredClass::ReauthorizationRequired => FailureClass::ReauthorizationRequired,
         StoredClass::Misconfigured => FailureClass::Misconfigured,
         StoredClass::Unlisted => FailureClass::Unlisted,
         StoredClass::Protocol => FailureClass::Protocol,
         StoredClass::Uncertain => FailureClass::Uncertain,
     };
+    // Whoever set the clock back since would wait for as long again: no wait was set that is longer
+    // than these.
+    let longest = Backoff::after(class).map(|backoff| backoff.longest(asked)).unwrap_or_default();
+    let retry_at = stored.retry_at_ms.map(|at| {
+        let left = from_millis(at).and_then(|wall| wall.duration_since(now.wall).ok());
+        now.after(left.unwrap_or_default().min(longest))
+    });
     let trouble = Trouble {
         failure: Failure::new(class, stored.reason),
         attempts: stored.attempts,
-        retry_at: left.map(|left| now.after(left)),
+        retry_at,
     };
     Ok((stored.generation, trouble))
 }
@@ -277,5 +289,34 @@ mod tests {
         let (generation, read) = read_trouble(&payload, at(1_030)).expect("readable");
         assert_eq!(generation, Generation(7));
         assert_eq!(read, trouble);
+    }
+
+    #[test]
+    fn what_a_provider_asked_for_is_waited_for_over_a_restart() {
+        let retry_after = Some(Duration::from_hours(2));
+        let trouble = Trouble {
+            failure: Failure::new(FailureClass::RateLimited { retry_after }, "429"),
+            attempts: 1,
+            retry_at: Some(at(1_000 + 2 * 3_600)),
+        };
+        let payload = write_trouble(Generation(7), &trouble);
+        let (_, read) = read_trouble(&payload, at(1_000)).expect("readable");
+        assert_eq!(read, trouble);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_back_off_longer_than_it_ever_was() {
+        for (class, longest) in
+            [(FailureClass::Uncertain, 5 * 60), (FailureClass::Protocol, 30 * 60)]
+        {
+            let trouble = Trouble {
+                failure: Failure::new(class, "no answer"),
+                attempts: 4,
+                retry_at: Some(at(10_000)),
+            };
+            let payload = write_trouble(Generation(7), &trouble);
+            let (_, read) = read_trouble(&payload, at(2_000)).expect("readable");
+            assert_eq!(read.retry_at, Some(at(2_000 + longest)));
+        }
     }
 }

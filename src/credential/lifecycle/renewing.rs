@@ -125,15 +125,8 @@ impl Lifecycle {
         to: &mut Vec<Effect>,
     ) {
         let attempts = attempts.saturating_add(1);
-        let backoff = match failure.class {
-            FailureClass::ReauthorizationRequired => None,
-            FailureClass::Misconfigured | FailureClass::Unlisted | FailureClass::Protocol => {
-                Some(Backoff::SLOW)
-            }
-            _ => Some(Backoff::TRANSIENT),
-        };
-        let wait =
-            backoff.map(|backoff| backoff.wait(attempts, failure.retry_after(), evidence.noise));
+        let wait = Backoff::after(failure.class)
+            .map(|backoff| backoff.wait(attempts, failure.retry_after(), evidence.noise));
         let retry_at = wait.map(|wait| evidence.now.after(wait));
         let reason = failure.reason.clone();
         self.trouble = Some(Trouble { failure, attempts, retry_at });
