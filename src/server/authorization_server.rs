@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use ring::digest::{SHA256, digest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::application::{Application, ApplicationId, GrantType, RateLimit};
 use super::claims::Expectation;
@@ -56,6 +57,8 @@ struct Inside {
     families: Families,
     insistence: Insistence,
     limits: Limits,
+    /// A place for each request that may be under way.
+    places: Arc<Semaphore>,
     credentials: Credentials,
     watched: Vec<CredentialHandle>,
     health: ProviderHealth,
@@ -107,6 +110,7 @@ impl AuthorizationServer {
                 requests: Limiter::new(),
             },
             watched,
+            places: Arc::new(Semaphore::new(settings.most_requests)),
             credentials: parts.credentials.clone(),
             health: parts.health.clone(),
             expectation: settings.expectation(),
@@ -196,6 +200,12 @@ impl AuthorizationServer {
         self.0.limits.requests.take(application.id().clone(), times.get(), now)
     }
 
+    /// A place among the requests that are under way, for as long as it is held; none when there are
+    /// as many as may be.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.places).try_acquire_owned().ok()
+    }
+
     /// The breakers before the host's upstreams at the moment, by name.
     pub(crate) fn breakers(&self) -> BTreeMap<String, Breaker> {
         self.0.metrics.breakers()
@@ -275,7 +285,7 @@ impl AuthorizationServer {
     /// fails within the server is told apart from what is denied.
     pub(crate) fn note_refused(&self, to: Option<&str>, origin: &'static str, refusal: Refusal) {
         let kind = match refusal {
-            Refusal::Unavailable => AuditKind::GenerationFailed,
+            Refusal::Unavailable | Refusal::Crowded => AuditKind::GenerationFailed,
             _ => AuditKind::AccessDenied,
         };
         if kind == AuditKind::AccessDenied {

@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     InvalidScope,
     /// Too much is asked, or guessed; after so long it may be tried again.
     TooMany(Duration),
+    /// Too many requests are under way at the server.
+    Crowded,
     /// The server can not answer for now.
     Unavailable,
 }
@@ -59,7 +61,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -74,7 +76,7 @@ impl Refusal {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            Self::TooMany(_) | Self::Unavailable => "temporarily_unavailable",
+            Self::TooMany(_) | Self::Crowded | Self::Unavailable => "temporarily_unavailable",
         }
     }
 
@@ -91,6 +93,7 @@ impl Refusal {
             Self::UnsupportedGrantType => "this grant is not supported",
             Self::InvalidScope => "the scope is malformed or more than the client may have",
             Self::TooMany(_) => "too many requests, wait as long as the header says",
+            Self::Crowded => "too many requests are under way, try again shortly",
             Self::Unavailable => "the server can not answer for now, try again shortly",
         }
     }
@@ -118,7 +121,7 @@ impl Refusal {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
-            Self::Unavailable => {
+            Self::Crowded | Self::Unavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -144,6 +147,7 @@ mod tests {
             Refusal::UnsupportedGrantType,
             Refusal::InvalidScope,
             Refusal::TooMany(Duration::from_secs(1)),
+            Refusal::Crowded,
             Refusal::Unavailable,
         ] {
             for text in [refusal.code(), refusal.description()] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::application::LONGEST_TOKEN_LIFETIME;
@@ -48,6 +49,7 @@ pub struct ServerSettings {
     pub(crate) introspection: String,
     pub(crate) administration: String,
     pub(crate) metrics: Option<String>,
+    pub(crate) most_requests: usize,
     switched_off: BTreeSet<Capability>,
     pub(crate) watched: Vec<CredentialId>,
     pub(crate) trusted: Vec<VerificationKey>,
@@ -70,6 +72,7 @@ impl ServerSettings {
             introspection: "tokens:introspect".to_owned(),
             administration: "admin".to_owned(),
             metrics: None,
+            most_requests: 1_024,
             switched_off: BTreeSet::new(),
             watched: Vec::new(),
             trusted: Vec::new(),
@@ -128,6 +131,15 @@ impl ServerSettings {
     #[must_use]
     pub fn metrics_permission(mut self, permission: impl Into<String>) -> Self {
         self.metrics = Some(permission.into());
+        self
+    }
+
+    /// How many requests for tokens, and about them, may be under way at once: 1,024, unless set otherwise; at
+    /// least one. One more is answered with 503 and `Retry-After` as soon as it was read, rather than queued. Health,
+    /// metrics and administration are not held back by this.
+    #[must_use]
+    pub fn most_requests(mut self, requests: usize) -> Self {
+        self.most_requests = requests;
         self
     }
 
@@ -205,6 +217,9 @@ impl ServerSettings {
             if permission.parse::<Scope>().map_or(0, |scope| scope.permissions().count()) != 1 {
                 problems.push("a permission of the settings is not one word of a scope");
             }
+        }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.most_requests) {
+            problems.push("no request may be under way, or more than can be counted");
         }
         if self.leeway > MOST_LEEWAY {
             problems.push("the leeway is more than a minute");
@@ -297,9 +312,10 @@ mod tests {
         let settings = ServerSettings::new("nowhere", "")
             .leeway(Duration::from_secs(61))
             .key_set_max_age(Duration::ZERO)
-            .signing_key_lifetime(Duration::from_mins(1));
+            .signing_key_lifetime(Duration::from_mins(1))
+            .most_requests(0);
         let problems = checked(&settings).expect_err("wrong");
-        assert_eq!(problems.split("; ").count(), 5, "{problems}");
+        assert_eq!(problems.split("; ").count(), 6, "{problems}");
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! Those who guess, and those who ask for too much.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokenward::server::{ApplicationChange, ApplicationSpec, RateLimit};
+use tokenward::server::{
+    ApplicationChange, ApplicationSpec, RateLimit, RefreshPolicy, ServerSettings,
+};
+use tokio::io::AsyncWriteExt as _;
 
-use crate::host::{Answer, FORM, Host, basic, basic_of};
+use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, basic, basic_of};
+use crate::refresh::register;
 
 /// Asks for a token as a client at this address.
 async fn ask(host: &Host, address: &str, authorization: &str) -> Answer {
@@ -84,4 +89,64 @@ async fn an_application_has_a_limit_unless_it_is_told_otherwise() {
     let application = host.register("a").await;
     let limit = application.application.rate_limit();
     assert_eq!(limit, RateLimit::PerMinute(NonZeroU32::new(6_000).expect("not zero")));
+}
+
+#[tokio::test]
+async fn what_is_more_than_may_be_under_way_is_refused_at_once_and_health_is_not() {
+    let settings = ServerSettings::new(ISSUER, AUDIENCE).most_requests(2);
+    let host = Arc::new(Host::with(settings).await);
+    let (client, admin) =
+        (register(&host, "a", RefreshPolicy::new()).await, host.register("admin").await);
+    let admin = host.token(&admin).await;
+    assert_eq!(host.ask(&client, "").await.status, 200);
+    host.disk.hold();
+    let begun = host.begun();
+    // Each begins a family, which waits for the disk.
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let (host, client) = (Arc::clone(&host), client.clone());
+            tokio::spawn(async move { host.ask(&client, "").await })
+        })
+        .collect();
+    host.until_under_way(begun + 2, 2).await;
+    host.disk.until_held().await;
+    // What is bad in itself is answered without a wait, so it takes no place from those two.
+    let full = async {
+        while host.post("/auth/token", &[&FORM], "").await.status != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), full).await.expect("both are under way");
+    for path in ["/auth/token", "/auth/introspect", "/auth/revoke"] {
+        let refused =
+            host.post(path, &[&FORM, &("authorization", &*basic(&client))], "token=x").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{path}");
+        assert_eq!(refused.error(), "temporarily_unavailable");
+    }
+    let bearer = format!("Bearer {admin}");
+    for path in ["/health/live", "/metrics", "/.well-known/jwks.json", "/admin/applications"] {
+        let answer = host.get(path, &[("authorization", bearer.as_str())]).await;
+        assert_eq!(answer.status, 200, "{path} goes on");
+    }
+    host.disk.release();
+    for answer in waiting {
+        assert_eq!(answer.await.expect("answered").status, 200, "what was begun is finished");
+    }
+    assert_eq!(host.ask(&client, "").await.status, 200, "there is room again");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_slowly_or_hangs_up_takes_nobodys_place() {
+    let settings = ServerSettings::new(ISSUER, AUDIENCE).most_requests(1);
+    let host = Host::with(settings).await;
+    let client = host.register("a").await;
+    let head = "POST /auth/token HTTP/1.1\r\nhost: host\r\ncontent-length: 100\r\n\r\ngrant";
+    let begun = host.begun();
+    let mut slow = host.connect().await;
+    slow.write_all(head.as_bytes()).await.expect("sent");
+    host.until_under_way(begun + 1, 1).await;
+    assert_eq!(host.ask(&client, "").await.status, 200);
+    drop(slow);
+    host.until_under_way(begun + 2, 0).await;
+    assert_eq!(host.ask(&client, "").await.status, 200);
 }

@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body;
 use crate::server::application::Application;
@@ -26,6 +27,8 @@ pub(super) struct Asked {
     pub(super) application: Arc<Application>,
     pub(super) parameters: Parameters,
     pub(super) now: SystemTime,
+    /// Its place among the requests that are under way.
+    _place: OwnedSemaphorePermit,
 }
 
 /// What a text is among the refresh tokens.
@@ -81,6 +84,8 @@ async fn understood(
 ) -> Result<Asked, Refusal> {
     let (head, body) = request.into_parts();
     let body = body::read(body, &*server.sources().clock).await?;
+    // Not before: whoever sends slowly takes nobody's place.
+    let place = server.place().ok_or(Refusal::Crowded)?;
     let parameters = Parameters::parse(content_type(&head.headers)?, &body)?;
     let credentials = ClientCredentials::find(&head.headers, &parameters)?;
     *claimed = Some(credentials.id.clone());
@@ -98,7 +103,7 @@ async fn understood(
     })?;
     server.issuer().note_use(&application, &secret, now);
     server.count_request(&application).map_err(Refusal::TooMany)?;
-    Ok(Asked { origin, published, application, parameters, now: now.wall })
+    Ok(Asked { origin, published, application, parameters, now: now.wall, _place: place })
 }
 
 /// The one content type of a request.
