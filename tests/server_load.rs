@@ -1,5 +1,6 @@
-//! The authorization server at full load, as a program: its memory stays flat, and what is more than an
-//! application may ask for is refused at once instead of being queued.
+//! The authorization server at full load, as a program, on a vault in memory and on one that writes to the
+//! disk: its memory stays flat, nothing fails, and what is more than an application may ask for, or than
+//! the server can have under way, is refused at once instead of being queued.
 //!
 //! `TOKENWARD_SOAK_SECONDS` is how long the load lasts: two, unless set.
 
@@ -10,6 +11,7 @@ mod program;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -39,17 +41,30 @@ struct Host {
 type Answer = (u16, String);
 
 impl Host {
+    /// On a vault in memory.
     fn start() -> Self {
+        Self::configured("", "\"client_credentials\"")
+    }
+
+    /// On a vault on the disk, with these settings besides, and refresh tokens.
+    fn on_disk(settings: &str) -> Self {
+        let settings = format!("vault = 'vault'\nkey_file = 'key'\n{settings}");
+        Self::configured(&settings, "\"client_credentials\", \"refresh_token\"")
+    }
+
+    fn configured(settings: &str, grants: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("host.toml");
         let (id, secret) = CREDENTIALS.split_once(':').expect("both");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\n\n[[applications]]\nname = \"tester\"\nid = \"{id}\"\n\
-             secret = \"{secret}\"\npermissions = \"admin memories:read\"\n"
+            "listen = \"127.0.0.1:0\"\n{settings}\n[[applications]]\nname = \"tester\"\nid = \
+             \"{id}\"\nsecret = \"{secret}\"\npermissions = \"admin memories:read\"\n\
+             grants = [{grants}]\n"
         );
         std::fs::write(&config, text).expect("written");
-        let child =
-            command("agent_host").arg("--config").arg(&config).stderr(Stdio::inherit()).spawn();
+        let mut program = command("agent_host");
+        let program = program.arg("--config").arg(&config).current_dir(folder.path());
+        let child = program.stderr(Stdio::inherit()).spawn();
         let mut child = child.expect("the example starts");
         let output = child.stdout.take().expect("its output");
         let (read, line) = channel();
@@ -77,8 +92,7 @@ impl Host {
         let mut stream = self.connect();
         let (status, body) = exchange(&mut stream, &token_request());
         assert_eq!(status, 200, "{body}");
-        let body: serde_json::Value = serde_json::from_str(&body).expect("json");
-        let token = body["access_token"].as_str().expect("a token");
+        let token = member(&body, "access_token");
         let body = format!("{{\"requests_per_minute\":{per_minute}}}");
         let changed = format!(
             "PATCH /admin/applications/app_tester HTTP/1.1\r\nhost: host\r\nauthorization: Bearer \
@@ -105,13 +119,59 @@ impl Drop for Host {
 }
 
 fn token_request() -> String {
-    let body = "grant_type=client_credentials";
+    form("/auth/token", "grant_type=client_credentials")
+}
+
+/// A request by the application.
+fn form(path: &str, body: &str) -> String {
     format!(
-        "POST /auth/token HTTP/1.1\r\nhost: host\r\nauthorization: Basic {}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: host\r\nauthorization: Basic {}\r\n\
          content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
         STANDARD.encode(CREDENTIALS),
         body.len()
     )
+}
+
+/// A text of an answer.
+fn member(body: &str, name: &str) -> String {
+    let body: serde_json::Value = serde_json::from_str(body).expect("json");
+    body[name].as_str().expect("a text").to_owned()
+}
+
+/// Asks for tokens by the client's own credentials, over and over.
+fn credentials() -> impl FnMut(&mut TcpStream) -> Answer {
+    let request = token_request();
+    move |stream| exchange(stream, &request)
+}
+
+/// Uses a refresh token, then asks about what came of it, over and over, with a family of its own. A token
+/// whose use is refused for now is used again.
+fn rotation() -> impl FnMut(&mut TcpStream) -> Answer {
+    let (mut tokens, mut looks): (Option<[String; 2]>, usize) = (None, 0);
+    move |stream| {
+        let Some([access, refresh]) = &tokens else {
+            let answer = exchange(stream, &token_request());
+            tokens = (answer.0 == 200).then(|| tokens_of(&answer.1));
+            return answer;
+        };
+        if looks > 0 {
+            let token = if looks == 1 { access } else { refresh };
+            let answer = exchange(stream, &form("/auth/introspect", &format!("token={token}")));
+            assert!(answer.0 != 200 || answer.1.contains("\"active\":true"), "{}", answer.1);
+            looks -= usize::from(answer.0 == 200);
+            return answer;
+        }
+        let body = format!("grant_type=refresh_token&refresh_token={refresh}");
+        let answer = exchange(stream, &form("/auth/token", &body));
+        if answer.0 == 200 {
+            (tokens, looks) = (Some(tokens_of(&answer.1)), 2);
+        }
+        answer
+    }
+}
+
+fn tokens_of(body: &str) -> [String; 2] {
+    ["access_token", "refresh_token"].map(|name| member(body, name))
 }
 
 fn exchange(stream: &mut TcpStream, request: &str) -> Answer {
@@ -138,44 +198,91 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets each of several connections ask for tokens until `until`; counts the answers of each status.
-fn load(host: &Host, until: Instant, statuses: [u16; 2]) -> [u64; 2] {
-    let counts = [AtomicU64::new(0), AtomicU64::new(0)];
+/// How many requests were answered, and how many refused for now; and the slowest refusal.
+#[derive(Default)]
+struct Load {
+    answered: AtomicU64,
+    refused: AtomicU64,
+    slowest_refusal: Mutex<Duration>,
+}
+
+/// Lets so many `connections` do what each `worker` does, until `until`.
+fn load<W: FnMut(&mut TcpStream) -> Answer>(
+    host: &Host,
+    until: Instant,
+    connections: usize,
+    worker: impl Fn() -> W + Sync,
+) -> Load {
+    let load = Load::default();
     std::thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             scope.spawn(|| {
-                let (mut stream, request) = (host.connect(), token_request());
+                let (mut stream, mut work) = (host.connect(), worker());
                 while now() < until {
-                    let (status, body) = exchange(&mut stream, &request);
-                    let known = statuses.iter().position(|known| *known == status);
-                    let known = known.unwrap_or_else(|| panic!("{status}: {body}"));
-                    counts[known].fetch_add(1, Ordering::Relaxed);
+                    let began = now();
+                    let (status, body) = work(&mut stream);
+                    match status {
+                        200 => drop(load.answered.fetch_add(1, Ordering::Relaxed)),
+                        503 => {
+                            load.refused.fetch_add(1, Ordering::Relaxed);
+                            let mut slowest = load.slowest_refusal.lock().expect("whole");
+                            *slowest = slowest.max(began.elapsed());
+                        }
+                        _ => panic!("{status}: {body}"),
+                    }
                 }
             });
         }
     });
-    counts.map(AtomicU64::into_inner)
+    load
+}
+
+fn seconds() -> u64 {
+    std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+/// Loads `host` for as long as is wanted, and looks at its memory after a quarter and at the end.
+fn stays_flat<W: FnMut(&mut TcpStream) -> Answer>(host: &Host, worker: impl Fn() -> W + Sync) {
+    host.allow(0);
+    let quarter = Duration::from_secs(seconds()) / 4;
+    let begun = load(host, now() + quarter, CONNECTIONS, &worker);
+    let before = host.memory();
+    let rest = load(host, now() + 3 * quarter, CONNECTIONS, &worker);
+    let after = host.memory();
+    let [begun, rest] = [begun, rest].map(|it| (it.answered.into_inner(), it.refused.into_inner()));
+    println!(
+        "{} requests answered in {} s; resident after a quarter {before:?} KiB, at the end {after:?} KiB",
+        begun.0 + rest.0,
+        seconds()
+    );
+    assert!(begun.0 + rest.0 > 0, "it answers");
+    assert_eq!(begun.1 + rest.1, 0, "and nothing is refused");
+    if let (Some(before), Some(after)) = (before, after) {
+        assert!(after <= before + MOST_GROWTH, "{before} KiB became {after} KiB");
+    }
 }
 
 #[test]
 fn the_memory_of_a_server_at_full_load_stays_flat() {
-    let seconds = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-    let host = Host::start();
+    stays_flat(&Host::start(), credentials);
+}
+
+#[test]
+fn the_memory_of_a_server_that_rotates_on_disk_at_full_load_stays_flat() {
+    stays_flat(&Host::on_disk(""), rotation);
+}
+
+#[test]
+fn what_is_more_than_the_server_can_have_under_way_is_refused_at_once() {
+    let host = Host::on_disk("most_requests = 2\n");
     host.allow(0);
-    let quarter = Duration::from_secs(seconds) / 4;
-    let [begun, _] = load(&host, now() + quarter, [200, 503]);
-    let before = host.memory();
-    let [issued, refused] = load(&host, now() + 3 * quarter, [200, 503]);
-    let after = host.memory();
-    println!(
-        "{} tokens in {seconds} s, {refused} requests refused; resident after a quarter {before:?} \
-         KiB, at the end {after:?} KiB",
-        begun + issued
-    );
-    assert!(begun + issued > 0, "it answers");
-    if let (Some(before), Some(after)) = (before, after) {
-        assert!(after <= before + MOST_GROWTH, "{before} KiB became {after} KiB");
-    }
+    let load = load(&host, now() + Duration::from_secs(2), 4 * CONNECTIONS, rotation);
+    let slowest = load.slowest_refusal.into_inner().expect("whole");
+    let (answered, refused) = (load.answered.into_inner(), load.refused.into_inner());
+    println!("{answered} requests answered, {refused} refused, the slowest after {slowest:?}");
+    assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+    // What waits for its turn would wait for as long as the load lasts.
+    assert!(slowest < Duration::from_secs(5), "the slowest refusal took {slowest:?}");
 }
 
 #[test]

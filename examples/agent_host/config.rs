@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) vault: Option<PathBuf>,
     /// The file of the vault's master key, created when it is missing.
     pub(crate) key_file: Option<PathBuf>,
+    /// How many requests for tokens, and about them, may be under way at once.
+    pub(crate) most_requests: Option<usize>,
     /// How long access tokens live, in seconds, as all that follow; five minutes, unless it is set here
     /// or for an application.
     access_token_lifetime: Option<u64>,
@@ -155,6 +157,7 @@ impl Default for Config {
             audience: None,
             vault: None,
             key_file: None,
+            most_requests: None,
             access_token_lifetime: None,
             refresh_token_idle: None,
             refresh_token_lifetime: None,

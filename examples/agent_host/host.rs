@@ -56,7 +56,10 @@ impl Host {
         };
         let issuer = config.issuer.clone().unwrap_or_else(|| base.to_owned());
         let audience = config.audience.clone().unwrap_or_else(|| issuer.clone());
-        let settings = ServerSettings::new(issuer, audience).ready_with(upstream.clone());
+        let mut settings = ServerSettings::new(issuer, audience).ready_with(upstream.clone());
+        if let Some(requests) = config.most_requests {
+            settings = settings.most_requests(requests);
+        }
         let server = AuthorizationServer::start(&runtime, settings).await?;
         let applications = provide(&server, config).await?;
 
