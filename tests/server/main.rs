@@ -14,4 +14,5 @@ mod metrics;
 mod records;
 mod refresh;
 mod revocation;
+mod timing;
 mod token;
