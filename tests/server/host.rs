@@ -37,7 +37,7 @@ pub(crate) struct Host {
     traffic: watch::Sender<Traffic>,
     address: SocketAddr,
     serving: JoinHandle<()>,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     settings: ServerSettings,
 }
 
