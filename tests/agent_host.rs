@@ -182,6 +182,27 @@ async fn a_file_says_how_long_refresh_tokens_live_and_how_often_one_may_ask() {
     stop(host).await;
 }
 
+#[tokio::test]
+async fn a_file_says_what_is_switched_off_and_how_much_may_be_under_way() {
+    let folder = TempDir::new().expect("a folder");
+    let settings = "without = [\"introspection\", \"token-issue\"]\nmost_requests = 1\n".to_owned();
+    let host = started(&written(&folder, &(settings + FILE))).await;
+    for (path, status) in [
+        ("/auth/introspect", StatusCode::NOT_FOUND),
+        ("/auth/token", StatusCode::NOT_FOUND),
+        ("/auth/revoke", StatusCode::BAD_REQUEST),
+    ] {
+        let request = Request::post(path).body(Body::empty()).expect("a request");
+        let answer = host.router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    stop(host).await;
+
+    let none = written(&folder, &("most_requests = 0\n".to_owned() + FILE));
+    let refused = Host::start(&none, "http://127.0.0.1:1").await.err().expect("not one");
+    assert!(refused.to_string().contains("no request may be under way"), "{refused}");
+}
+
 #[test]
 fn two_applications_of_one_id_are_an_error() {
     let folder = TempDir::new().expect("a folder");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokenward::server::{
-    ApplicationChange, ApplicationId, GrantType, RateLimit, RefreshPolicy, Scope,
+    ApplicationChange, ApplicationId, Capability, GrantType, RateLimit, RefreshPolicy, Scope,
 };
 
 /// The whole file. Secrets may stand in it, so it has no `Debug`.
@@ -25,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) vault: Option<PathBuf>,
     /// The file of the vault's master key, created when it is missing.
     pub(crate) key_file: Option<PathBuf>,
+    /// What is switched off.
+    #[serde(rename = "without")]
+    pub(crate) switched_off: Vec<Capability>,
     /// How many requests for tokens, and about them, may be under way at once.
     pub(crate) most_requests: Option<usize>,
     /// How long access tokens live, in seconds, as all that follow; five minutes, unless it is set here
@@ -157,6 +160,7 @@ impl Default for Config {
             audience: None,
             vault: None,
             key_file: None,
+            switched_off: Vec::new(),
             most_requests: None,
             access_token_lifetime: None,
             refresh_token_idle: None,

@@ -57,6 +57,9 @@ impl Host {
         let issuer = config.issuer.clone().unwrap_or_else(|| base.to_owned());
         let audience = config.audience.clone().unwrap_or_else(|| issuer.clone());
         let mut settings = ServerSettings::new(issuer, audience).ready_with(upstream.clone());
+        for capability in &config.switched_off {
+            settings = settings.without(*capability);
+        }
         if let Some(requests) = config.most_requests {
             settings = settings.most_requests(requests);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
@@ -17,8 +18,10 @@ use crate::identity::CredentialId;
 /// How far the clocks of those who verify tokens may differ from ours, at most.
 pub(crate) const MOST_LEEWAY: Duration = Duration::from_mins(1);
 
-/// What can be switched off, by [`ServerSettings::without`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What can be switched off, by [`ServerSettings::without`]. In a file it is written in small letters:
+/// `token-issue`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Capability {
     /// `/auth/token`. Tokens that are out are verified on, and keys published.

@@ -32,7 +32,7 @@ pub enum IssuerMessage {
     RotateSecret {
         /// Which.
         id: ApplicationId,
-        /// How long the newest of its former secrets is good beside it: at most 30 days.
+        /// How long the newest of its former secrets that is in use is good beside it: at most 30 days.
         overlap: Duration,
         /// Gets the secret, which is shown this once.
         reply: Reply<Result<Secret, Error>>,
@@ -44,7 +44,7 @@ pub enum IssuerMessage {
         id: ApplicationId,
         /// The secret: 16 to 200 characters of ASCII that are printed.
         secret: Secret,
-        /// How long the newest of its former secrets is good beside it: at most 30 days.
+        /// As with [`IssuerMessage::RotateSecret`].
         overlap: Duration,
         /// Gets the outcome.
         reply: Reply<Result<(), Error>>,

@@ -130,7 +130,9 @@ impl TokenIssuer {
     }
 
     /// Gives an application another secret, which is shown this once. The newest of its former ones
-    /// is good for `overlap` longer, at most 30 days; zero ends it at once.
+    /// is good for `overlap` longer, at most 30 days; zero ends it at once. While nobody has used the
+    /// newest, and somebody uses the one before it, it is that one that stays, to the end that it has: so an
+    /// exchange whose answer was lost can be done again.
     ///
     /// # Errors
     ///
