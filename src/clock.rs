@@ -261,6 +261,20 @@ impl Sources {
         self.clock.now_coarse()
     }
 
+    /// What `work` comes to, when that is in `time`.
+    pub(crate) async fn within<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            // Begun only when there is something to wait for.
+            () = async { self.clock.wait(time).await } => None,
+        }
+    }
+
     /// A number for jitter.
     pub fn noise(&self) -> u64 {
         self.entropy.noise()

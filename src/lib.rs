@@ -57,6 +57,7 @@
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod doctor;
 mod error;
 pub mod event;
 #[cfg(doctest)]

@@ -79,6 +79,11 @@ fn openai_by_every_method_it_offers() {
 }
 
 #[test]
+fn why_something_is_as_it_is_can_be_asked() {
+    assert_success(&run("diagnose.repl", &[]));
+}
+
+#[test]
 fn google_by_every_method_it_offers() {
     assert_success(&run("google.repl", &[]));
 }

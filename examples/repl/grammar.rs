@@ -31,6 +31,8 @@ pub(crate) enum Command {
     SwitchSession(usize),
     CloseSession(usize),
     Providers,
+    Explain,
+    Doctor,
     Config(Option<String>),
     Call { path: Option<String>, body: Option<String> },
     Health(Option<String>),

@@ -135,6 +135,14 @@ pub(crate) const COMMANDS: &[Entry] = &[
         parse: |_| Ok(Command::Providers),
     },
     Entry {
+        name: "explain",
+        arguments: "",
+        about: "show what your next call uses, and why",
+        more: "And of everything else that you are signed in to, why it is not used. Nobody is asked.",
+        slots: &[],
+        parse: |_| Ok(Command::Explain),
+    },
+    Entry {
         name: "sessions",
         arguments: "",
         about: "list your sessions",
@@ -171,6 +179,15 @@ pub(crate) const COMMANDS: &[Entry] = &[
                15 seconds where they are simulated, else as the setting health says.",
         slots: &[Slot::Provider],
         parse: |words| Ok(Command::Health(words.optional())),
+    },
+    Entry {
+        name: "doctor",
+        arguments: "",
+        about: "look at store, key, clock and network",
+        more: "Of each address the lowest layer that fails: dns, connection, tls, http. No credential is \
+               sent.",
+        slots: &[],
+        parse: |_| Ok(Command::Doctor),
     },
     Entry {
         name: "audit",

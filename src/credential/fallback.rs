@@ -34,7 +34,7 @@ pub(crate) fn needs_user(own: &Snapshot, now: impl FnOnce() -> Moment) -> bool {
 
 /// Whether requests that are meant for `own` go on with `key`: the user allowed it, the accounts
 /// are the same, and the provider did not refuse the key when it was used last.
-fn stands_in(key: &Snapshot, own: &Snapshot, now: Moment) -> bool {
+pub(crate) fn stands_in(key: &Snapshot, own: &Snapshot, now: Moment) -> bool {
     let same_account = key.id.user == own.id.user
         && key.id.provider == own.id.provider
         && key.id.label == own.id.label;

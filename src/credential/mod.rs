@@ -26,6 +26,7 @@ pub(crate) use actor::Shared;
 pub(crate) use credentials::{Credentials, Providers};
 pub(crate) use endpoints::TokenEndpoints;
 pub use fallback::Fallback;
+pub(crate) use fallback::{needs_user, stands_in};
 pub use handle::CredentialHandle;
 pub use material::{Life, Material};
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};

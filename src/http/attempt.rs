@@ -139,7 +139,7 @@ impl<S: Sender> Attempt<'_, S> {
             Some((next, place))
         };
         let (left, sources) = (self.sender.left(), self.session.sources());
-        let Some(Some((next, place))) = within(left, sources, renewal).await else {
+        let Some(Some((next, place))) = sources.within(left, renewal).await else {
             return Ok(refused);
         };
         let headers = merged(self.headers, &next.snapshot, sources);
@@ -170,7 +170,7 @@ impl<S: Sender> Attempt<'_, S> {
         let origin = self.upstream.origin();
         let (timeout, is_patient) = (self.sender.timeout(), self.sender.is_patient());
         let sources = self.session.sources();
-        let answered = within(timeout, sources, self.answered(request, headers, with)).await;
+        let answered = sources.within(timeout, self.answered(request, headers, with)).await;
         let (answer, refused) = match answered {
             Some(Ok(judged)) => judged,
             Some(Err(error)) => {
@@ -227,20 +227,6 @@ impl<S: Sender> Attempt<'_, S> {
             with.credential.accepted(with.snapshot.generation());
         }
         Ok((answer, self.provider.refuses_credential(status, &body)))
-    }
-}
-
-/// What `work` comes to, when that is in `time`.
-pub(super) async fn within<T>(
-    time: Duration,
-    sources: &Sources,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        // Begun only when there is something to wait for.
-        () = async { sources.clock.wait(time).await } => None,
     }
 }
 

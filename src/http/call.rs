@@ -10,7 +10,7 @@ use reqwest::{Body, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
-use super::attempt::{Attempt, Missed, within};
+use super::attempt::{Attempt, Missed};
 use super::sending::{Pool, coming_from, unanswered};
 use super::verdict::{admitted, not_held_back, place};
 use crate::error::{Error, ErrorKind};
@@ -142,7 +142,7 @@ impl Call {
             return Ended::NotMade(GiveUp::HeldBack, error);
         }
         let (left, sources) = (self.left(begun), self.session.sources());
-        let (credential, place) = match within(left, sources, self.credential_and_place()).await {
+        let (credential, place) = match sources.within(left, self.credential_and_place()).await {
             Some(Ok(ready)) if !self.left(begun).is_zero() => ready,
             Some(Err(error)) => return Ended::NotMade(GiveUp::NotBegun, error),
             Some(Ok(_)) | None => return Ended::NotMade(GiveUp::NoTimeLeft, self.not_begun()),

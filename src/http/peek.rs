@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
-use super::attempt::within;
 use super::body::ResponseBody;
 use crate::clock::Sources;
 
@@ -29,6 +28,6 @@ pub(super) async fn peek<B: Body<Data = Bytes> + Unpin>(
         }
         !body.is_broken()
     };
-    let is_whole = within(PATIENCE, sources, read).await;
+    let is_whole = sources.within(PATIENCE, read).await;
     if is_whole == Some(true) { body.read().to_vec() } else { Vec::new() }
 }

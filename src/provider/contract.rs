@@ -44,6 +44,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Where requests go.
     fn base_url(&self) -> &Url;
 
+    /// Every address that this provider is reached at, for [`Runtime::doctor`](crate::Runtime::doctor) to
+    /// try whether one can get there.
+    fn endpoints(&self) -> Vec<Url> {
+        vec![self.base_url().clone()]
+    }
+
     /// When its tokens are renewed.
     fn refresh_policy(&self) -> RefreshPolicy;
 

@@ -180,6 +180,13 @@ impl Provider for Discovered {
         &self.spec.base_url
     }
 
+    /// What the document says of them, once it was read; and where it is.
+    fn endpoints(&self) -> Vec<Url> {
+        let found = self.found.load_full();
+        let spec = found.as_ref().map_or(&self.spec, |found| &found.spec);
+        spec.endpoints().into_iter().chain(self.issuer.parse()).collect()
+    }
+
     fn refresh_policy(&self) -> RefreshPolicy {
         self.spec.refresh
     }

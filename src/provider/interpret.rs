@@ -8,8 +8,8 @@ use url::Url;
 use super::errors::{Spends, failure};
 use super::template::render;
 use super::{
-    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthSpec, KeyVerdict, Provider,
-    ProviderSpec, RedirectRules, RefreshPolicy, Registration, Renewal, Revocation,
+    DeviceAnswer, Exchanging, Failure, FailureClass, Grant, HealthSpec, KeyVerdict, OAuthSpec,
+    Provider, ProviderSpec, RedirectRules, RefreshPolicy, Registration, Renewal, Revocation,
     RevocationOutcome,
 };
 use crate::config::Problem;
@@ -43,6 +43,15 @@ impl Provider for ProviderSpec {
 
     fn base_url(&self) -> &Url {
         &self.base_url
+    }
+
+    fn endpoints(&self) -> Vec<Url> {
+        let OAuthSpec {
+            authorization_endpoint, token_endpoint, revocation_endpoint, device, ..
+        } = &self.oauth;
+        let of_oauth =
+            [authorization_endpoint, token_endpoint, revocation_endpoint, &device.endpoint];
+        std::iter::once(&self.base_url).chain(of_oauth.into_iter().flatten()).cloned().collect()
     }
 
     fn refresh_policy(&self) -> RefreshPolicy {

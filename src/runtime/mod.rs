@@ -3,6 +3,7 @@
 
 mod audit;
 mod builder;
+mod explain;
 mod health;
 mod outbound;
 mod session;
@@ -33,6 +34,7 @@ use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
+pub use explain::{Candidate, Choice, Why};
 pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};

@@ -382,6 +382,10 @@ impl Session {
         Ok(class.map_or_else(|| upstream.clone(), |class| upstream.route_class(class)))
     }
 
+    pub(super) fn handle(&self) -> &SessionHandle {
+        &self.0.handle
+    }
+
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.0.runtime
     }

@@ -137,12 +137,21 @@ impl SessionHandle {
 
     /// As [`SessionHandle::enter`], for as long as the view is read.
     pub(crate) fn pass(&self) -> Result<Guard<Arc<SessionView>>, Error> {
-        let (view, now) = (self.cell.view.load(), self.sources.now_coarse());
+        let now = self.sources.now_coarse();
+        let view = self.open_at(now)?;
+        self.cell.activity.mark(now);
+        Ok(view)
+    }
+
+    /// As [`SessionHandle::enter`], without counting as activity.
+    pub(crate) fn look(&self) -> Result<Arc<SessionView>, Error> {
+        self.open_at(self.sources.now_coarse()).map(Guard::into_inner)
+    }
+
+    fn open_at(&self, now: Moment) -> Result<Guard<Arc<SessionView>>, Error> {
+        let view = self.cell.view.load();
         match view.standing {
-            Standing::Open if now.since(self.cell.activity.last()) < self.cell.timeout => {
-                self.cell.activity.mark(now);
-                Ok(view)
-            }
+            Standing::Open if now.since(self.cell.activity.last()) < self.cell.timeout => Ok(view),
             Standing::Open | Standing::Expired => Err(expired()),
             Standing::Closed => Err(not_found()),
         }

@@ -14,7 +14,7 @@ use tokenward::{Fallback, Session};
 use crate::host::{Host, until_state};
 
 /// Ada is signed in at OpenAI by code and has a key there, too. Her session uses the sign-in.
-async fn signed_in_twice(host: &Host) -> Session {
+pub(crate) async fn signed_in_twice(host: &Host) -> Session {
     let ada = host.runtime.user("ada");
     host.sign_in_openai("ada").await;
     ada.sign_in("openai").with_api_key(host.openai.issue_api_key()).await.expect("signed in");
@@ -29,7 +29,7 @@ async fn session(host: &Host) -> Session {
 }
 
 /// The provider forgets the sign-in and keeps the key.
-async fn lose_the_sign_in(host: &Host) {
+pub(crate) async fn lose_the_sign_in(host: &Host) {
     let mut events = host.runtime.events();
     let (ada, label) = (host.runtime.user("ada"), Label::default());
     let key = ada.credential("openai", Method::ApiKey, &label).await.expect("a credential");

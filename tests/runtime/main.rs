@@ -9,6 +9,8 @@ mod clocks;
 mod credentials;
 mod device;
 mod disk;
+mod doctor;
+mod explain;
 mod fallback;
 mod faults;
 mod given_back;

@@ -4,6 +4,7 @@ mod audit;
 mod call;
 mod complete;
 mod config;
+mod diagnose;
 mod help;
 mod sessions;
 mod show;
@@ -40,6 +41,8 @@ pub(crate) async fn carry_out(repl: &mut Repl, command: Command) -> Answer {
         Command::SwitchSession(number) => sessions::switch(repl, number).await,
         Command::CloseSession(number) => sessions::close(repl, number).await,
         Command::Providers => show::providers(repl).await,
+        Command::Explain => diagnose::explain(repl).await,
+        Command::Doctor => diagnose::doctor(repl).await,
         Command::Call { path, body } => call::call(repl, path, body.as_deref()).await,
         Command::Config(setting) => config::config(repl, setting.as_deref()),
         Command::Health(Some(provider)) => show::check_health(repl, &provider).await,

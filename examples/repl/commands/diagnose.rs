@@ -1,0 +1,59 @@
+//! Why something is as it is: what the next call uses, and what this machine stands on.
+
+use tokenward::doctor::Verdict;
+use tokenward::runtime::Why;
+
+use crate::account::account_of;
+use crate::problem::{Answer, Problem};
+use crate::repl::Repl;
+use crate::screen::{Tone, cell, headings, human};
+
+/// Which of your credentials the next call uses, and why no other.
+pub(super) async fn explain(repl: &mut Repl) -> Answer {
+    let choice = repl.session().await?.explain().await?;
+    if choice.candidates.is_empty() {
+        return Err(Problem::new("you are signed in nowhere, begin with: sign-in PROVIDER"));
+    }
+    let mut rows = vec![headings(&["", "account", "method", "why"])];
+    for candidate in &choice.candidates {
+        let id = candidate.credential.id();
+        let why = match candidate.credential.reason() {
+            Some(reason) => format!("{} ({reason})", candidate.why),
+            None => candidate.why.to_string(),
+        };
+        let tone = match candidate.why {
+            why if why.is_used() => Tone::Good,
+            Why::OwnNeedsUser | Why::OwnIsSignedOut | Why::StandInIsRefused => Tone::Bad,
+            _ => Tone::Faint,
+        };
+        rows.push(vec![
+            cell(Tone::Strong, if candidate.why.is_used() { "*" } else { " " }),
+            cell(Tone::Plain, account_of(id)),
+            cell(Tone::Plain, id.method.as_str()),
+            cell(tone, why),
+        ]);
+    }
+    Ok(repl.palette.table(&rows))
+}
+
+/// What stands between this machine and the providers.
+pub(super) async fn doctor(repl: &Repl) -> Answer {
+    let diagnosis = repl.host.runtime.doctor().await;
+    let mut rows = vec![headings(&["what", "layer", "found", "took", "as"])];
+    for finding in &diagnosis.findings {
+        let (tone, word) = match finding.verdict {
+            Verdict::Good => (Tone::Good, "good"),
+            Verdict::Failed => (Tone::Bad, "failed"),
+            _ => (Tone::Busy, "doubtful"),
+        };
+        rows.push(vec![
+            cell(Tone::Plain, &finding.subject),
+            cell(Tone::Plain, finding.layer.as_str()),
+            cell(tone, word),
+            cell(Tone::Plain, finding.took.map_or_else(|| "-".to_owned(), human)),
+            cell(Tone::Plain, &finding.detail),
+        ]);
+    }
+    let table = repl.palette.table(&rows);
+    if diagnosis.is_well() { Ok(table) } else { Err(Problem::new(table)) }
+}

@@ -1,0 +1,144 @@
+//! What stands between this host and its providers: the store, the key, the clock, and for each address
+//! the layers beneath a request, tried from the bottom up. The lowest that fails is named.
+
+mod check;
+mod clock;
+mod endpoint;
+mod proxy;
+
+use std::fmt;
+use std::time::Duration;
+
+/// What was looked at, in the order in which one thing needs the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Layer {
+    /// The vault can be read and written.
+    Store,
+    /// Where the master key of the vault comes from.
+    MasterKey,
+    /// This machine's clock, compared with those of the providers.
+    Clock,
+    /// The proxy that requests go through.
+    Proxy,
+    /// The name of a host has an address.
+    Dns,
+    /// Something listens at that address.
+    Connection,
+    /// The other side proves who it is, and this side trusts whoever vouches for it.
+    Tls,
+    /// A request without a credential gets an answer, whatever it says.
+    Http,
+}
+
+/// How something was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// It works, and should be seen to.
+    Doubtful,
+    /// It fails. Nothing that needs it works.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which layer: of an address the lowest that fails, or the highest where none does.
+    pub layer: Layer,
+    /// What was looked at: `vault`, or the address.
+    pub subject: String,
+    /// How it was found.
+    pub verdict: Verdict,
+    /// What was seen, and what to do where that is not good. Without a secret.
+    pub detail: String,
+    /// How long it took, of what was asked over the network.
+    pub took: Option<Duration>,
+}
+
+/// Everything that was found. One line each when printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The findings: the vault's, the clock's, the proxy's, and then each address.
+    pub findings: Vec<Finding>,
+}
+
+impl Diagnosis {
+    /// Whether nothing failed.
+    pub fn is_well(&self) -> bool {
+        self.failed().next().is_none()
+    }
+
+    /// What failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.verdict == Verdict::Failed)
+    }
+}
+
+impl Finding {
+    fn good(layer: Layer, subject: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(layer, subject, Verdict::Good, detail)
+    }
+
+    fn new(
+        layer: Layer,
+        subject: impl Into<String>,
+        verdict: Verdict,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { layer, subject: subject.into(), verdict, detail: detail.into(), took: None }
+    }
+}
+
+impl Layer {
+    /// Its name: `store`, `master key`, `clock`, `proxy`, `dns`, `connection`, `tls`, `http`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::MasterKey => "master key",
+            Self::Clock => "clock",
+            Self::Proxy => "proxy",
+            Self::Dns => "dns",
+            Self::Connection => "connection",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Good => "good",
+            Self::Doubtful => "doubtful",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { layer, subject, verdict, detail, .. } = self;
+        write!(f, "{subject} {layer}: {verdict}, {detail}")
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, finding) in self.findings.iter().enumerate() {
+            let line_break = if number > 0 { "\n" } else { "" };
+            write!(f, "{line_break}{finding}")?;
+        }
+        Ok(())
+    }
+}
