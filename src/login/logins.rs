@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, LoginId, Method, ProviderId, UserId};
 use crate::oauth::redirect::Loopback;
 use crate::oauth::{AuthorizationRequest, Pkce, Transport};
-use crate::provider::{Provider, RedirectRules};
+use crate::provider::{Provider, RedirectRules, in_time};
 use crate::secret::Secret;
 use crate::supervision::{EventBus, Handle, Supervisor, Timekeeper};
 use crate::vault::audit::{AuditEntry, AuditKind, AuditSink};
@@ -129,7 +129,7 @@ impl Logins {
         let LoginRequest { user, provider, label, sink } = request;
         let Means { transport, sources, .. } = &self.0.means;
         // Beforehand, since a lock is not held while the provider is asked.
-        provider.prepare(transport).await?;
+        in_time(transport, provider.prepare(transport)).await?;
         let _beginning = self.0.beginning.lock().await;
         self.admit(&user)?;
         let (method, name) = (Method::AuthorizationCode, provider.id().clone());
@@ -172,7 +172,8 @@ impl Logins {
         let LoginRequest { user, provider, label, sink } = request;
         let (method, name) = (Method::DeviceCode, provider.id().clone());
         let credential = CredentialId { user, provider: name, method, label };
-        let authorization = provider.authorize_device(&self.0.means.transport).await?;
+        let transport = &self.0.means.transport;
+        let authorization = in_time(transport, provider.authorize_device(transport)).await?;
         let (progress, seen) = watch::channel(DeviceProgress::beginning(&authorization));
         let shown = authorization.clone();
         let _beginning = self.0.beginning.lock().await;

@@ -9,7 +9,7 @@ use crate::credential::SignInWith;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
 use crate::login::{DeviceLogin, GrantSink, Login, LoginRequest, Receiver};
-use crate::provider::{KeyVerdict, Renewal};
+use crate::provider::{KeyVerdict, Renewal, in_time};
 use crate::secret::Secret;
 use crate::vault::audit::{AuditEntry, AuditKind};
 
@@ -103,7 +103,7 @@ impl SignIn {
         let provider = runtime.0.credentials.provider(&id.provider)?;
         provider.check_api_key(&key)?;
         let transport = &runtime.0.credentials.shared().transport;
-        let verified = provider.verify_api_key(transport, &key).await;
+        let verified = in_time(transport, provider.verify_api_key(transport, &key)).await;
         let verified = verified.map_err(Error::from).and_then(|verdict| match verdict {
             KeyVerdict::Accepted => Ok(()),
             KeyVerdict::Refused => Err(Error::new(
@@ -210,7 +210,8 @@ impl SignIn {
         let provider = runtime.0.credentials.provider(&id.provider)?;
         let renewal = Renewal { method, refresh_token: None, in_force: None };
         let transport = &runtime.0.credentials.shared().transport;
-        let granted = provider.renew(transport, renewal).await.map_err(Error::from);
+        let granted = in_time(transport, provider.renew(transport, renewal)).await;
+        let granted = granted.map_err(Error::from);
         let grant = self.recorded(&id, AuditKind::GenerationFailed, granted)?;
         let stored = credential.sign_in(SignInWith::Grant(grant)).await;
         self.recorded(&id, AuditKind::SignInFailed, stored)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tokenward::credential::{CredentialHandle, SignInWith};
 use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
-use tokenward::oauth::{AuthorizationRequest, CodeExchange, Transport};
+use tokenward::oauth::{AuthorizationRequest, CodeExchange, DeviceAuthorization, Transport};
 use tokenward::provider::{
     Exchanging, Grant, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
@@ -62,6 +62,13 @@ impl Provider for Stuck {
         Box::pin(std::future::pending())
     }
 
+    fn authorize_device<'a>(
+        &'a self,
+        _transport: &'a Transport,
+    ) -> Exchanging<'a, DeviceAuthorization> {
+        Box::pin(std::future::pending())
+    }
+
     fn renew<'a>(
         &'a self,
         _transport: &'a Transport,
@@ -93,7 +100,8 @@ impl Scene {
     /// Ada is signed in at the provider that never answers.
     async fn set() -> Self {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
-        let google = catalog::google().client("client").client_secret("secret");
+        let mut google = catalog::google().client("client").client_secret("secret");
+        google.methods.extend([Method::ClientCredentials, Method::DeviceCode]);
         let runtime = Runtime::builder()
             .sources(clock.sources())
             .vault(Vault::in_memory())
@@ -147,6 +155,18 @@ async fn whoever_waits_for_a_renewal_without_an_end_is_answered_and_told_that_it
     }
     assert_eq!(scene.credential.snapshot().state(), CredentialState::Uncertain);
     scene.credential.acquire().await.expect("the old token is served while it lives");
+}
+
+#[tokio::test]
+async fn a_sign_in_without_an_end_is_given_up() {
+    let scene = Scene::set().await;
+    let sign_in = scene.runtime.user("ada").sign_in("google");
+    let by_client = tokio::spawn(sign_in.clone().with_client_credentials());
+    let error = scene.ended(by_client).await.expect_err("no outcome");
+    assert!(error.to_string().contains("no outcome within 10m"), "{error}");
+    let by_device = tokio::spawn(sign_in.with_device_code());
+    let error = scene.ended(by_device).await.expect_err("no outcome");
+    assert!(error.to_string().contains("no outcome within 10m"), "{error}");
 }
 
 /// P13: a sign-out is bounded in time, whatever the provider does.
