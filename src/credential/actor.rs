@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::cell::{Cell, Landed};
 use super::endpoints::TokenEndpoints;
-use super::journal::{Contents, JournalError};
+use super::journal::{Came, Contents, JournalError};
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
 use super::messages::{Answer, Inner, ProviderMessage, SignedOut};
@@ -265,8 +265,10 @@ impl State {
         };
         let desk = self.cell.desk();
         let material = match (&desk.unsaved, contents.material) {
+            // A sign-in is newer than whatever is stored, of which it may not have known.
             (Some(unsaved), stored)
-                if stored.as_ref().is_none_or(|s| s.generation < unsaved.generation) =>
+                if desk.came == Came::BySignIn
+                    || stored.as_ref().is_none_or(|s| s.generation < unsaved.generation) =>
             {
                 Some(unsaved.clone())
             }

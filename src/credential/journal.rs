@@ -263,16 +263,11 @@ impl Journal {
     ) -> Result<Material, (Material, JournalError)> {
         let mut material = make(seen.next());
         for _ in 0..RACES {
-            let (expect, unknown) = match self.current(now).await {
-                Ok(Some((stored, version, unknown))) => {
-                    material = make(seen.max(stored.generation).next());
-                    (Expect::Version(version), unknown)
-                }
-                Ok(None) => (Expect::Absent, Unknown::new()),
-                // What can not be read is resolved by a fresh sign-in.
-                Err(JournalError::Unreadable(_)) => (Expect::AnythingOrQuarantined, Unknown::new()),
-                Err(JournalError::Vault(error)) if error.is_quarantined() => {
-                    (Expect::AnythingOrQuarantined, Unknown::new())
+            let (expect, unknown) = match self.replaceable(now).await {
+                Ok((replaced, expect, unknown)) => {
+                    let replaced = replaced.map(|replaced| replaced.generation);
+                    material = make(seen.max(replaced.unwrap_or_default()).next());
+                    (expect, unknown)
                 }
                 Err(error) => return Err((material, error)),
             };
@@ -286,22 +281,38 @@ impl Journal {
         Err((material, JournalError::Superseded))
     }
 
-    /// Tries again to store material that had to be held in memory.
+    /// Tries again to store material that had to be held in memory, and gives it as it is stored now:
+    /// where a sign-in could not see what it was to take the place of, it may have to be of a later
+    /// generation than it was held by.
     pub(crate) async fn save(
         &self,
-        material: &Material,
+        material: &Arc<Material>,
         came: Came,
         now: Moment,
-    ) -> Result<(), JournalError> {
-        let (expect, unknown) = match self.current(now).await? {
-            Some((stored, ..)) if stored.generation > material.generation => {
-                return Err(JournalError::Superseded);
-            }
-            Some((_, version, unknown)) => (Expect::Version(version), unknown),
-            None => (Expect::Absent, Unknown::new()),
+    ) -> Result<Arc<Material>, JournalError> {
+        let (replaced, expect, unknown) = match came {
+            Came::BySignIn => self.replaceable(now).await?,
+            Came::ByRenewal => match self.current(now).await? {
+                Some((stored, ..)) if stored.generation > material.generation => {
+                    return Err(JournalError::Superseded);
+                }
+                Some((_, version, unknown)) => (None, Expect::Version(version), unknown),
+                None => (None, Expect::Absent, Unknown::new()),
+            },
         };
-        let batch = self.replacement(material, unknown, expect);
-        self.commit_batch(self.recording(batch, came)).await
+        let material = match replaced {
+            Some(replaced)
+                if replaced.generation >= material.generation
+                    && !material.same_tokens(&replaced) =>
+            {
+                let generation = replaced.generation.next();
+                Arc::new(Material { generation, ..Material::clone(material) })
+            }
+            _ => material.clone(),
+        };
+        let batch = self.replacement(&material, unknown, expect);
+        self.commit_batch(self.recording(batch, came)).await?;
+        Ok(material)
     }
 
     /// Removes everything, and keeps what is `owed` for it. It is recorded if `is_anything_there`.
@@ -368,6 +379,26 @@ impl Journal {
             .put(self.key(RecordKind::Credential), payload, expect, tags)
             .delete(self.key(RecordKind::Rotation), Expect::AnythingOrQuarantined)
             .delete(self.key(RecordKind::Backoff), Expect::AnythingOrQuarantined)
+    }
+
+    /// What a sign-in takes the place of, and how. What can not be read is resolved by it.
+    async fn replaceable(
+        &self,
+        now: Moment,
+    ) -> Result<(Option<Material>, Expect, Unknown), JournalError> {
+        match self.current(now).await {
+            Ok(Some((stored, version, unknown))) => {
+                Ok((Some(stored), Expect::Version(version), unknown))
+            }
+            Ok(None) => Ok((None, Expect::Absent, Unknown::new())),
+            Err(JournalError::Unreadable(_)) => {
+                Ok((None, Expect::AnythingOrQuarantined, Unknown::new()))
+            }
+            Err(JournalError::Vault(error)) if error.is_quarantined() => {
+                Ok((None, Expect::AnythingOrQuarantined, Unknown::new()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn current(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cell::Era;
 use super::journal::{Contents, JournalError};
+use super::material::Material;
 use super::records::Stored;
 use super::snapshot::Snapshot;
 use crate::error::Error;
@@ -119,7 +120,7 @@ pub(super) enum Inner {
     },
     Saved {
         generation: Generation,
-        result: Result<(), String>,
+        result: Result<Arc<Material>, String>,
     },
     Erased {
         generation: Generation,

@@ -100,7 +100,11 @@ impl Records {
     }
 
     /// Tries again to make material durable that is held in memory, unless it is not any more.
-    pub(crate) async fn save(&self, material: &Arc<Material>) -> Result<(), JournalError> {
+    /// Gives it as it is stored.
+    pub(crate) async fn save(
+        &self,
+        material: &Arc<Material>,
+    ) -> Result<Arc<Material>, JournalError> {
         let _writing = self.cell.writing.lock().await;
         let came = {
             let desk = self.cell.desk();
@@ -109,9 +113,10 @@ impl Records {
             }
             desk.came
         };
-        self.journal().save(material, came, self.context.shared.sources.now()).await?;
+        let now = self.context.shared.sources.now();
+        let saved = self.journal().save(material, came, now).await?;
         self.cell.desk().saved(material);
-        Ok(())
+        Ok(saved)
     }
 
     /// Erases what is stored, and revokes it and what was `held`. Whether the provider confirmed a

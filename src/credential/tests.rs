@@ -283,7 +283,8 @@ impl World {
                 self.intent = None;
                 self.unsaved = None;
             }
-            return self.step(Event::Saved { generation: material.generation, result });
+            let (generation, result) = (material.generation, result.map(|()| material));
+            return self.step(Event::Saved { generation, result });
         }
         if self.erasing {
             let result = if self.vault_up { Ok(()) } else { Err("disk full".to_owned()) };

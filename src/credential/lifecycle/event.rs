@@ -44,8 +44,8 @@ pub(crate) enum Event {
     Renewed { base: Generation, outcome: RenewalOutcome },
     /// The material of a sign-in is durable, or has to be held until it can be.
     SignedIn { material: Arc<Material>, unsaved: Option<String> },
-    /// Another try to make held material durable ended.
-    Saved { generation: Generation, result: Result<(), String> },
+    /// Another try to make held material durable ended: as what it is stored now.
+    Saved { generation: Generation, result: Result<Arc<Material>, String> },
     /// The user signs out.
     SignOut,
     /// A try to erase what was signed out of ended; `generation` is that of the sign-out.

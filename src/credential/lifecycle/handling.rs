@@ -233,7 +233,7 @@ impl Lifecycle {
     pub(super) fn saved(
         &mut self,
         generation: Generation,
-        saved: bool,
+        saved: Option<Arc<Material>>,
         evidence: Evidence,
         to: &mut Vec<Effect>,
     ) {
@@ -241,8 +241,11 @@ impl Lifecycle {
         let Some(retry) = held.unsaved.filter(|_| held.material.generation == generation) else {
             return;
         };
-        if saved {
+        if let Some(saved) = saved {
             held.unsaved = None;
+            let generation = saved.generation;
+            held.material = saved;
+            self.generation = self.generation.max(generation);
             let credential = self.id.clone();
             to.push(Effect::Emit(EventKind::HeldMaterialStored { credential, generation }));
             self.tick(evidence, to);

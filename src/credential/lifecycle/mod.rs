@@ -89,7 +89,7 @@ impl Lifecycle {
                 self.signed_in(material, unsaved, evidence, to);
             }
             Event::Saved { generation, result } => {
-                self.saved(generation, result.is_ok(), evidence, to);
+                self.saved(generation, result.ok(), evidence, to);
             }
             Event::SignOut => self.sign_out(to),
             Event::Erased { generation, result, revoked } => {

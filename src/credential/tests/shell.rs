@@ -58,7 +58,7 @@ impl Stage {
             requested_at: self.clock.sources().now(),
             server_date: None,
             scopes: None,
-            account: None,
+            account: Some(name.to_owned()),
         })
     }
 
@@ -244,4 +244,44 @@ async fn signing_out_goes_through_all_accounts_even_when_one_can_not_be_erased_y
     stage.runtime.user("ada").sign_out("openai").await.expect_err("not erased yet");
     assert_eq!(credential.snapshot().state(), CredentialState::Absent);
     assert_eq!(at_work.snapshot().state(), CredentialState::Absent);
+}
+
+/// A vault that can not be read does not tell which generation is next.
+#[tokio::test]
+async fn a_sign_in_while_the_vault_can_not_be_read_takes_the_place_of_what_it_could_not_see() {
+    for crashes in [false, true] {
+        let mut stage = Stage::set().await;
+        let credential = stage.credential("ada").await;
+        credential.sign_in(stage.grant("one")).await.expect("signed in");
+        credential.sign_in(stage.grant("two")).await.expect("signed in");
+        stage.start_again().await;
+        stage.writes.set(VaultFault::Broken);
+        let credential = stage.credential("ada").await;
+        credential.sign_in(stage.grant("three")).await.expect("held in memory");
+        assert!(!credential.snapshot().is_durable());
+        if crashes {
+            assert!(stage.runtime.crash_actor(&format!("credentials/{}", id("ada"))).await);
+        }
+
+        let mut events = stage.runtime.events();
+        stage.writes.heal();
+        let passing = async {
+            loop {
+                stage.clock.advance(Duration::from_millis(100));
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_stored = |kind: &EventKind| matches!(kind, EventKind::HeldMaterialStored { .. });
+        tokio::select! {
+            () = until(&mut events, is_stored) => {}
+            () = passing => {}
+        }
+        assert!(credential.snapshot().is_durable());
+        assert_eq!(credential.snapshot().generation(), Generation(3));
+        stage.start_again().await;
+        let credential = stage.credential("ada").await;
+        let snapshot = credential.inspect().await.expect("readable");
+        assert_eq!(snapshot.generation(), Generation(3));
+        assert_eq!(snapshot.account(), Some("three"), "crashes: {crashes}");
+    }
 }
