@@ -33,6 +33,12 @@ const LATENCY: Duration = Duration::from_millis(400);
 /// When a request that is never answered is given up, as the adapters of the crate do.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A token that ends within this is as good as over.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// How long after somebody insisted on a new token it may still be asked for.
+const INSISTENCE: Duration = Duration::from_mins(3);
+
 /// What a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -65,6 +71,7 @@ struct State {
     grants: BTreeMap<u64, Granted>,
     /// When somebody asked for something that leads to requests.
     asked: VecDeque<Duration>,
+    client_is_ahead: bool,
     wrong: Vec<String>,
     figures: Figures,
 }
@@ -105,6 +112,8 @@ struct Granted {
     /// The access tokens: when each ends, and the refresh token that came with it.
     tokens: Vec<(Duration, u32)>,
     ended: Option<End>,
+    /// When somebody insisted on a new token, last.
+    insisted: Option<Duration>,
     requests: VecDeque<Duration>,
 }
 
@@ -146,6 +155,7 @@ impl Authority {
                 weather: Weather::default(),
                 grants: BTreeMap::new(),
                 asked: VecDeque::new(),
+                client_is_ahead: false,
                 wrong: Vec::new(),
                 figures: Figures::default(),
             }),
@@ -179,6 +189,18 @@ impl Authority {
     pub(crate) fn expect_a_request(&self) {
         let now = self.0.time.passed();
         self.state().asked.push_back(now);
+    }
+
+    /// Somebody wants a new token in place of one that may live: by force, or since it was refused.
+    pub(crate) fn insist(&self, grants: impl IntoIterator<Item = u64>) {
+        let now = self.0.time.passed();
+        let mut state = self.state();
+        grants.into_iter().for_each(|grant| state.granted(grant).insisted = Some(now));
+    }
+
+    /// The wall clock of the client is ahead from now on: it takes tokens for older than they are.
+    pub(crate) fn client_is_ahead(&self) {
+        self.state().client_is_ahead = true;
     }
 
     /// Ends a grant at the provider: the one thing that may sign its user out.
@@ -361,6 +383,14 @@ impl Authority {
             let lost = granted.lost.get(&used).copied().unwrap_or_default();
             let (again, durable) = (*again, granted.durable);
             granted.ended = Some(End::UsedAgain);
+            let now = self.0.time.passed();
+            let token = granted.tokens.iter().rfind(|(_, with)| *with == used);
+            let lives = token.is_some_and(|(end, _)| *end > now + MARGIN);
+            let insisted = granted.insisted.is_some_and(|at| now < at + INSISTENCE);
+            if lives && !insisted && !state.client_is_ahead {
+                let text = format!("r-{grant}-{used} was used again while nobody needed that");
+                state.wrong.push(text);
+            }
             state.figures.second_uses += 1;
             if again > lost || used < durable {
                 let text = format!(

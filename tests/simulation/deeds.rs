@@ -163,7 +163,9 @@ impl World {
 
     fn refresh(&mut self, runtime: Runtime, slot: usize) -> JoinHandle<Outcome> {
         let slot = &self.slots[slot];
-        self.authorities[slot.authority].expect_a_request();
+        let authority = &self.authorities[slot.authority];
+        authority.expect_a_request();
+        authority.insist(slot.now.iter().copied().flatten());
         let id = slot.id.clone();
         self.process().spawn(async move {
             Outcome::Token(match runtime.credential(&id).await {
@@ -177,7 +179,10 @@ impl World {
     fn call(&mut self, runtime: Runtime, session: usize) -> JoinHandle<Outcome> {
         let Opened { user, id, active, .. } = self.sessions[session].clone();
         for slot in active.into_iter().flatten() {
-            self.authorities[self.slots[slot].authority].expect_a_request();
+            let slot = &self.slots[slot];
+            let authority = &self.authorities[slot.authority];
+            authority.expect_a_request();
+            authority.insist(slot.now.iter().copied().flatten());
         }
         let authorities = self.authorities.clone();
         self.process().spawn(async move {

@@ -122,19 +122,22 @@ impl Process {
         threads.block_on(async {
             for _ in 0..MOST_ROUNDS {
                 idle.reached().await;
-                let at_work = disk.calls() != *calls || vault.messages().waiting() > 0;
-                *calls = disk.calls();
-                if at_work && !held && vault.messages().status() == ChildStatus::Running {
-                    // It is answered after whatever the vault was asked before.
-                    drop(vault.read(&nothing).await);
-                    *calls = disk.calls();
-                    continue;
+                if held {
+                    return;
                 }
-                if at_work {
+                if vault.messages().status() == ChildStatus::Restarting {
                     // Nobody can be asked, and its thread may be at work still.
                     (0..YIELDS).for_each(|_| std::thread::yield_now());
+                    return;
                 }
-                return;
+                // It is answered after whatever the vault was asked before.
+                drop(vault.read(&nothing).await);
+                idle.reached().await;
+                let calls_now = disk.calls();
+                if vault.messages().waiting() == 0 && *calls == calls_now {
+                    return;
+                }
+                *calls = calls_now;
             }
             panic!("the vault does not come to rest");
         });
