@@ -245,6 +245,8 @@ impl Authority {
     /// The process of the client died: what it had not made durable is lost.
     pub(crate) fn client_died(&self) {
         for granted in self.state().grants.values_mut() {
+            // With it died whoever insisted.
+            granted.insisted = None;
             if granted.durable < granted.refresh && granted.ended.is_none() {
                 for spent in granted.durable..granted.refresh {
                     *granted.lost.entry(spent).or_default() += 1;

@@ -13,6 +13,7 @@ mod plan;
 mod process;
 mod time;
 mod weather;
+mod wire;
 mod world;
 
 use crate::authority::Figures;
@@ -23,7 +24,7 @@ const SEEDS: u64 = 40;
 
 #[test]
 fn whatever_fails_nobody_is_signed_out_by_it_and_nothing_is_lost_or_stuck() {
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     let mut all = Figures::default();
     for seed in &seeds {
         let mut world = World::new(*seed);
@@ -33,8 +34,18 @@ fn whatever_fails_nobody_is_signed_out_by_it_and_nothing_is_lost_or_stuck() {
     println!("{} seeds: {all:?}", seeds.len());
 }
 
+/// How many seeds go over real HTTP, unless the environment says so.
+const SEEDS_ON_THE_WIRE: u64 = 8;
+
+#[tokio::test]
+async fn whatever_comes_over_http_nobody_is_signed_out_by_it_and_nothing_is_stuck() {
+    for seed in seeds(SEEDS_ON_THE_WIRE) {
+        wire::run(seed).await;
+    }
+}
+
 /// The seeds to live through: the one that is asked for, or as many as are.
-fn seeds() -> Vec<u64> {
+fn seeds(few: u64) -> Vec<u64> {
     let number = |name: &str| {
         let text = std::env::var(name).ok()?;
         Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -42,5 +53,5 @@ fn seeds() -> Vec<u64> {
     if let Some(seed) = number("TOKENWARD_SOAK_SEED") {
         return vec![seed];
     }
-    (0..number("TOKENWARD_SOAK_ROUNDS").unwrap_or(SEEDS)).collect()
+    (0..number("TOKENWARD_SOAK_ROUNDS").unwrap_or(few)).collect()
 }

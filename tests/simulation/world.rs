@@ -16,7 +16,7 @@ use tokenward::{CredentialHandle, Notice};
 
 use crate::authority::{Authority, Figures, Kind};
 use crate::chance::Chance;
-use crate::deeds::Deed;
+use crate::deeds::{Deed, What};
 use crate::model::{InForce, Opened, Slot};
 use crate::process::Process;
 use crate::time::Time;
@@ -279,6 +279,15 @@ impl World {
 
     /// The process ends without being asked, and another one starts over the same store.
     pub(crate) fn kill(&mut self) {
+        if self.chance.one_in(2) {
+            // In the middle of a renewal that spends something.
+            let spends = |slot: &Slot| slot.authority == 0 && slot.id.method != Method::ApiKey;
+            let slots: Vec<_> =
+                (0..self.slots.len()).filter(|number| spends(&self.slots[*number])).collect();
+            self.begin(What::Refresh(self.chance.pick(&slots)));
+            let time = self.chance.time(Duration::from_secs(1));
+            self.pass(time);
+        }
         self.tell(format_args!("the process is killed"));
         let fails = self.chance.one_in(2);
         if self.held && fails {

@@ -1,0 +1,142 @@
+//! The same promises over real HTTP on loopback: everything that can be wrong with an answer of a token
+//! endpoint, drawn by a seed, one renewal at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokenward::credential::CredentialHandle;
+use tokenward::event::CredentialState;
+use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider};
+use tokenward::vault::Vault;
+use tokenward::{Runtime, Snapshot};
+
+use crate::chance::Chance;
+
+/// So many renewals meet a fault for each seed.
+const ROUNDS: usize = 25;
+
+/// Longer than a request to a token endpoint may take.
+const DEADLINE: Duration = Duration::from_secs(61);
+
+/// A runtime whose users are signed in at three providers.
+struct Wire {
+    chance: Chance,
+    clock: Arc<ManualClock>,
+    providers: [SimulatedProvider; 3],
+    /// Each with the number of its provider.
+    credentials: Vec<(usize, CredentialHandle)>,
+    /// Those of which an answer to a renewal was lost.
+    lost: BTreeSet<usize>,
+    _runtime: Runtime,
+}
+
+impl Wire {
+    async fn set(seed: u64) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let on = |builder: tokenward::testing::SimulatedProviderBuilder| {
+            builder.sources(clock.sources()).token_lifetime(Duration::from_hours(1)).start()
+        };
+        let providers = [
+            on(SimulatedProvider::openai()).await.expect("a port"),
+            on(SimulatedProvider::google()).await.expect("a port"),
+            on(SimulatedProvider::orange()).await.expect("a port"),
+        ];
+        let mut builder = Runtime::builder().sources(clock.sources()).vault(Vault::in_memory());
+        for provider in &providers {
+            builder = builder.provider(provider.spec());
+        }
+        let runtime = builder.start().await.expect("a runtime");
+        let mut credentials = Vec::new();
+        for user in ["ada", "bob"] {
+            for (number, provider) in providers.iter().enumerate() {
+                let sign_in = runtime.user(user).sign_in(provider.name());
+                let id = if provider.authorization_endpoint().is_none() {
+                    sign_in.with_client_credentials().await.expect("signed in")
+                } else {
+                    let login = sign_in.in_browser().await.expect("a sign-in");
+                    let shown = provider.approve(login.url()).expect("consent");
+                    login.paste(&shown).await.expect("accepted");
+                    login.finished().await.expect("signed in")
+                };
+                credentials.push((number, runtime.credential(&id).await.expect("there")));
+            }
+        }
+        let (chance, lost) = (Chance::new(seed, 7), BTreeSet::new());
+        Self { chance, clock, providers, credentials, lost, _runtime: runtime }
+    }
+
+    /// Somebody wants a new token, and something is wrong with the answer.
+    async fn round(&mut self, what: &str) {
+        self.clock.advance(self.chance.time(Duration::from_mins(10)) + Duration::from_secs(2));
+        let number =
+            usize::try_from(self.chance.below(self.credentials.len() as u64)).expect("small");
+        let (at, credential) = self.credentials[number].clone();
+        let provider = self.providers[at].clone();
+        let kinds = Fault::KINDS;
+        let kind = kinds[usize::try_from(self.chance.below(kinds.len() as u64)).expect("small")];
+        let fault: Fault = kind.example.parse().expect("a listed kind");
+        // An answer that says something else is no fault of the way, and one that never comes is waited
+        // for in real time: both are tried elsewhere.
+        if matches!(fault, Fault::SetField(..) | Fault::RemoveField(_) | Fault::Hang) {
+            return;
+        }
+        provider.faults().on(Endpoint::Token).always(fault.clone());
+        let before = provider.token_requests();
+        let asking = tokio::spawn({
+            let credential = credential.clone();
+            async move { credential.refresh().await }
+        });
+        if matches!(fault, Fault::Delay(_)) {
+            tokio::select! {
+                () = provider.until(|counters| counters.token_requests > before) => {
+                    self.clock.advance(DEADLINE);
+                }
+                () = async { while !asking.is_finished() { tokio::task::yield_now().await } } => {}
+            }
+        }
+        let _ = asking.await.expect("it does not panic");
+        let asked = provider.token_requests() - before;
+        assert!(asked <= 8, "{what}: {asked} requests for one renewal: {fault}");
+        if asked > 0 && fault.carries_out() {
+            // Others may have been renewed by themselves meanwhile.
+            let there = self.credentials.iter().enumerate().filter(|(_, (of, _))| *of == at);
+            self.lost.extend(there.map(|(number, _)| number));
+        }
+        provider.faults().clear();
+        for number in 0..self.credentials.len() {
+            self.check(number, &format!("{what}, after {fault}"));
+        }
+    }
+
+    fn check(&self, number: usize, what: &str) -> Arc<Snapshot> {
+        let (_, credential) = &self.credentials[number];
+        let snapshot = credential.snapshot();
+        let is_out = snapshot.state() == CredentialState::ReauthorizationRequired;
+        assert!(!is_out || self.lost.contains(&number), "{what}: {snapshot:?}");
+        snapshot
+    }
+}
+
+/// Lives through one seed.
+pub(crate) async fn run(seed: u64) {
+    let mut wire = Wire::set(seed).await;
+    for round in 0..ROUNDS {
+        wire.round(&format!("seed {seed}, round {round}")).await;
+    }
+    // Longer than any back-off, and than any token lives.
+    wire.clock.advance(Duration::from_hours(2));
+    for number in 0..wire.credentials.len() {
+        let (at, credential) = wire.credentials[number].clone();
+        match credential.acquire().await {
+            Ok(snapshot) => assert!(snapshot.is_durable(), "seed {seed}: {snapshot:?}"),
+            Err(error) => {
+                let lost = error.needs_reauthorization() && wire.lost.contains(&number);
+                assert!(lost, "seed {seed}: {}: {error:?}", credential.id());
+                assert_eq!(wire.providers[at].name(), "openai", "the others can be asked again");
+            }
+        }
+    }
+    let lost = wire.lost.len();
+    assert!(wire.providers[0].reused_refresh_tokens() <= lost, "seed {seed}: one for each loss");
+}
