@@ -105,10 +105,15 @@ impl Families {
         mint: Mint,
     ) -> Result<Refreshed, Error> {
         let families = self.clone();
-        let (tell, told) = oneshot::channel();
+        let (mut tell, told) = oneshot::channel();
         tokio::spawn(async move {
             let (family, presented) = (presentation.token.family(), presentation.presented());
-            let turn = families.0.turns.of(&family).await;
+            let turn = tokio::select! {
+                biased;
+                turn = families.0.turns.of(&family) => turn,
+                // Nothing is begun for who does not wait any more, and nothing piles up.
+                () = tell.closed() => return,
+            };
             let outcome =
                 families.refreshed(&presentation, &presented, asked.as_ref(), &mint).await;
             let outcome = Some(outcome);

@@ -48,8 +48,10 @@ mod tests {
         let turns = Turns::default();
         let first = turns.of("a").now_or_never().expect("nobody is before it");
         let mut second = Box::pin(turns.of("a"));
-        let third = Box::pin(turns.of("a"));
-        assert!(second.as_mut().now_or_never().is_none(), "it waits");
+        let mut third = Box::pin(turns.of("a"));
+        for waiting in [&mut second, &mut third] {
+            assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
+        }
         assert!(turns.of("b").now_or_never().is_some(), "another family does not");
         drop(third);
         drop(first);
