@@ -132,7 +132,13 @@ fn of_application(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
+    use crate::clock::Sources;
+    use crate::provider::catalog;
+    use crate::runtime::Runtime;
+    use crate::vault::{Query, Vault};
 
     fn time(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -146,6 +152,26 @@ mod tests {
         denials.add(Denied::family("a", time(0)));
         assert!(denials.contains("one", None) && denials.contains("two", Some("a")));
         assert!(!denials.contains("two", Some("b")) && !denials.contains("a", Some("one")));
+    }
+
+    #[tokio::test]
+    async fn s_rev_11_where_too_many_wait_for_the_vault_nothing_more_is_begun() {
+        let runtime = Runtime::builder().vault(Vault::in_memory()).provider(catalog::anthropic());
+        let runtime = runtime.start().await.expect("a runtime");
+        let (vault, sources) = (runtime.vault().clone(), Sources::system());
+        let (denials, insistence) = (Denials::default(), Insistence::new(sources.clock.clone()));
+        let denied = Denied::token("one", time(100), time(0)).expect("it has not expired");
+        let owner = "app_one".parse::<ApplicationId>().expect("an id").owner();
+        let deny =
+            async || denials.deny(denied.clone(), owner.clone(), vault.clone(), &insistence).await;
+
+        let places: Vec<_> = iter::from_fn(|| insistence.place().ok()).collect();
+        assert!(deny().await.expect_err("there is no place").is_overloaded());
+        let kept = vault.list(Query::all(RecordKind::RevokedToken)).await.expect("a list");
+        assert!(kept.is_empty() && !denials.contains("one", None), "nothing has happened");
+        drop(places);
+        deny().await.expect("there is room again");
+        assert!(denials.contains("one", None));
     }
 
     #[test]
