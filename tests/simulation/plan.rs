@@ -22,8 +22,8 @@ const STEPS: usize = 60;
 /// The longest time between two things that happen.
 const PAUSE: Duration = Duration::from_secs(75);
 
-/// The longest time for which the breaker before a token endpoint holds renewals back.
-const HELD_BACK: Duration = Duration::from_mins(1);
+/// The longest back-off. After a clock was set back, one that was remembered may begin anew with a start.
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
 /// Between two crashes of the vault's actor: what its supervisor forgives.
 const VAULT_PACE: Duration = Duration::from_secs(15);
@@ -326,9 +326,9 @@ impl World {
             let authority = self.authorities[slot.authority].clone();
             let mut answer = self.token_of(number);
             if let Err(error) = &answer
-                && let Some(wait) = error.retry_after().filter(|wait| *wait <= HELD_BACK)
+                && let Some(wait) = error.retry_after().filter(|wait| *wait <= LONGEST_WAIT)
             {
-                // A breaker that nobody came by for long may want to see that all is well.
+                // Whoever is told to wait asks once more.
                 self.pass(wait);
                 answer = self.token_of(number);
             }
