@@ -227,6 +227,11 @@ impl CredentialHandle {
         self.0.cell.fall_back(key, self.0.sources.now(), events)
     }
 
+    /// Whether a token is kept between requests, rather than asked for anew by each of them.
+    pub(crate) fn caches_tokens(&self) -> bool {
+        self.0.caches_tokens
+    }
+
     /// Which credential it is.
     pub fn id(&self) -> &CredentialId {
         &self.0.id

@@ -1,17 +1,28 @@
 //! Everything that is looked at, for one runtime.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::endpoint::{self, Seen};
 use super::proxy::Proxies;
 use super::{Diagnosis, Finding, Layer, Verdict, clock};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::identity::UserId;
 use crate::runtime::Runtime;
-use crate::vault::Inspection;
+use crate::vault::{Batch, Expect, Inspection, RecordKey, RecordKind, Tags};
+
+/// What the findings about the vault are about.
+const VAULT: &str = "vault";
+
+/// How long the vault may take for what it is asked. A disk may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SILENT: &str = "the vault gives no answer, see to its disk";
 
 /// How many addresses are tried at once.
 const AT_ONCE: usize = 8;
@@ -21,8 +32,9 @@ impl Runtime {
     /// for the address of each provider the name, the connection, TLS and an answer, from the bottom up. Of
     /// what fails, the layer is named.
     ///
-    /// It sends a request without a credential to the root of each address, and nothing to the providers'
-    /// endpoints. It takes up to 30 seconds for each address that says nothing, eight at a time.
+    /// A record is written into the vault and removed again. To the root of each address goes a request without a
+    /// credential, and nothing to the providers' endpoints. It takes up to 35 seconds for each address that
+    /// says nothing, eight at a time. What is found holds no secret, but the paths of the vault and of its key.
     ///
     /// ```
     /// # async fn example(runtime: tokenward::Runtime) {
@@ -39,9 +51,10 @@ impl Runtime {
 
 async fn diagnosed(runtime: &Runtime) -> Diagnosis {
     let mut findings = vault(runtime).await;
+    let shared = runtime.inside().credentials.shared();
+    // The clients of token requests: they keep no connection, so each look begins from the bottom.
+    let (sources, clients) = (&shared.sources, shared.transport.clients());
     let proxies = Proxies::of_the_system();
-    let inside = runtime.inside();
-    let (sources, clients) = (&inside.sources, &inside.outbound);
     let origins = origins(runtime);
     let mut seen: Vec<(usize, Seen)> = stream::iter(origins.values().enumerate())
         .map(|(number, url)| {
@@ -54,8 +67,10 @@ async fn diagnosed(runtime: &Runtime) -> Diagnosis {
     seen.sort_by_key(|(number, _)| *number);
     let skews = seen.iter().filter_map(|(_, seen)| Some((&*seen.finding.subject, seen.clock?)));
     findings.push(clock::compared(sources.now().wall, skews));
-    findings.extend(proxies.finding(origins.values()));
-    findings.extend(seen.into_iter().map(|(_, seen)| seen.finding));
+    let seen: Vec<Finding> = seen.into_iter().map(|(_, seen)| seen.finding).collect();
+    let stops_there = seen.iter().any(|finding| finding.layer == Layer::Proxy);
+    findings.extend(proxies.finding(origins.values()).filter(|_| !stops_there));
+    findings.extend(seen);
     Diagnosis { findings }
 }
 
@@ -69,40 +84,61 @@ fn origins(runtime: &Runtime) -> BTreeMap<String, Url> {
 
 /// The store and its key.
 async fn vault(runtime: &Runtime) -> Vec<Finding> {
-    // What waits to be noted is written, if anything does: whether that can be is the question.
-    let written = runtime.vault().write_notes().await;
-    let inspection = match runtime.inspect_vault().await {
-        Ok(inspection) => inspection,
-        Err(error) => return vec![failed(&error)],
+    let sources = &runtime.inside().sources;
+    let tried = sources.within(PATIENCE, tried(runtime)).await;
+    let tried = tried.unwrap_or_else(|| Err(Error::new(ErrorKind::VaultUnavailable, SILENT)));
+    let inspection = match sources.within(PATIENCE, runtime.inspect_vault()).await {
+        Some(Ok(inspection)) => inspection,
+        Some(Err(error)) => return vec![failed(&error)],
+        None => return vec![failed(&Error::new(ErrorKind::VaultUnavailable, SILENT))],
     };
-    let store = match written.map_err(Error::from) {
-        Err(error) => failed(&error),
-        Ok(()) => store(&inspection),
-    };
-    let chain = if inspection.key_chain.is_empty() {
+    if let Err(error) = tried {
+        return closed(&error, &inspection);
+    }
+    let Inspection { store, records, .. } = &inspection;
+    let store = format!("{store}, {records} records, written and read");
+    let mut findings = vec![
+        Finding::good(Layer::Store, VAULT, store),
+        Finding::good(Layer::MasterKey, VAULT, key_of(&inspection)),
+    ];
+    let warnings = inspection.warnings.into_iter();
+    findings.extend(warnings.map(|it| Finding::new(Layer::Store, VAULT, Verdict::Doubtful, it)));
+    findings
+}
+
+/// Writes a record, reads it, and removes it: what a store says of itself is not what it does.
+async fn tried(runtime: &Runtime) -> Result<(), Error> {
+    let key = RecordKey::new(RecordKind::Probe, UserId::reserved("doctor"), "probe");
+    let payload = Zeroizing::new(b"whether it can be written".to_vec());
+    let anything = Expect::AnythingOrQuarantined;
+    let vault = runtime.vault();
+    let put = Batch::new().put(key.clone(), payload, anything, Tags::default());
+    vault.commit(put).await?;
+    // Another look at the same time may have removed it already: that it can be read is the question.
+    vault.read(&key).await?;
+    Ok(vault.commit(Batch::new().delete(key, anything)).await?)
+}
+
+/// A vault that can not be used for now.
+fn closed(error: &Error, inspection: &Inspection) -> Vec<Finding> {
+    let reason = inspection.degraded.as_ref();
+    let detail =
+        reason.map_or_else(|| error.to_string(), |it| format!("opened again by itself: {it}"));
+    let store = Finding { detail, ..failed(error) };
+    let key = format!("as it was when the vault was open: {}", key_of(inspection));
+    vec![store, Finding::new(Layer::MasterKey, VAULT, Verdict::Doubtful, key)]
+}
+
+fn key_of(inspection: &Inspection) -> String {
+    if inspection.key_chain.is_empty() {
         format!("from {}", inspection.master_key)
     } else {
         inspection.key_chain.join(", ")
-    };
-    let key = Finding::good(Layer::MasterKey, "vault", chain);
-    let warnings = inspection.warnings.into_iter();
-    let doubts = warnings.map(|it| Finding::new(Layer::Store, "vault", Verdict::Doubtful, it));
-    [store, key].into_iter().chain(doubts).collect()
+    }
 }
 
-fn store(inspection: &Inspection) -> Finding {
-    let Inspection { store, records, .. } = inspection;
-    if let Some(reason) = &inspection.degraded {
-        let detail = format!("closed, and opened again by itself: {reason}");
-        return Finding::new(Layer::Store, "vault", Verdict::Failed, detail);
-    }
-    if inspection.refuses_writes {
-        let detail = "the disk is full, nothing is written until there is room";
-        return Finding::new(Layer::Store, "vault", Verdict::Failed, detail);
-    }
-    Finding::good(Layer::Store, "vault", format!("{store}, {records} records, read and written"))
-}
-
+/// The key is the lower layer of the two: without it the store does not open.
 fn failed(error: &Error) -> Finding {
-    Finding::new(Layer::Store, "vault", Verdict::Failed, error.to_string())
+    let layer = if error.is_vault_locked() { Layer::MasterKey } else { Layer::Store };
+    Finding::new(layer, VAULT, Verdict::Failed, error.to_string())
 }

@@ -26,41 +26,39 @@ pub(super) fn compared<'a>(
     }
     // The median: one provider whose own clock is wrong says nothing about this one.
     let mut skews: Vec<_> = others.collect();
-    skews.sort_by_key(|(_, skew)| skew.by);
-    let Some((other, skew)) = skews.get(skews.len().saturating_sub(1) / 2) else {
+    skews.sort_by_key(|(_, skew)| *skew);
+    let Some((other, skew)) = skews.get(skews.len() / 2) else {
         let detail = format!("it says {shown}, and nobody was there to compare it with");
         return Finding::new(Layer::Clock, subject, Verdict::Doubtful, detail);
     };
-    let Skew { by, behind } = *skew;
+    let by = Duration::from_secs(skew.0.unsigned_abs());
     let verdict = match by {
         by if by <= USUAL => Verdict::Good,
-        by if by <= HARMFUL => Verdict::Doubtful,
+        // Of two that differ nobody knows who is right.
+        by if by <= HARMFUL || skews.len() < 3 => Verdict::Doubtful,
         _ => Verdict::Failed,
     };
     let detail = if verdict == Verdict::Good {
         format!("it says {shown}, and so does {other}")
     } else {
-        let by = humantime::format_duration(Duration::from_secs(by.as_secs()));
-        let where_ = if behind { "behind" } else { "ahead of" };
-        format!("it says {shown}, {by} {where_} {other}: let a time service set it")
+        let by = humantime::format_duration(by);
+        let side = if skew.0 < 0 { "behind" } else { "ahead of" };
+        format!("it says {shown}, {by} {side} {other}: let a time service set it")
     };
     Finding::new(Layer::Clock, subject, verdict, detail)
 }
 
-/// How far this machine's clock is from another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Skew {
-    by: Duration,
-    /// Whether this one is behind the other.
-    behind: bool,
-}
+/// How far this machine's clock is ahead of another one, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Skew(i64);
 
 impl Skew {
-    /// The difference between `ours` and `theirs`.
+    /// How far `ours` is ahead of `theirs`.
     pub(super) fn between(ours: SystemTime, theirs: SystemTime) -> Self {
+        let seconds = |by: Duration| i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
         match ours.duration_since(theirs) {
-            Ok(by) => Self { by, behind: false },
-            Err(error) => Self { by: error.duration(), behind: true },
+            Ok(by) => Self(seconds(by)),
+            Err(error) => Self(-seconds(error.duration())),
         }
     }
 }
@@ -87,8 +85,10 @@ mod tests {
             (&[NOW + 5], Verdict::Good, "so does them"),
             (&[NOW - 6], Verdict::Doubtful, "6s ahead of them"),
             (&[NOW + 60], Verdict::Doubtful, "1m behind them"),
-            (&[NOW + 61], Verdict::Failed, "1m 1s behind them"),
+            (&[NOW + 61; 2], Verdict::Doubtful, "1m 1s behind them"),
+            (&[NOW + 61; 3], Verdict::Failed, "1m 1s behind them"),
             (&[NOW, NOW, NOW + 9_000], Verdict::Good, "so does them"),
+            (&[NOW - 7_200, NOW, NOW + 7_200], Verdict::Good, "so does them"),
             (&[NOW, NOW + 9_000, NOW + 9_000], Verdict::Failed, "behind them"),
             (&[], Verdict::Doubtful, "nobody was there"),
         ] {

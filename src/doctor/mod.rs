@@ -32,7 +32,7 @@ pub enum Layer {
 }
 
 /// How something was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
     /// As it should be.

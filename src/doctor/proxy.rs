@@ -17,6 +17,12 @@ impl Proxies {
         Self(Matcher::from_system())
     }
 
+    /// Those that `matcher` names.
+    #[cfg(test)]
+    pub(super) fn named(matcher: Matcher) -> Self {
+        Self(matcher)
+    }
+
     /// The proxy that requests to `url` go through, by its own address and without its password.
     pub(super) fn before(&self, url: &Url) -> Option<String> {
         if url.scheme() != "https" {

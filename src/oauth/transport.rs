@@ -85,6 +85,11 @@ impl Transport {
         Ok(Self { shared: Arc::new(Shared { sources, clients }), limits })
     }
 
+    /// The clients that it sends with, which keep no connection.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.shared.clients
+    }
+
     /// The clock and the randomness that this transport was made with.
     pub fn sources(&self) -> &Sources {
         &self.shared.sources

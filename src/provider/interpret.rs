@@ -49,9 +49,10 @@ impl Provider for ProviderSpec {
         let OAuthSpec {
             authorization_endpoint, token_endpoint, revocation_endpoint, device, ..
         } = &self.oauth;
-        let of_oauth =
-            [authorization_endpoint, token_endpoint, revocation_endpoint, &device.endpoint];
-        std::iter::once(&self.base_url).chain(of_oauth.into_iter().flatten()).cloned().collect()
+        let of_devices = [&device.endpoint, &device.poll_endpoint];
+        let of_oauth = [authorization_endpoint, token_endpoint, revocation_endpoint];
+        let of_oauth = of_oauth.into_iter().chain(of_devices);
+        std::iter::once(&self.base_url).chain(of_oauth.flatten()).cloned().collect()
     }
 
     fn refresh_policy(&self) -> RefreshPolicy {

@@ -32,26 +32,33 @@ pub struct Candidate {
     pub why: Why,
 }
 
-/// Why a credential would be used, or would not.
+/// Why a credential would be used, or would not. It says what a request begins with: a refusal on its way
+/// may still lead to a renewal, and from there to an API key that stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// Used: the session switched to it, and it is good.
+    /// Used: the session switched to it, and it can be used.
     Own,
-    /// Used: the session switched to it. Its token is not good now, so the request asks for another one
-    /// first, and fails when there is none to be had.
+    /// Used: the session switched to it. Its token is over, or is not kept between requests, so the request asks
+    /// for another one first.
     OwnOnceRenewed,
     /// Used: the session's own needs its user, who [allowed](super::User::allow_fallback) that this API key
     /// stands in for it.
     StandsIn,
-    /// Not used, although the session switched to it: its user has to sign in again.
+    /// Not used, although the session switched to it: it can not be renewed before the time that its snapshot
+    /// tells, or before the vault can be written.
+    OwnHeldBack,
+    /// Not used, although the session switched to it: it needs a new sign-in; a credential without a user
+    /// may need other settings.
     OwnNeedsUser,
-    /// Not used, although the session switched to it: its user signed out of it, or never was signed in.
+    /// Not used, although the session switched to it: it is signed out of, or never was signed in.
     OwnIsSignedOut,
     /// Not used: the session's own needs its user, who did not allow that this API key stands in.
     NotAllowed,
-    /// Not used: it was allowed to stand in, but the provider refused it when it was used last.
-    StandInIsRefused,
+    /// Not used: it was allowed to stand in, but can not be used itself.
+    StandInIsUnusable,
+    /// Not used: the vault can not read its record for now.
+    Unreadable,
     /// Not used: the session uses another account or method at this provider.
     OtherAccount,
     /// Not used: another provider is active in the session.
@@ -65,6 +72,11 @@ impl Why {
     pub fn is_used(self) -> bool {
         matches!(self, Self::Own | Self::OwnOnceRenewed | Self::StandsIn)
     }
+
+    /// Whether what the credential says of itself has to do with it.
+    fn is_by_itself(self) -> bool {
+        !matches!(self, Self::OtherAccount | Self::OtherProvider | Self::NoProvider)
+    }
 }
 
 impl fmt::Display for Why {
@@ -73,10 +85,12 @@ impl fmt::Display for Why {
             Self::Own => "used, the session switched to it",
             Self::OwnOnceRenewed => "used once it is renewed, the session switched to it",
             Self::StandsIn => "used, it is allowed to stand in for the session's own",
-            Self::OwnNeedsUser => "not used, its user has to sign in again",
-            Self::OwnIsSignedOut => "not used, its user is signed out of it",
+            Self::OwnHeldBack => "not used for now, its renewal is held back",
+            Self::OwnNeedsUser => "not used, it needs a new sign-in",
+            Self::OwnIsSignedOut => "not used, it is signed out of",
             Self::NotAllowed => "not used, its user did not allow that it stands in",
-            Self::StandInIsRefused => "not used, the provider refused it when it was to stand in",
+            Self::StandInIsUnusable => "not used, it was to stand in and can not be used either",
+            Self::Unreadable => "not used for now, the vault can not read it",
             Self::OtherAccount => "not used, the session uses another account or method there",
             Self::OtherProvider => "not used, another provider is active in the session",
             Self::NoProvider => "not used, no provider is active in the session",
@@ -92,86 +106,113 @@ impl Choice {
     }
 
     /// What is used of `credentials` by a session that switched to `own`.
-    fn among(own: Option<&CredentialId>, credentials: &[Arc<Snapshot>], now: Moment) -> Self {
-        let of_own = credentials.iter().find(|it| Some(it.id()) == own).cloned();
-        let why = |it: &Arc<Snapshot>| match (own, &of_own) {
-            (Some(own), _) if it.id() == own => why_own(it, now),
-            (Some(own), Some(of_own)) => why_other(own, it, of_own, now),
-            (Some(own), None) if it.id().provider == own.provider => Why::OtherAccount,
-            (Some(_), None) => Why::OtherProvider,
-            (None, _) => Why::NoProvider,
+    fn among(own: Option<&Own>, credentials: &[Arc<Snapshot>], now: Moment) -> Self {
+        let why = |it: &Snapshot| match own {
+            Some(own) if it.id() == own.snapshot.id() => own.why(now),
+            Some(own) => why_other(it, &own.snapshot, now),
+            None => Why::NoProvider,
         };
         let candidate = |it: &Arc<Snapshot>| Candidate { why: why(it), credential: Arc::clone(it) };
         let mut candidates: Vec<_> = credentials.iter().map(candidate).collect();
+        let own = own.map(|own| own.snapshot.id());
         candidates.sort_by(|a, b| {
-            let key =
-                |it: &Candidate| (Some(it.credential.id()) != own, it.credential.id().clone());
-            key(a).cmp(&key(b))
+            let [a, b] = [a, b].map(|it| (Some(it.credential.id()) != own, it.credential.id()));
+            a.cmp(&b)
         });
         Self { provider: own.map(|own| own.provider.clone()), candidates }
     }
 }
 
-/// What becomes of the credential that the session switched to.
-fn why_own(own: &Snapshot, now: Moment) -> Why {
-    if own.state() == CredentialState::Absent {
-        Why::OwnIsSignedOut
-    } else if own.is_usable(now) {
-        Why::Own
-    } else if needs_user(own, || now) || own.id().method == Method::ApiKey {
-        Why::OwnNeedsUser
-    } else {
-        Why::OwnOnceRenewed
+/// The credential that the session switched to.
+struct Own {
+    snapshot: Arc<Snapshot>,
+    caches_tokens: bool,
+}
+
+impl Own {
+    /// What becomes of it: the same as [`Session::admit`] finds, but that nothing is asked for.
+    fn why(&self, now: Moment) -> Why {
+        let own = &*self.snapshot;
+        let is_over = own.state() == CredentialState::ReauthorizationRequired;
+        let is_held_back = || own.retry_at().is_some_and(|at| now.wall < at) || !own.is_durable();
+        match own.state() {
+            CredentialState::Absent => Why::OwnIsSignedOut,
+            _ if own.is_usable(now)
+                && (self.caches_tokens || own.id().method == Method::ApiKey) =>
+            {
+                Why::Own
+            }
+            CredentialState::Unreadable => Why::Unreadable,
+            _ if is_over || own.id().method == Method::ApiKey => Why::OwnNeedsUser,
+            _ if is_held_back() => Why::OwnHeldBack,
+            _ => Why::OwnOnceRenewed,
+        }
     }
 }
 
 /// What becomes of another one than the session's own.
-fn why_other(own: &CredentialId, it: &Snapshot, of_own: &Snapshot, now: Moment) -> Why {
-    if it.id().provider != own.provider {
+fn why_other(it: &Snapshot, own: &Snapshot, now: Moment) -> Why {
+    if it.id().provider != own.id().provider {
         return Why::OtherProvider;
     }
-    let could_stand_in = it.id().method == Method::ApiKey && it.id().label == own.label;
-    if !could_stand_in || !needs_user(of_own, || now) {
+    let could_stand_in = it.id().method == Method::ApiKey && it.id().label == own.id().label;
+    if !could_stand_in || !needs_user(own, || now) {
         Why::OtherAccount
-    } else if stands_in(it, of_own, now) {
+    } else if stands_in(it, own, now) {
         Why::StandsIn
+    } else if it.state() == CredentialState::Unreadable {
+        Why::Unreadable
     } else if it.may_stand_in() {
-        Why::StandInIsRefused
+        Why::StandInIsUnusable
     } else {
         Why::NotAllowed
     }
 }
 
+impl Candidate {
+    /// Why in words, with what the credential says of itself where that has to do with it.
+    pub fn told(&self) -> String {
+        match self.credential.reason().filter(|_| self.why.is_by_itself()) {
+            Some(reason) => format!("{} ({reason})", self.why),
+            None => self.why.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Candidate { credential, why }) in self.candidates.iter().enumerate() {
-            let CredentialId { provider, method, label, .. } = credential.id();
+        for (number, candidate) in self.candidates.iter().enumerate() {
+            let CredentialId { provider, method, label, .. } = candidate.credential.id();
             let line_break = if number > 0 { "\n" } else { "" };
-            write!(f, "{line_break}{provider} {method} {label}: {why}")?;
-            if let Some(reason) = credential.reason() {
-                write!(f, " ({reason})")?;
-            }
+            write!(f, "{line_break}{provider} {method} {label}: {}", candidate.told())?;
         }
         Ok(())
     }
 }
 
 impl Session {
-    /// Which credential the next request would use, and why each other one of the user would not. It asks
-    /// no provider, renews nothing and does not count as activity.
+    /// Which credential the next request would use, and why each other one of the user would not. Nobody is asked
+    /// for it, and it does not count as activity. The actors of the user's stored credentials are started.
     ///
     /// # Errors
     ///
-    /// When the session was closed or has expired, or the vault can not be read.
+    /// When the session was closed or has expired, its active provider is not configured any more, which is what
+    /// a request would say, too; or when the vault can not be read.
     pub async fn explain(&self) -> Result<Choice, Error> {
         let view = self.handle().look()?;
+        let own = match view.active() {
+            None => None,
+            Some(context) => {
+                let own = self.runtime().credential(&context.credential(view.user())).await?;
+                let snapshot = own.inspect().await?;
+                Some(Own { snapshot, caches_tokens: own.caches_tokens() })
+            }
+        };
         let mut credentials = self.user().credentials().await?;
-        let own = view.active().map(|context| context.credential(view.user()));
-        if let Some(own) = &own
-            && !credentials.iter().any(|it| it.id() == own)
-        {
-            // Signed out of: the vault has nothing of it any more, but the session has chosen it.
-            credentials.push(self.runtime().credential(own).await?.inspect().await?);
+        if let Some(Own { snapshot, .. }) = &own {
+            // As it was a moment ago, and also when it is signed out of: the session has chosen it.
+            credentials.retain(|it| it.id() != snapshot.id());
+            credentials.push(Arc::clone(snapshot));
         }
         Ok(Choice::among(own.as_ref(), &credentials, self.sources().now()))
     }

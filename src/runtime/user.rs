@@ -70,8 +70,9 @@ impl User {
     pub async fn credentials(&self) -> Result<Vec<Arc<Snapshot>>, Error> {
         let mut snapshots = Vec::new();
         for id in self.credential_ids().await? {
-            // One whose provider is not configured any more is kept, and not shown.
-            if self.runtime.0.credentials.provider(&id.provider).is_ok() {
+            // One whose provider or method is not configured any more is kept, and not shown.
+            let provider = self.runtime.0.credentials.provider(&id.provider);
+            if provider.is_ok_and(|provider| provider.methods().contains(&id.method)) {
                 snapshots.push(self.runtime.credential(&id).await?.inspect().await?);
             }
         }

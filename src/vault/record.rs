@@ -38,6 +38,8 @@ pub enum RecordKind {
     TokenFamily,
     /// An access token, or all of a family, that is not good any more before it expires.
     RevokedToken,
+    /// What [`Runtime::doctor`](crate::Runtime::doctor) writes, to remove it at once.
+    Probe,
 }
 
 impl RecordKind {
@@ -57,6 +59,7 @@ impl RecordKind {
             Self::Application => "application",
             Self::TokenFamily => "token-family",
             Self::RevokedToken => "revoked-token",
+            Self::Probe => "probe",
         }
     }
 }

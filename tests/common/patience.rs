@@ -25,6 +25,21 @@ pub(crate) async fn until(mut it_is_so: impl FnMut() -> bool) {
     .await;
 }
 
+/// Lets time pass while `work` goes on.
+pub(crate) async fn while_time_passes<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    in_time(async {
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::task::yield_now() => clock.advance(Duration::from_millis(1)),
+            }
+        }
+    })
+    .await
+}
+
 /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
 pub(crate) fn is_about_to_try_again(clock: &ManualClock) -> bool {
     clock.next_wait().is_some_and(|wait| wait < Duration::from_secs(5))

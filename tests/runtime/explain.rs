@@ -8,13 +8,13 @@ use tokenward::testing::{Endpoint, Fault};
 
 use crate::fallback::{lose_the_sign_in, signed_in_twice};
 use crate::host::Host;
+use crate::patience::in_time;
 
 /// Why each credential would be used or not, by its provider and method.
 fn told(choice: &Choice) -> Vec<(&str, Method, Why)> {
-    let of = |candidate: &'_ tokenward::runtime::Candidate| candidate.why;
     let named = choice.candidates.iter().map(|it| {
         let id = it.credential.id();
-        (id.provider.as_str(), id.method, of(it))
+        (id.provider.as_str(), id.method, it.why)
     });
     named.collect()
 }
@@ -50,19 +50,37 @@ async fn a_session_says_which_credential_it_would_use_and_why_no_other() {
     assert!(nothing.candidates.iter().all(|candidate| candidate.why == Why::NoProvider));
 }
 
+/// What is explained is what happens: a request with a credential that is not used fails, else it goes out
+/// with the one that is.
+async fn holds(session: &tokenward::Session, choice: &Choice) {
+    match (choice.used(), in_time(session.acquire()).await) {
+        (Some(used), Ok(snapshot)) => assert_eq!(used.credential.id(), snapshot.id(), "{choice}"),
+        (None, Err(_)) => {}
+        (used, outcome) => panic!("{used:?} was told, and it came to {outcome:?}"),
+    }
+}
+
 #[tokio::test]
-async fn a_token_that_is_over_is_renewed_first_and_that_is_told() {
+async fn a_token_that_is_over_is_renewed_first_and_held_back_while_its_provider_is_down() {
     let host = Host::start().await;
     let session = signed_in_twice(&host).await;
+    let code = Method::AuthorizationCode;
+    let ada = host.runtime.user("ada");
+    let own = ada.credential("openai", code, &Label::default()).await.expect("a credential");
+    own.invalidate().await.expect("there is one");
+    let choice = session.explain().await.expect("explained");
+    assert_eq!(choice.candidates[0].why, Why::OwnOnceRenewed, "{choice}");
+    holds(&session, &choice).await;
+
     host.openai.faults().on(Endpoint::Token).always(Fault::Status(503, String::new()));
     host.clock.advance(Duration::from_hours(2));
-    session.acquire().await.expect_err("the provider is down");
-
+    in_time(session.acquire()).await.expect_err("the provider is down");
     let choice = session.explain().await.expect("explained");
-
     let own = &choice.candidates[0];
-    assert_eq!(own.why, Why::OwnOnceRenewed);
+    assert_eq!(own.why, Why::OwnHeldBack, "{choice}");
     assert!(own.credential.reason().is_some_and(|reason| reason.contains("503")), "{choice}");
+    assert!(choice.to_string().contains("503"), "the reason is told: {choice}");
+    holds(&session, &choice).await;
 }
 
 #[tokio::test]
@@ -76,7 +94,9 @@ async fn a_key_that_stands_in_is_told_apart_from_one_that_may_not() {
     assert!(choice.used().is_none(), "{choice}");
     let [own, key] = &choice.candidates[..] else { panic!("two: {choice}") };
     assert_eq!((own.why, key.why), (Why::OwnNeedsUser, Why::NotAllowed));
-    assert!(choice.to_string().contains("sign in"), "{choice}");
+    let reason = own.credential.reason().expect("why it is over").to_owned();
+    assert!(choice.to_string().contains(&reason), "{choice}");
+    holds(&session, &choice).await;
 
     let ada = host.runtime.user("ada");
     ada.allow_fallback("openai", &Label::default()).await.expect("there is a key");
@@ -84,6 +104,7 @@ async fn a_key_that_stands_in_is_told_apart_from_one_that_may_not() {
     assert_eq!(choice.candidates[1].why, Why::StandsIn);
     assert_eq!(choice.used().expect("the key").credential.id().method, Method::ApiKey);
     assert_eq!(host.openai.counters(), requests, "nobody was asked");
+    holds(&session, &choice).await;
 }
 
 #[tokio::test]
@@ -95,6 +116,7 @@ async fn what_was_signed_out_of_is_told_as_the_sessions_own() {
     let choice = session.explain().await.expect("explained");
 
     assert_eq!(told(&choice), [("openai", Method::AuthorizationCode, Why::OwnIsSignedOut)]);
+    holds(&session, &choice).await;
 }
 
 #[tokio::test]
@@ -106,6 +128,9 @@ async fn to_explain_is_no_activity_and_a_session_that_is_over_explains_nothing()
     session.explain().await.expect("explained");
     assert_eq!(session.last_activity(), before);
 
-    session.close().await.expect("closed");
-    assert!(session.explain().await.expect_err("gone").is_not_found());
+    let other = host.runtime.user("ada").open_session().await.expect("a session");
+    other.close().await.expect("closed");
+    assert!(other.explain().await.expect_err("gone").is_not_found());
+    host.clock.advance(Duration::from_hours(25));
+    assert!(session.explain().await.expect_err("over").is_expired());
 }

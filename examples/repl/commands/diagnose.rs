@@ -17,20 +17,16 @@ pub(super) async fn explain(repl: &mut Repl) -> Answer {
     let mut rows = vec![headings(&["", "account", "method", "why"])];
     for candidate in &choice.candidates {
         let id = candidate.credential.id();
-        let why = match candidate.credential.reason() {
-            Some(reason) => format!("{} ({reason})", candidate.why),
-            None => candidate.why.to_string(),
-        };
         let tone = match candidate.why {
             why if why.is_used() => Tone::Good,
-            Why::OwnNeedsUser | Why::OwnIsSignedOut | Why::StandInIsRefused => Tone::Bad,
+            Why::OwnNeedsUser | Why::OwnIsSignedOut | Why::StandInIsUnusable => Tone::Bad,
             _ => Tone::Faint,
         };
         rows.push(vec![
             cell(Tone::Strong, if candidate.why.is_used() { "*" } else { " " }),
             cell(Tone::Plain, account_of(id)),
             cell(Tone::Plain, id.method.as_str()),
-            cell(tone, why),
+            cell(tone, candidate.told()),
         ]);
     }
     Ok(repl.palette.table(&rows))
