@@ -37,15 +37,40 @@ enum Phase {
     Open {
         until: Duration,
     },
-    /// `admitted` counts the probes that are under way and those that succeeded. `waiting` is since
-    /// when an answer to one is waited for; none when there was no probe since the last success.
+    /// `admitted` counts the probes that are under way and those that succeeded.
     HalfOpen {
-        waiting: Option<Duration>,
+        waiting: Waiting,
         admitted: u32,
         succeeded: u32,
     },
     ForcedOpen,
     Disabled,
+}
+
+/// How long answers to probes have been waited for since the last success. A time in which no probe is
+/// under way is no waiting: nobody asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    /// The waits that are over, without an answer.
+    before: Duration,
+    /// Since when a probe is under way.
+    since: Option<Duration>,
+}
+
+impl Waiting {
+    fn begin(&mut self, now: Duration) {
+        self.since.get_or_insert(now);
+    }
+
+    fn pause(&mut self, now: Duration) {
+        self.before = self.so_far(now);
+        self.since = None;
+    }
+
+    fn so_far(&self, now: Duration) -> Duration {
+        let under_way = self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.before.saturating_add(under_way)
+    }
 }
 
 impl Core {
@@ -69,12 +94,11 @@ impl Core {
         let mut change = None;
         match self.phase {
             Phase::Open { until } if now >= until => {
-                let half_open = Phase::HalfOpen { waiting: None, admitted: 0, succeeded: 0 };
+                let half_open =
+                    Phase::HalfOpen { waiting: Waiting::default(), admitted: 0, succeeded: 0 };
                 change = Some(self.enter(half_open, Reason::TimeToProbe, Counts::default(), now));
             }
-            Phase::HalfOpen { waiting: Some(since), .. }
-                if now.saturating_sub(since) >= self.policy.half_open_for =>
-            {
+            Phase::HalfOpen { waiting, .. } if waiting.so_far(now) >= self.policy.half_open_for => {
                 change = Some(self.reopen(Reason::ProbesUnanswered, None, now, noise));
             }
             _ => {}
@@ -82,7 +106,7 @@ impl Core {
         let verdict = self.look(now).map(|()| {
             if let Phase::HalfOpen { waiting, admitted, .. } = &mut self.phase {
                 *admitted += 1;
-                waiting.get_or_insert(now);
+                waiting.begin(now);
             }
             self.generation
         });
@@ -96,8 +120,7 @@ impl Core {
             Phase::Open { until } if now < until => Err(Some(until.saturating_sub(now))),
             Phase::ForcedOpen => Err(None),
             Phase::HalfOpen { waiting, admitted, .. } if admitted >= self.policy.probes => {
-                let ends = waiting.unwrap_or(now).saturating_add(self.policy.half_open_for);
-                let left = ends.saturating_sub(now);
+                let left = self.policy.half_open_for.saturating_sub(waiting.so_far(now));
                 // Over: the next call that asks for leave reopens it.
                 if left.is_zero() { Ok(()) } else { Err(Some(left.min(PROBING))) }
             }
@@ -135,7 +158,8 @@ impl Core {
             }
             Phase::HalfOpen { waiting, admitted, succeeded } => {
                 *succeeded += 1;
-                *waiting = (*admitted > *succeeded).then_some(now);
+                let since = (*admitted > *succeeded).then_some(now);
+                *waiting = Waiting { since, ..Waiting::default() };
                 if *succeeded < self.policy.probes {
                     return None;
                 }
@@ -172,11 +196,14 @@ impl Core {
 
     /// Takes in that a call ended without a word about the upstream: it was cancelled, or never
     /// went out.
-    pub(super) fn release(&mut self, generation: u64) {
-        if let Phase::HalfOpen { admitted, .. } = &mut self.phase
+    pub(super) fn release(&mut self, generation: u64, now: Duration) {
+        if let Phase::HalfOpen { waiting, admitted, succeeded } = &mut self.phase
             && generation == self.generation
         {
             *admitted -= 1;
+            if *admitted == *succeeded {
+                waiting.pause(now);
+            }
         }
     }
 

@@ -92,6 +92,7 @@ pub enum Reason {
 
 /// One change of a breaker's state. There is exactly one for each generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Change {
     /// The state it left.
     pub from: State,
@@ -324,7 +325,8 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            self.breaker.core().release(self.generation);
+            let now = self.breaker.now();
+            self.breaker.core().release(self.generation, now);
         }
     }
 }

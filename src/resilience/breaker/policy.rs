@@ -41,9 +41,9 @@ pub struct BreakerPolicy {
     /// How many calls are let through to find out whether the upstream is back. All of them have
     /// to succeed.
     pub probes: u32,
-    /// How long the breaker waits for an answer to a probe before it opens again. It is counted from
-    /// the first probe, and anew from each that succeeds; while no probe was sent since, nothing is
-    /// counted, since few calls are no sign that an upstream is unwell. As long as an attempt may
+    /// How long the breaker waits for an answer to a probe before it opens again. It is counted while a
+    /// probe is under way, over all that are given up, and anew from each that succeeds; while none is, nothing
+    /// is counted, since few calls are no sign that an upstream is unwell. As long as an attempt may
     /// take, at least, or an upstream that is slow to recover is never seen to be back.
     #[serde(with = "crate::config::duration")]
     pub half_open_for: Duration,

@@ -223,6 +223,17 @@ fn probes_that_are_given_up_in_turn_reopen_it() {
     assert!(matches!(bench.state(), State::Open { .. }));
 }
 
+/// B-5: nobody waits for an answer while no probe is under way, however long that is.
+#[test]
+fn a_probe_that_was_given_up_long_ago_holds_nobody_back() {
+    let policy = BreakerPolicy::default();
+    let bench = Bench::ready_to_probe(policy);
+    drop(bench.breaker.admit().expect("a probe"));
+    bench.clock.advance(policy.half_open_for * 100);
+    bench.breaker.admit().expect("another probe").succeeded();
+    assert_eq!(bench.state(), State::HalfOpen);
+}
+
 /// B-1: the states by hand.
 #[test]
 fn by_hand_it_is_held_open_put_out_of_the_way_and_closed() {
@@ -372,8 +383,8 @@ struct Model {
     by_hand: Option<ByHand>,
     under_way: u32,
     succeeded: u32,
-    /// When probes were sent since the last one that succeeded, the first one first.
-    unanswered: Vec<Duration>,
+    /// How long probes were under way since the last one that succeeded.
+    waited: Duration,
 }
 
 impl Model {
@@ -386,7 +397,7 @@ impl Model {
         if self.open_until.is_some_and(|until| now >= until) {
             self.changed();
             self.half_open = true;
-        } else if self.unanswered.first().is_some_and(|at| now >= *at + policy.half_open_for) {
+        } else if self.waited >= policy.half_open_for {
             self.changed();
             self.open_until = until;
         }
@@ -398,7 +409,6 @@ impl Model {
         if self.half_open {
             let free = self.under_way + self.succeeded < policy.probes;
             self.under_way += u32::from(free);
-            self.unanswered.extend(free.then_some(now));
             return free;
         }
         self.open_until.is_none()
@@ -424,7 +434,7 @@ impl Model {
             } else {
                 self.succeeded += 1;
                 // Those that are under way have as long again.
-                self.unanswered = vec![now; self.under_way as usize];
+                self.waited = Duration::ZERO;
                 if self.succeeded == policy.probes {
                     self.changed();
                 }
@@ -483,6 +493,9 @@ proptest! {
             let change = match act {
                 Act::Wait(millis) => {
                     now += Duration::from_millis(millis);
+                    if model.under_way > 0 {
+                        model.waited += Duration::from_millis(millis);
+                    }
                     None
                 }
                 Act::Call => {
@@ -507,7 +520,7 @@ proptest! {
                 }
                 Act::Drop(which) if !calls.is_empty() => {
                     let (generation, _) = calls.swap_remove(which % calls.len());
-                    core.release(generation);
+                    core.release(generation, now);
                     if model.half_open && generation == core.generation() {
                         model.under_way -= 1;
                     }
