@@ -137,7 +137,6 @@ impl UserId {
     }
 
     /// Who owns records that are no user's. `name` is a name, and so short that the whole is one.
-    #[cfg(feature = "server")]
     pub(crate) fn reserved(name: &str) -> Self {
         Self(format!("{RESERVED}{name}").into())
     }

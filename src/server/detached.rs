@@ -76,7 +76,9 @@ impl Place {
         if !names.insert(name.clone()) {
             return;
         }
+        let held = Held { names, name, _permit: permit };
         tokio::spawn(async move {
+            let _held = held;
             let mut wait = Duration::from_secs(1);
             loop {
                 match attempt().await {
@@ -90,9 +92,20 @@ impl Place {
                 clock.wait(wait).await;
                 wait = LONGEST_WAIT.min(wait * 2);
             }
-            names.remove(&name);
-            drop(permit);
         });
+    }
+}
+
+/// A name that is insisted on, with its room. Both are given back however that ends.
+struct Held {
+    names: Arc<DashSet<String>>,
+    name: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.names.remove(&self.name);
     }
 }
 

@@ -68,6 +68,7 @@ impl fmt::Display for GrantType {
 
 /// How often an application may ask for tokens, or about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RateLimit {
     /// As often as it likes.
     Unlimited,
@@ -183,11 +184,14 @@ impl Application {
     /// before it, it is that one: an exchange whose answer was lost can be done again, and locks out nobody.
     pub(crate) fn replace_secret(
         &mut self,
-        fresh: StoredSecret,
+        mut fresh: StoredSecret,
         overlap: Duration,
         now: SystemTime,
     ) {
         let mut live = std::mem::take(&mut self.secrets);
+        // One that is given once more is the same secret, and was used when it was.
+        let given_again = live.iter().position(|secret| secret.hash == fresh.hash);
+        fresh.used = fresh.used.or(given_again.and_then(|at| live.remove(at).used));
         live.retain(|secret| !overlap.is_zero() && secret.is_live(now));
         let former = match (live.pop(), live.pop()) {
             (Some(newest), Some(before)) if newest.used.is_none() && before.used.is_some() => {

@@ -101,6 +101,21 @@ fn s_auth_11_a_secret_that_nobody_has_used_makes_room_for_one_that_somebody_uses
     assert!(!application().note_use(&[0; 32], time(0)), "there is no such secret");
 }
 
+/// An exchange is taken back by giving the former secret once more.
+#[test]
+fn s_auth_11_a_secret_that_is_given_again_is_the_same_one() {
+    let hour = Duration::from_hours(1);
+    let mut application = application();
+    assert!(application.note_use(&hasher().hash("first"), time(5)));
+    application.replace_secret(stored("second"), hour, time(10));
+    application.replace_secret(stored("first"), hour, time(20));
+    let secrets: Vec<_> = application.secrets(time(20)).collect();
+    assert_eq!(secrets.len(), 2);
+    assert!(accepts(&application, "second", 3_619) && !accepts(&application, "second", 3_620));
+    assert!(accepts(&application, "first", 10_000));
+    assert_eq!(secrets[1].last_used, Some(time(5)), "it was used when it was");
+}
+
 #[test]
 fn s_auth_5_nobody_has_no_secret() {
     for secret in ["", "first", "\0"] {

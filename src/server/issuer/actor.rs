@@ -2,7 +2,7 @@
 //! the state says. It waits for nothing; the vault is read and written by tasks that report back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ractor::{ActorProcessingErr, ActorRef};
 use zeroize::Zeroizing;
@@ -195,7 +195,8 @@ impl Issuer {
             IssuerMessage::RotateSecret { id, overlap, reply } => match self.fresh_secret() {
                 Ok((secret, fresh)) => {
                     let hash = fresh.hash;
-                    let change = Change::ReplaceSecret { id, fresh, overlap };
+                    let used = self.uses_of(&id);
+                    let change = Change::ReplaceSecret { id, fresh, overlap, used };
                     self.ask(change, Waiter::Secret { secret, hash, reply });
                 }
                 Err(error) => drop(reply.send(Err(error))),
@@ -205,7 +206,8 @@ impl Issuer {
                     .and_then(|()| Ok(self.hasher()?.kept(&secret, self.is.sources.now().wall)));
                 match given {
                     Ok(fresh) => {
-                        let change = Change::ReplaceSecret { id, fresh, overlap };
+                        let used = self.uses_of(&id);
+                        let change = Change::ReplaceSecret { id, fresh, overlap, used };
                         self.ask(change, Waiter::Done(reply));
                     }
                     Err(error) => drop(reply.send(Err(error))),
@@ -372,6 +374,13 @@ impl Issuer {
                 Effect::Answer { by, result } => self.tell(by, result),
             }
         }
+    }
+
+    /// When the secrets of an application were last used, as this process knows it.
+    fn uses_of(&self, id: &ApplicationId) -> Vec<([u8; 32], SystemTime)> {
+        let application = self.state.applications().find(|found| found.id() == id);
+        let secrets = application.into_iter().flat_map(|found| &found.secrets);
+        secrets.filter_map(|it| Some((it.hash, self.is.board.uses.last(it)?))).collect()
     }
 
     fn tell(&mut self, by: Waiter, result: Result<(), Error>) {

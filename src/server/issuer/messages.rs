@@ -83,6 +83,7 @@ pub struct Registered {
 
 /// How another signing key takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyRotation {
     /// It is published first and signs later, and the former key is kept for as long as its tokens
     /// live: nobody notices. Nothing changes when one is on its way already.

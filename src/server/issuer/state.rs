@@ -40,6 +40,8 @@ pub(super) enum Change {
         id: ApplicationId,
         fresh: StoredSecret,
         overlap: Duration,
+        /// When which of its secrets were last used, as far as that may not be durable yet.
+        used: Vec<([u8; 32], SystemTime)>,
     },
     /// A secret was used, which is kept and is no change that anybody has to see.
     NoteUse {
@@ -261,7 +263,7 @@ impl<W> IssuerState<W> {
                 }
                 (altered, stored.version)
             }
-            Change::ReplaceSecret { id, fresh, overlap } => {
+            Change::ReplaceSecret { id, fresh, overlap, used } => {
                 if *overlap > LONGEST_OVERLAP {
                     let text = "two secrets are good together for 30 days at most";
                     return Err(Error::new(ErrorKind::InvalidInput, text));
@@ -270,6 +272,9 @@ impl<W> IssuerState<W> {
                 let mut altered = stored.value.clone();
                 // The newest of those that somebody has is the one that goes on.
                 altered.forget_secrets(&self.undelivered);
+                for (hash, used) in used {
+                    altered.note_use(hash, *used);
+                }
                 if altered.has_newest(fresh) && (altered.secrets.len() == 1 || !overlap.is_zero()) {
                     return Ok(None);
                 }

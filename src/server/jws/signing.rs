@@ -14,6 +14,7 @@ use crate::clock::{Entropy, EntropyError};
 
 /// An algorithm by which tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SigningAlgorithm {
     /// Ed25519. The default: short, fast, and no randomness is needed to sign.
     #[default]

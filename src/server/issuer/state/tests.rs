@@ -295,7 +295,7 @@ fn a_write_that_failed_is_answered_by_what_the_vault_has_afterwards() {
 fn fresh_secret(number: u8) -> (StoredSecret, Change) {
     let fresh = StoredSecret { hash: [number; 32], created: time(0), ends: None, used: None };
     let overlap = Duration::from_hours(24);
-    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap })
+    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap, used: Vec::new() })
 }
 
 #[test]
@@ -314,6 +314,26 @@ fn a_secret_that_nobody_got_takes_the_place_of_none_that_somebody_has() {
         assert!(bench.answer(asked).is_ok());
         let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
         assert_eq!(secrets.collect::<Vec<_>>(), [deployed, kept.hash]);
+    }
+}
+
+/// Which secret goes on is decided by the uses that are known, written or not.
+#[test]
+fn a_secret_whose_use_is_not_written_yet_is_one_in_use() {
+    for (known, left) in [(false, None), (true, Some(7))] {
+        let mut bench = Bench::new();
+        bench.ask(Change::Register(application(1)));
+        let deployed = bench.applications[&id(1)].value.secrets[0].hash;
+        bench.ask(Change::NoteUse { id: id(1), hash: deployed, used: time(1) });
+        let (second, change) = fresh_secret(7);
+        bench.ask(change);
+        let (third, _) = fresh_secret(8);
+        let used = known.then_some((second.hash, time(2))).into_iter().collect();
+        let overlap = Duration::from_hours(24);
+        bench.ask(Change::ReplaceSecret { id: id(1), fresh: third.clone(), overlap, used });
+        let left = left.map_or(deployed, |number| [number; 32]);
+        let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
+        assert_eq!(secrets.collect::<Vec<_>>(), [left, third.hash]);
     }
 }
 
@@ -344,7 +364,7 @@ fn a_secret_that_is_set_again_changes_nothing() {
     bench.ask(Change::Register(application(1)));
     let set = |overlap| {
         let (fresh, _) = fresh_secret(7);
-        Change::ReplaceSecret { id: id(1), fresh, overlap }
+        Change::ReplaceSecret { id: id(1), fresh, overlap, used: Vec::new() }
     };
     bench.ask(set(Duration::ZERO));
     let before = bench.applications[&id(1)].version;
