@@ -94,6 +94,7 @@ impl fmt::Display for HealthState {
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Event {
     /// Wall-clock time.
     pub at: SystemTime,

@@ -40,18 +40,23 @@
 //! - [`event`]: what is reported, and [`Runtime::events`], where.
 //! - [`credential`], [`session`], [`login`]: the same as messages to actors.
 //! - [`health`]: whether the providers work, looked at by themselves or when asked.
+//! - [`doctor`]: what fails between this host and its providers, layer by layer.
 //! - [`metrics`]: what a runtime counts about itself, for Prometheus.
 //! - [`supervision`]: the actor machinery, which knows nothing of credentials.
 //! - [`oauth`]: the protocol as a client, without actors.
 //! - [`resilience`]: circuit breaker, retry policy and retry budget, without a client.
 //! - [`settings`]: everything from a TOML file, the environment and the program, merged.
 //! - [`config`]: what settings are made of: origins, problems, the environment.
+//! - [`identity`], [`secret`], [`clock`]: names, values that are not shown, and time as a value.
+//! - `server` (feature `server`): tokens for other applications, and guarded routes.
 //! - `testing` (feature `testing`): simulated providers that break on command, and a clock that is
 //!   moved by hand.
 //!
 //! # Features
 //!
 //! - `redb`: redb as a second embedded engine of the vault.
+//! - `server`: an authorization server and guards, as an axum router and layers.
+//! - `keyring`: the keyring of the operating system as a place of the master key.
 //! - `testing`: the test kit. Nothing else depends on it.
 
 pub mod clock;

@@ -93,6 +93,7 @@ pub enum SignInWith {
 
 /// What became of a sign-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SignedOut {
     /// Whether the provider confirmed a revocation.
     pub revoked: bool,

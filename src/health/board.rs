@@ -38,6 +38,7 @@ pub struct HealthCheck {
 
 /// A check that was not good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct LastFailure {
     /// When, by the wall clock.
     pub at: SystemTime,

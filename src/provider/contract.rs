@@ -258,6 +258,7 @@ pub struct Revocation<'a> {
 
 /// What a provider says of an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyVerdict {
     /// It takes it.
     Accepted,
@@ -269,6 +270,7 @@ pub enum KeyVerdict {
 
 /// What became of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RevocationOutcome {
     /// The provider confirmed it.
     Revoked,

@@ -15,6 +15,7 @@ use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// What became of an API key that the settings offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyChoice {
     /// The user was not signed in, and is now, with the key.
     Stored {

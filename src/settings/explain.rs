@@ -10,6 +10,7 @@ use crate::config::{Origin, SettingPath};
 
 /// What was chosen for one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Explained {
     /// Its name.
     pub setting: String,

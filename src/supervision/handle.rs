@@ -202,6 +202,7 @@ impl<M: Message> fmt::Debug for Handle<M> {
 
 /// Why a request to an actor was not met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// As many requests as are admitted are under way.
     #[error("too many requests are under way, try again shortly")]

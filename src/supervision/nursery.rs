@@ -15,6 +15,7 @@ use crate::error::Error;
 
 /// How a child fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ChildStatus {
     /// It serves.
     Running,
@@ -28,6 +29,7 @@ pub enum ChildStatus {
 
 /// A supervision tree as it is now, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TreeNode {
     /// The name beneath the parent.
     pub name: String,

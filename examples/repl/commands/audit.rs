@@ -45,8 +45,8 @@ fn row(repl: &Repl, entry: &AuditRecord) -> Vec<Cell> {
     let user = match &entry.user {
         AuditUser::Named(user) => user.to_string(),
         AuditUser::Erased => "(erased)".to_owned(),
-        AuditUser::Unreadable => "(unreadable)".to_owned(),
         AuditUser::Nobody => String::new(),
+        _ => "(unreadable)".to_owned(),
     };
     let account = entry.provider.as_ref().map(|provider| {
         let label = entry.label.clone().unwrap_or_default();

@@ -42,6 +42,7 @@ pub struct AuditRecord {
 
 /// Whom an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuditUser {
     /// This user.
     Named(UserId),

@@ -43,6 +43,7 @@ pub enum AuditProblem {
 
 /// The first entry that is not as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuditFinding {
     /// Its number.
     pub number: u64,
