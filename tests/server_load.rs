@@ -267,6 +267,12 @@ fn the_memory_of_a_server_at_full_load_stays_flat() {
     stays_flat(&Host::start(), credentials);
 }
 
+/// Without the pages that a store on disk keeps in memory.
+#[test]
+fn the_memory_of_a_server_that_rotates_at_full_load_stays_flat() {
+    stays_flat(&Host::configured("", "\"client_credentials\", \"refresh_token\""), rotation);
+}
+
 #[test]
 fn the_memory_of_a_server_that_rotates_on_disk_at_full_load_stays_flat() {
     stays_flat(&Host::on_disk(""), rotation);

@@ -181,7 +181,8 @@ impl Application {
     /// once. Without an overlap somebody else may have had it, so every grant ends, too.
     ///
     /// The one that goes on is the newest; but while nobody has used that one, and somebody uses the one
-    /// before it, it is that one: an exchange whose answer was lost can be done again, and locks out nobody.
+    /// before it, it is that one: an exchange whose answer was lost can be done again, and locks out
+    /// nobody who has used a secret.
     pub(crate) fn replace_secret(
         &mut self,
         mut fresh: StoredSecret,
