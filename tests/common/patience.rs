@@ -27,17 +27,7 @@ pub(crate) async fn until(mut it_is_so: impl FnMut() -> bool) {
 
 /// Lets time pass while `work` goes on.
 pub(crate) async fn while_time_passes<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
-    let mut work = Box::pin(work);
-    in_time(async {
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = tokio::task::yield_now() => clock.advance(Duration::from_millis(1)),
-            }
-        }
-    })
-    .await
+    by_turns(work, || clock.advance(Duration::from_millis(1))).await
 }
 
 /// Whether somebody waits to make a call again. The runtime itself wakes only every ten seconds.
@@ -47,18 +37,25 @@ pub(crate) fn is_about_to_try_again(clock: &ManualClock) -> bool {
 
 /// Lets time pass while `work` waits to make a call again, and only then.
 pub(crate) async fn patiently<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
+    let step = || {
+        if is_about_to_try_again(clock)
+            && let Some(wait) = clock.next_wait()
+        {
+            clock.advance(wait);
+        }
+    };
+    by_turns(work, step).await
+}
+
+/// Lets `work` go on, and takes a `step` each time that it waits.
+async fn by_turns<T>(work: impl Future<Output = T>, mut step: impl FnMut()) -> T {
     let mut work = Box::pin(work);
     in_time(async {
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = tokio::task::yield_now() => {}
-            }
-            if is_about_to_try_again(clock)
-                && let Some(wait) = clock.next_wait()
-            {
-                clock.advance(wait);
+                () = tokio::task::yield_now() => step(),
             }
         }
     })
