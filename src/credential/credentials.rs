@@ -93,7 +93,7 @@ impl Credentials {
             if self.0.running.contains_key(&id) {
                 continue;
             }
-            let early = provider.refresh_policy().threshold * 2;
+            let early = provider.refresh_policy().threshold.saturating_mul(2);
             self.wake_at(id, due.checked_sub(early).unwrap_or(due));
         }
         Ok(())

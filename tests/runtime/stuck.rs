@@ -11,6 +11,7 @@ use tokenward::provider::{
     Exchanging, Grant, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
 };
 use tokenward::testing::ManualClock;
+use tokenward::vault::MasterKey;
 use tokenward::{CredentialState, Error, Provider, ProviderSpec, Runtime, Secret, Vault, catalog};
 use tokio::task::JoinHandle;
 use url::Url;
@@ -90,6 +91,27 @@ impl Provider for Stuck {
     }
 }
 
+fn credential_id() -> CredentialId {
+    CredentialId {
+        user: UserId::new("ada").expect("a name"),
+        provider: ProviderId::new("google").expect("a name"),
+        method: Method::AuthorizationCode,
+        label: Label::default(),
+    }
+}
+
+fn grant(clock: &Arc<ManualClock>) -> Grant {
+    Grant {
+        access_token: Secret::new("access"),
+        refresh_token: Some(Secret::new("refresh")),
+        lifetime: Some(Duration::from_mins(30)),
+        requested_at: clock.sources().now(),
+        server_date: None,
+        scopes: None,
+        account: None,
+    }
+}
+
 struct Scene {
     clock: Arc<ManualClock>,
     runtime: Runtime,
@@ -109,23 +131,9 @@ impl Scene {
             .start()
             .await
             .expect("a runtime");
-        let id = CredentialId {
-            user: UserId::new("ada").expect("a name"),
-            provider: ProviderId::new("google").expect("a name"),
-            method: Method::AuthorizationCode,
-            label: Label::default(),
-        };
+        let id = credential_id();
         let credential = runtime.credential(&id).await.expect("a credential");
-        let grant = Grant {
-            access_token: Secret::new("access"),
-            refresh_token: Some(Secret::new("refresh")),
-            lifetime: Some(Duration::from_mins(30)),
-            requested_at: clock.sources().now(),
-            server_date: None,
-            scopes: None,
-            account: None,
-        };
-        credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
+        credential.sign_in(SignInWith::Grant(grant(&clock))).await.expect("signed in");
         Self { clock, runtime, credential }
     }
 
@@ -192,4 +200,34 @@ async fn a_check_without_an_end_is_a_failed_check_and_another_one_can_begin() {
         let health = scene.runtime.health().of("google").expect("known");
         assert_eq!(health.consecutive_failures, failures);
     }
+}
+
+/// What data says is checked; what a provider that is written by hand says is taken as it is.
+#[tokio::test]
+async fn a_threshold_without_measure_does_not_keep_a_runtime_from_starting_again() {
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let start =
+        async || {
+            let mut google = catalog::google().client("client").client_secret("secret");
+            google.refresh.threshold = Duration::MAX;
+            Runtime::builder()
+                .sources(clock.sources())
+                .vault(Vault::open(folder.path().join("vault")).master_key(
+                    MasterKey::from_file(folder.path().join("key")).create_if_missing(),
+                ))
+                .provider(Stuck(google))
+                .start()
+                .await
+                .expect("a runtime")
+        };
+    let first = start().await;
+    let id = credential_id();
+    let credential = first.credential(&id).await.expect("a credential");
+    credential.sign_in(SignInWith::Grant(grant(&clock))).await.expect("signed in");
+    first.shutdown(Duration::from_secs(10)).await;
+
+    let second = start().await;
+    let credential = second.credential(&id).await.expect("a credential");
+    credential.acquire().await.expect("it is what it was");
 }
