@@ -14,5 +14,7 @@ mod metrics;
 mod records;
 mod refresh;
 mod revocation;
+mod rotations;
+
 mod timing;
 mod token;

@@ -11,6 +11,7 @@ use crate::identity::UserId;
 use crate::server::application::{Application, ApplicationId, LONGEST_TOKEN_LIFETIME};
 use crate::server::denials::Denied;
 use crate::server::keys::KeyRing;
+use crate::server::refresh::Family;
 use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
@@ -20,8 +21,8 @@ use crate::vault::{
 /// How many records are read at a time.
 const READS: usize = 32;
 
-/// How many records are removed at a time.
-const BATCH: usize = 128;
+/// How many records are removed at a time. So many entries may be recorded with it.
+const BATCH: usize = 64;
 
 /// Whose record the key ring is. There is nothing else of it.
 const OWNER: &str = "token-issuer";
@@ -59,9 +60,14 @@ impl Keeper {
             let Some(before) = now.checked_sub(since) else { continue };
             let over = self.0.list(Query::all(kind).due_before(before)).await?;
             for part in over.chunks(BATCH) {
-                let batch = part.iter().fold(Batch::new(), |batch, entry| {
-                    batch.delete(entry.key.clone(), Expect::Version(entry.version))
-                });
+                let mut batch = Batch::new();
+                for entry in part {
+                    batch = batch.delete(entry.key.clone(), Expect::Version(entry.version));
+                    if kind == RecordKind::TokenFamily {
+                        let last = self.last_words(&entry.key).await?;
+                        batch = last.into_iter().fold(batch, Batch::record);
+                    }
+                }
                 match self.0.commit(batch).await {
                     // One of them was used meanwhile: the next sweep finds the others.
                     Err(error) if !error.is_conflict() => return Err(error.into()),
@@ -70,6 +76,16 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// What is to be recorded when a family is removed; nothing of one that can not be read.
+    async fn last_words(&self, family: &RecordKey) -> Result<Option<AuditEntry>, Error> {
+        let record = match self.0.read(family).await {
+            Err(error) if !error.is_quarantined() => return Err(error.into()),
+            read => read.ok().flatten(),
+        };
+        let family = record.and_then(|record| Family::from_record(&record.payload).ok());
+        Ok(family.and_then(|family| family.last_words()))
     }
 
     /// Everything else. An application that can not be read is reported and left out; keys that can not

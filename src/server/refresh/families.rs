@@ -11,6 +11,7 @@ use super::RefreshPolicy;
 use super::family::{Family, Presented, Use};
 use super::shelf::Shelves;
 use super::token::{RefreshToken, RefreshTokens};
+use super::told::entry;
 use super::turns::{Turn, Turns};
 use super::unanswered::Unanswered;
 use crate::clock::Sources;
@@ -20,7 +21,7 @@ use crate::server::application::{Application, ApplicationId};
 use crate::server::denials::{Denials, Denied};
 use crate::server::detached::{Insistence, Place, detached, died};
 use crate::server::scope::Scope;
-use crate::vault::audit::{AuditEntry, AuditKind};
+use crate::vault::audit::AuditKind;
 use crate::vault::{
     Batch, Expect, RecordKey, RecordKind, RecordVersion, Tags, VaultError, VaultHandle,
 };
@@ -179,7 +180,7 @@ impl Families {
                     };
                     let access_token = mint(&id, &scope)?;
                     let written = match outcome {
-                        Use::Rotated(next) => self.rotate(&next, *version, presented).await,
+                        Use::Rotated(next) => self.rotate(*next, *version, presented, now).await,
                         _ => Ok(()),
                     };
                     if written.is_ok() {
@@ -227,6 +228,10 @@ impl Families {
         let mut batch = put(Batch::new(), family, Expect::Absent);
         // The others go with the next ones.
         for former in gone.iter().take(MOST_REMOVED) {
+            // One that can not be read has to make room all the same.
+            let read = self.read(former, application).await.ok().flatten();
+            let last = read.and_then(|(family, _)| family.last_words());
+            batch = last.into_iter().fold(batch, Batch::record);
             batch = batch.delete(key(application, former), Expect::Anything);
         }
         if gone.len() > MOST_REMOVED {
@@ -241,12 +246,13 @@ impl Families {
 
     async fn rotate(
         &self,
-        next: &Family,
+        mut next: Family,
         version: RecordVersion,
         presented: &Presented,
+        now: SystemTime,
     ) -> Result<(), VaultError> {
-        let entry = entry(AuditKind::Refreshed, &next.application);
-        let batch = put(Batch::new().record(entry), next, Expect::Version(version));
+        let told = next.tell(now).into_iter().fold(Batch::new(), Batch::record);
+        let batch = put(told, &next, Expect::Version(version));
         let written = self.0.vault.commit(batch).await;
         if written.as_ref().is_err_and(|error| !error.is_conflict()) {
             self.nobody_got_it(&next.id, presented);
@@ -324,8 +330,10 @@ impl Families {
         why: &'static str,
     ) -> Result<(), VaultError> {
         let denied = Denied::family(id, self.0.sources.now().wall);
-        let entry = entry(AuditKind::Revoked, application).because(why);
-        let mut batch = denied.put(Batch::new().record(entry), &application.owner());
+        let last = standing.and_then(|(family, _)| family.last_words());
+        let batch = last.into_iter().fold(Batch::new(), Batch::record);
+        let batch = batch.record(entry(AuditKind::Revoked, application).because(why));
+        let mut batch = denied.put(batch, &application.owner());
         if let Some((family, version)) = standing {
             batch = put(batch, &family.revoked(), Expect::Version(*version));
         }
@@ -418,8 +426,4 @@ fn key(application: &ApplicationId, family: &str) -> RecordKey {
 fn put(batch: Batch, family: &Family, expect: Expect) -> Batch {
     let tags = Tags { provider: None, due: Some(family.end()) };
     batch.put(key(&family.application, &family.id), family.to_record(), expect, tags)
-}
-
-fn entry(kind: AuditKind, application: &ApplicationId) -> AuditEntry {
-    AuditEntry::new(kind).user(&application.owner()).origin("token-issuer")
 }

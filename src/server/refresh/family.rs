@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
 use super::RefreshPolicy;
+use super::told::Told;
 use crate::server::application::{ApplicationId, GrantGeneration};
 use crate::server::scope::Scope;
 
@@ -28,6 +29,8 @@ pub(crate) struct Family {
     pub(super) current: [u8; 32],
     pub(super) previous: Option<Previous>,
     pub(crate) revoked: bool,
+    /// What the audit trail was told of its rotations.
+    pub(super) told: Told,
     /// The record as it was read, with all that this release does not know.
     pub(super) kept: Map<String, Value>,
 }
@@ -82,6 +85,7 @@ impl Family {
             current: first,
             previous: None,
             revoked: false,
+            told: Told::default(),
             kept: Map::new(),
         }
     }
@@ -101,6 +105,7 @@ impl Family {
             next.current = presented.successor;
             next.previous = Some(Previous { hash: presented.hash, used: now });
             next.idle_ends = self.ends.min(now + policy.idle);
+            next.told.rotated();
             return Use::Rotated(Box::new(next));
         }
         match &self.previous {
@@ -115,9 +120,10 @@ impl Family {
         }
     }
 
-    /// The family, over.
+    /// The family, over. Its [last words](Family::last_words) are to be recorded with it.
     pub(crate) fn revoked(&self) -> Self {
-        Self { revoked: true, ..self.clone() }
+        let told = Told { untold: 0, ..self.told };
+        Self { revoked: true, told, ..self.clone() }
     }
 
     /// Whether `presented` is the token before the one that is good.

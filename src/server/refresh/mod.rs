@@ -8,12 +8,14 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod token;
+mod told;
 mod turns;
 mod unanswered;
 
 use std::time::Duration;
 
 pub(crate) use families::{Families, Mint, Presentation, Refreshed};
+pub(crate) use family::Family;
 pub(crate) use token::{ReadToken, RefreshTokens};
 
 use crate::error::{Error, ErrorKind};

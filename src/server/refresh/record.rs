@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::family::{Family, Previous};
+use super::told::Told;
 use crate::server::application::{ApplicationId, GrantGeneration};
 use crate::server::kept;
 use crate::server::scope::Scope;
@@ -30,6 +31,10 @@ struct Known {
     current: String,
     previous: Option<KnownPrevious>,
     revoked: bool,
+    /// Records of before have neither.
+    #[serde(default)]
+    rotations_untold: u64,
+    rotations_told: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +66,10 @@ impl Family {
             current: hash(&known.current)?,
             previous,
             revoked: known.revoked,
+            told: Told {
+                untold: known.rotations_untold,
+                last: known.rotations_told.map(time).transpose()?,
+            },
             kept,
         })
     }
@@ -88,6 +97,8 @@ impl Family {
             ("current", json!(text(&self.current))),
             ("previous", json!(previous)),
             ("revoked", json!(self.revoked)),
+            ("rotations_untold", json!(self.told.untold)),
+            ("rotations_told", json!(self.told.last.map(to_millis))),
         ] {
             kept::set(&mut record, name, value);
         }
