@@ -25,8 +25,8 @@ const SECONDS: &str = "TOKENWARD_SOAK_SECONDS";
 /// Connections at a time.
 const CONNECTIONS: usize = 16;
 
-/// What the memory may grow by after the first quarter of the load, in KiB, however long that is. A hundred
-/// bytes for each rotation would be more within two minutes.
+/// What the memory may grow by after the first quarter of the load, in KiB, however long that is. An entry of the
+/// audit trail for each rotation would be three times as much within two minutes.
 const MOST_GROWTH: u64 = 4 * 1024;
 
 const CREDENTIALS: &str = "app_tester:the-secret-of-the-tester";
