@@ -15,6 +15,14 @@ pub struct Problem {
     pub text: String,
 }
 
+impl Problem {
+    /// The text for a time that has to pass and is none.
+    pub(crate) const NO_TIME: &str = "is zero, set a longer time";
+
+    /// The text for the size of an answer that is none.
+    pub(crate) const NO_ROOM: &str = "is zero, so that no answer would fit";
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.setting, self.source, self.text)
@@ -49,6 +57,12 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
 
 impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {

@@ -1,5 +1,7 @@
 //! What is wrong with a provider's data, all of it at once, before anything starts.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -8,6 +10,9 @@ use super::{HeaderTemplate, HealthProbe, ProviderSpec};
 use crate::config::{Problem, may_carry_secrets};
 use crate::identity::Method;
 use crate::oauth::ClientAuthentication;
+
+/// The longest time before expiry at which a renewal may start.
+const LONGEST_THRESHOLD: Duration = Duration::from_hours(365 * 24);
 
 const NO_ENDPOINT: &str =
     "is not an https url, use one: plain text is for this machine's loopback address alone";
@@ -28,7 +33,7 @@ impl ProviderSpec {
             found.add("health.path", "does not begin with a slash, write a path");
         }
         if self.health.every.is_some_and(|every| every.is_zero()) {
-            found.add("health.every", "is zero, set a longer time");
+            found.add("health.every", Problem::NO_TIME);
         }
         if self.health.probe == HealthProbe::Token
             && !self.methods.contains(&Method::ClientCredentials)
@@ -47,6 +52,9 @@ impl ProviderSpec {
                 "is not longer than unusable_before_expiry, so that a token would be unusable \
                  before it is renewed, make it longer",
             );
+        }
+        if self.refresh.threshold > LONGEST_THRESHOLD {
+            found.add("refresh.threshold", "is longer than a year, make it shorter");
         }
         if self.refresh.assumed_lifetime.is_zero() {
             found.add("refresh.assumed_lifetime", "is zero, give it at least a minute");
@@ -216,6 +224,19 @@ mod tests {
         spec.errors.reauthorization_descriptions.push(String::new());
         let settings: Vec<_> = spec.problems().into_iter().map(|it| it.setting).collect();
         assert_eq!(settings, ["errors.reauthorization_descriptions"]);
+    }
+
+    #[test]
+    fn a_renewal_begins_within_a_year_before_expiry() {
+        let problems = |threshold| {
+            let mut spec = catalog::google();
+            spec.refresh.threshold = threshold;
+            spec.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(LONGEST_THRESHOLD), [""; 0]);
+        let refused =
+            ["refresh.threshold (provider google): is longer than a year, make it shorter"];
+        assert_eq!(problems(LONGEST_THRESHOLD + Duration::from_secs(1)), refused);
     }
 
     #[test]

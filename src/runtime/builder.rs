@@ -27,6 +27,7 @@ use crate::vault::{Vault, VaultHandle};
 /// What a runtime is made of. A vault and at least one provider are needed; everything else has a
 /// default.
 #[derive(Debug, Default)]
+#[must_use = "nothing runs before start()"]
 pub struct RuntimeBuilder {
     vault: Option<Vault>,
     providers: Vec<Arc<dyn Provider>>,
@@ -217,22 +218,41 @@ impl RuntimeBuilder {
         Ok(Runtime(inside))
     }
 
+    /// What this builder was given and can not be used. What settings say they check themselves.
+    fn senseless(&self) -> Vec<Problem> {
+        let sessions = self.sessions.iter().flat_map(|policy| {
+            [("sessions.timeout", policy.timeout), ("sessions.sweep_every", policy.sweep_every)]
+        });
+        let health = self.health.iter().map(|policy| ("health.every", policy.every));
+        let limits = self.limits.iter().flat_map(|limits| {
+            [
+                ("token_requests.connect", limits.connect),
+                ("token_requests.deadline", limits.deadline),
+            ]
+        });
+        let spans = sessions.chain(health).chain(limits).filter(|(_, span)| span.is_zero());
+        let mut found: Vec<_> =
+            spans.map(|(setting, _)| problem(setting, Problem::NO_TIME)).collect();
+        if self.limits.is_some_and(|limits| limits.body == 0) {
+            found.push(problem("token_requests.body", Problem::NO_ROOM));
+        }
+        found
+    }
+
     /// Everything that this runtime is made of, or everything that is wrong with it.
     fn checked(&self) -> Result<Checked, Problems> {
         let settings = self.settings.clone().unwrap_or_default();
         let with_vault = self.settings.is_some() && self.vault.is_none();
         let (resolved, mut problems) = settings.resolve(with_vault);
-        let mut problem = |setting: &str, text: String| {
-            let (setting, source) = (setting.to_owned(), "builder".to_owned());
-            problems.push(Problem { setting, source, text });
-        };
+        problems.extend(self.senseless());
         if self.vault.is_none() && self.settings.is_none() {
-            problem("vault", "is missing, give one by .vault(Vault::open(path))".to_owned());
+            problems.push(no_vault());
         }
         let mut providers = HashMap::new();
         for provider in resolved.providers.iter().chain(&self.providers) {
             if providers.insert(provider.id().clone(), provider.clone()).is_some() {
-                problem("provider", format!("{} is given twice, leave one out", provider.id()));
+                let text = format!("{} is given twice, leave one out", provider.id());
+                problems.push(problem("provider", text));
             }
         }
         problems.extend(self.providers.iter().flat_map(|provider| provider.problems()));
@@ -252,7 +272,8 @@ impl RuntimeBuilder {
             ..
         } = resolved;
         Ok(Checked {
-            vault: self.vault.clone().or(vault).unwrap_or_else(Vault::in_memory),
+            // Never one in memory, where whatever is signed in would be gone with the process.
+            vault: self.vault.clone().or(vault).ok_or_else(no_vault)?,
             audit_retention: self.audit_retention.unwrap_or(audit_retention),
             providers: Arc::new(providers),
             limits: self.limits.unwrap_or(limits),
@@ -278,12 +299,18 @@ struct Checked {
     api_keys: BTreeMap<ProviderId, OfferedKey>,
 }
 
+fn no_vault() -> Problem {
+    problem("vault", "is missing, give one by .vault(Vault::open(path))")
+}
+
 fn no_provider() -> Problem {
-    Problem {
-        setting: "provider".to_owned(),
-        source: "builder".to_owned(),
-        text: "is missing, give at least one by .provider(…), or by a section [providers.NAME] of \
-               the settings"
-            .to_owned(),
-    }
+    problem(
+        "provider",
+        "is missing, give at least one by .provider(…), or by a section [providers.NAME] of the \
+         settings",
+    )
+}
+
+fn problem(setting: &str, text: impl Into<String>) -> Problem {
+    Problem { setting: setting.to_owned(), source: "builder".to_owned(), text: text.into() }
 }

@@ -129,7 +129,7 @@ impl Manager {
                 }
             }
             News::SweepDue => {
-                self.sweep.set(self.is.sources.now().after(self.is.policy.sweep_every));
+                self.sweep.set(self.is.sources.now().after(self.is.policy.next_sweep()));
                 match self.loading {
                     Loading::Done => {
                         self.hear_of_activity();
@@ -228,7 +228,7 @@ impl Manager {
             Outcome::Loaded(Ok(stored)) => self.loaded(stored),
             Outcome::Loaded(Err(error)) => {
                 tracing::error!(%error, "sessions not loaded");
-                self.sweep.set(self.is.sources.now().after(self.is.policy.sweep_every));
+                self.sweep.set(self.is.sources.now().after(self.is.policy.next_sweep()));
                 let waiting = std::mem::replace(&mut self.loading, Loading::NotYet);
                 if let Loading::UnderWay(parked) = waiting {
                     for request in parked {

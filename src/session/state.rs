@@ -23,8 +23,18 @@ pub struct SessionPolicy {
     /// A session that was not used for this long has expired.
     pub timeout: Duration,
     /// How often expired sessions are cleaned up and new activity is written. After a crash of
-    /// the whole process, a session's last activity may be this much too early.
+    /// the whole process, a session's last activity may be this much too early. At least a second.
     pub sweep_every: Duration,
+}
+
+/// The sessions are looked through no more often than this, whatever the policy says.
+const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
+
+impl SessionPolicy {
+    /// How long it is from one clean-up to the next.
+    pub(super) fn next_sweep(&self) -> Duration {
+        self.sweep_every.max(SHORTEST_SWEEP)
+    }
 }
 
 impl Default for SessionPolicy {

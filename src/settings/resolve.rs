@@ -74,7 +74,7 @@ impl Settings {
         };
         if limits.body == 0 {
             let origin = settings.nearest_origin(&body, &Origin::Default);
-            problems.push(problem(&body, &origin, "is zero, so that no answer would fit"));
+            problems.push(problem(&body, &origin, Problem::NO_ROOM));
         }
         let (mut providers, mut api_keys) = (Vec::new(), BTreeMap::new());
         for (id, selected_by) in settings.selected() {
@@ -215,7 +215,7 @@ impl Settings {
         let span = self.get(&path).map_or(Duration::ZERO, |Span(span)| span);
         if span.is_zero() {
             let origin = self.nearest_origin(&path, &Origin::Default);
-            problems.push(problem(&path, &origin, "is zero, set a longer time"));
+            problems.push(problem(&path, &origin, Problem::NO_TIME));
         }
         span
     }

@@ -28,6 +28,7 @@ mod revocations;
 mod sessions;
 mod sign_in;
 mod sign_out;
+mod starting;
 mod strangers;
 mod stuck;
 mod supervision;

@@ -561,3 +561,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_policy_without_a_pause_between_clean_ups_is_no_busy_loop() {
+    let none = SessionPolicy { sweep_every: Duration::ZERO, ..SessionPolicy::default() };
+    assert_eq!(none.next_sweep(), Duration::from_secs(1));
+    assert_eq!(SessionPolicy::default().next_sweep(), Duration::from_mins(1));
+}
