@@ -118,7 +118,7 @@ impl Refusal {
             }
             Self::TooMany(wait) => {
                 // Rounded up, so that nobody comes too early.
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             Self::Crowded | Self::Unavailable => {

@@ -89,7 +89,7 @@ fn unavailable(credential: &CredentialHandle, error: &Error) -> Response {
     let mut response = answer::secret(StatusCode::SERVICE_UNAVAILABLE, &body);
     if let Some(after) = error.retry_after() {
         // Rounded up, so that nobody comes too early.
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response

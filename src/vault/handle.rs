@@ -264,7 +264,8 @@ impl VaultHandle {
     /// # Errors
     ///
     /// [`VaultError::is_occupied`] when there is something in that directory,
-    /// [`VaultError::is_unavailable`] when the vault can not be read, or the copy not be written.
+    /// [`VaultError::is_unavailable`] when the vault can not be read, or the copy not be written,
+    /// [`VaultError::is_unusable_key`] for a vault in memory that was given no master key.
     pub async fn back_up(&self, to: impl Into<PathBuf>) -> Result<(), VaultError> {
         let to = to.into();
         self.0.ask(|reply| VaultMessage::Backup { to, reply }).await?

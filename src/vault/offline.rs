@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::VaultError;
+use super::keys::is_open_to_everybody;
 use super::names::BlindName;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
@@ -95,6 +96,12 @@ impl Backup {
 impl OpenVault {
     /// Begins a copy of the vault that is to stand in the directory `to`.
     pub(super) fn begin_backup(&mut self, to: &Path) -> Result<(), VaultError> {
+        if is_open_to_everybody(&*self.store)? {
+            return Err(VaultError::unusable_key(
+                "this vault in memory is sealed with a key that everybody knows, so no copy of it \
+                 is made: give it a master key, or let it hang on another one",
+            ));
+        }
         let aside = Aside::beside(to)?;
         let (path, engine) = (aside.path.clone(), self.settings.engine);
         let options = DiskOptions { engine, create: true, reserve: Some(0) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::VaultError;
 use super::inspection::Inspection;
-use super::keys::{DataKeyPolicy, MasterKey};
+use super::keys::{DataKeyPolicy, KNOWN_KEY, MasterKey};
 use super::opened::OpenVault;
 use super::store::{DiskOptions, DiskStore, Engine, MemoryStore, OpenStore};
 use crate::clock::Sources;
@@ -55,14 +55,15 @@ impl Vault {
         }
     }
 
-    /// A vault in memory, for tests and for hosts that keep nothing; it is sealed all the same.
+    /// A vault in memory, for tests and for hosts that keep nothing. Unless it is given a
+    /// [`Vault::master_key`], it is sealed with a key that everybody knows, and no copy of it is made.
     /// Clones of this value open the same memory one after the other, as paths do with a disk.
     pub fn in_memory() -> Self {
         let store = MemoryStore::default();
         let open: OpenStore = Arc::new(move || Ok(Box::new(store.clone())));
         Self {
             place: Place::Other("memory", open),
-            master_key: Some(MasterKey::from_bytes([0; 32])),
+            master_key: Some(MasterKey::from_bytes(KNOWN_KEY)),
             ..Self::open("")
         }
     }

@@ -11,14 +11,14 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::encoding;
-use super::master::Held;
+use super::master::{Held, KNOWN_KEY};
 use super::ring::KeyRing;
 use crate::clock::Entropy;
 use crate::vault::error::VaultError;
 use crate::vault::passphrase::Derivation;
 use crate::vault::payload::{from_millis, to_millis};
 use crate::vault::seal::{self, KeyBytes, KeyId, OpenError, Place, VaultId};
-use crate::vault::store::{StoreBatch, Stored, VaultStore};
+use crate::vault::store::{StoreBatch, Stored, VaultStore, past_counting};
 
 /// The format of the vault that this release writes, and the newest that it reads.
 ///
@@ -322,6 +322,18 @@ fn open_stored(stored: &Stored, held: &Held) -> Result<Unlocked, VaultError> {
     Ok(Unlocked { header, master, keys, rotation: Rotation::Over })
 }
 
+/// Whether the key that everybody knows opens a header in `store`, so that a copy of it would keep
+/// nothing from anybody.
+pub(crate) fn is_open_to_everybody(store: &dyn VaultStore) -> Result<bool, VaultError> {
+    let known = Held::Key(Zeroizing::new(KNOWN_KEY));
+    for key in [HEADER_KEY, FORMER_HEADER_KEY] {
+        if store.read(key)?.is_some_and(|stored| open_stored(&stored, &known).is_ok()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Adds to `batch` what makes `header` the only one in `store`.
 pub(crate) fn put_header(
     store: &dyn VaultStore,
@@ -329,12 +341,19 @@ pub(crate) fn put_header(
     header: &VaultHeader,
 ) -> Result<(), VaultError> {
     let standing = store.version(HEADER_KEY)?;
-    let stored = Stored { version: standing.unwrap_or_default() + 1, value: header.to_bytes()? };
+    let stored = successor(standing, header)?;
     batch.write(HEADER_KEY.to_vec(), standing, Some(stored));
     if let Some(former) = store.version(FORMER_HEADER_KEY)? {
         batch.write(FORMER_HEADER_KEY.to_vec(), Some(former), None);
     }
     Ok(())
+}
+
+/// `header` as it follows version `standing`, which the store holds unsealed.
+pub(super) fn successor(standing: Option<u64>, header: &VaultHeader) -> Result<Stored, VaultError> {
+    let version = standing.unwrap_or_default().checked_add(1);
+    let version = version.ok_or_else(|| past_counting("header"))?;
+    Ok(Stored { version, value: header.to_bytes()? })
 }
 
 fn key_check(master: &KeyBytes, vault: &VaultId) -> String {

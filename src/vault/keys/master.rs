@@ -19,6 +19,9 @@ use crate::vault::error::VaultError;
 use crate::vault::passphrase::{self, Derivation};
 use crate::vault::seal::KeyBytes;
 
+/// The master key of a vault in memory that was given none. Everybody knows it.
+pub(crate) const KNOWN_KEY: [u8; 32] = [0; 32];
+
 /// The key that everything in a vault hangs on: 32 random bytes, written as base64 or as 64
 /// hexadecimal digits, or a passphrase that it is derived from.
 ///

@@ -12,10 +12,10 @@ mod ring;
 mod rotation;
 
 pub(crate) use self::header::{
-    FORMAT, HEADER_KEY, Rotation, Unlocked, VaultHeader, put_header, unlock,
+    FORMAT, HEADER_KEY, Rotation, Unlocked, VaultHeader, is_open_to_everybody, put_header, unlock,
 };
 pub use self::master::MasterKey;
-pub(crate) use self::master::{Found, FoundIn, NewMaster};
+pub(crate) use self::master::{Found, FoundIn, KNOWN_KEY, NewMaster};
 pub use self::policy::DataKeyPolicy;
 pub(crate) use self::ring::{KeyRing, random_key};
 pub(crate) use self::rotation::Sweep;

@@ -1,7 +1,7 @@
 //! Exchanging keys while the vault is in use. Each step is one commit of the store, so a crash
 //! between two leaves a vault that opens, and whatever is unfinished is found and finished.
 
-use super::header::{FORMER_HEADER_KEY, HEADER_KEY, VaultHeader, put_header};
+use super::header::{FORMER_HEADER_KEY, HEADER_KEY, VaultHeader, put_header, successor};
 use super::master::NewMaster;
 use crate::event::EventKind;
 use crate::vault::audit::{AuditEntry, AuditKind, entry_key};
@@ -90,8 +90,7 @@ impl OpenVault {
         let mut batch = StoreBatch::default();
         put_header(&*self.store, &mut batch, &header)?;
         let former = self.store.version(FORMER_HEADER_KEY)?;
-        let old =
-            Stored { version: former.unwrap_or_default() + 1, value: self.header.to_bytes()? };
+        let old = successor(former, &self.header)?;
         batch.writes.retain(|write| write.key != FORMER_HEADER_KEY);
         batch.write(FORMER_HEADER_KEY.to_vec(), former, Some(old));
         reached("master-key-asked");

@@ -201,6 +201,11 @@ fn scan_start<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> 
     after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
+/// The damage of a number that has no successor. None was ever counted so far, so somebody wrote it.
+pub(crate) fn past_counting(what: &str) -> StoreError {
+    StoreError::Damaged(format!("the number of its last {what} can not be one"))
+}
+
 /// Whether `batch` is small enough for every store.
 fn check_sizes(batch: &StoreBatch) -> Result<(), StoreError> {
     let fits = |write: &StoreWrite| {

@@ -500,3 +500,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_copy_is_made_while_a_key_that_everybody_knows_would_open_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let to = directory.path().join("backup");
+    let mut vault = Crashing::new(false).open(0).expect("a vault");
+    let refused = |vault: &mut OpenVault| {
+        let error = vault.begin_backup(&to).expect_err("refused");
+        assert!(error.is_unusable_key() && error.to_string().contains("everybody"), "{error}");
+    };
+    refused(&mut vault);
+    vault.rotate_master_key(new_master(2)).expect("rotated");
+    // The former header still stands beside the new one, and would be copied with it.
+    refused(&mut vault);
+    vault.finish_rotation().expect("finished");
+    vault.begin_backup(&to).expect("only its own key opens it");
+}
+
+#[tokio::test]
+async fn a_vault_in_memory_is_backed_up_once_it_has_a_key_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let record = key("ada", "one");
+    let running = Running::start(Vault::in_memory()).await.expect("a vault");
+    running.vault.commit(put(&record, b"kept", Expect::Absent)).await.expect("kept");
+    let refused = running.vault.back_up(at("backup")).await.expect_err("refused");
+    assert!(refused.is_unusable_key(), "{refused}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+
+    running.vault.rotate_master_key(MasterKey::from_bytes([7; 32])).await.expect("rotated");
+    running.vault.back_up(at("backup")).await.expect("backed up");
+    running.stop().await;
+    on_disk(directory.path()).restore(at("backup")).await.expect("restored");
+    let running = Running::start(on_disk(directory.path())).await.expect("a vault");
+    assert_eq!(payload(&running.vault, &record).await, Some(b"kept".to_vec()));
+    running.stop().await;
+
+    let given = Vault::in_memory().master_key(MasterKey::from_bytes([8; 32]));
+    let running = Running::start(given).await.expect("a vault");
+    running.vault.back_up(at("another")).await.expect("backed up");
+    running.stop().await;
+}

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
+use super::rotation::new_master;
 use super::*;
 use crate::vault::head::HEAD_KEY;
 use crate::vault::keys::HEADER_KEY;
@@ -299,4 +300,20 @@ fn a_newer_format_is_told_apart_from_damage() {
     bench.set(HEADER_KEY, Some(header));
     let error = bench.open().err().expect("an error");
     assert!(error.is_newer_format() && !error.is_damaged());
+}
+
+#[test]
+fn a_version_that_nobody_counted_to_is_damage_when_the_header_is_written_again() {
+    for rotate in
+        [(|vault| vault.rotate_data_key()) as fn(&mut OpenVault) -> Result<(), _>, |vault| {
+            vault.rotate_master_key(new_master(2))
+        }]
+    {
+        let bench = Bench::new();
+        let header = bench.get(HEADER_KEY).expect("a header");
+        bench.set(HEADER_KEY, Some(Stored { version: u64::MAX, ..header }));
+        let mut vault = bench.open().expect("the header itself is whole");
+        let refused = rotate(&mut vault).expect_err("refused");
+        assert!(refused.error.is_damaged(), "{}", refused.error);
+    }
 }

@@ -21,7 +21,7 @@ use super::guard::guarded;
 use super::steps::{self, done};
 use super::{
     Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit, check_sizes,
-    scan_start,
+    past_counting, scan_start,
 };
 
 /// The key under which sled holds the number of the last commit.
@@ -105,7 +105,7 @@ impl SledStore {
                 changes.remove(other_part_key(&write.key, number));
             }
         }
-        let number = self.commits + 1;
+        let number = self.commits.checked_add(1).ok_or_else(|| past_counting("commit"))?;
         changes.insert(&[COMMITS], &number.to_be_bytes());
         self.db.apply_batch(changes).map_err(translate)?;
         self.make_durable()?;

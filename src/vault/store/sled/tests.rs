@@ -65,6 +65,17 @@ fn a_snapshot_that_a_kill_left_half_written_does_not_matter() {
 }
 
 #[test]
+fn a_number_of_commits_that_nobody_counted_to_is_damage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
+    store.db.insert([COMMITS], &u64::MAX.to_be_bytes()).expect("written");
+    store.count_commits().expect("it is a number");
+    let mut batch = StoreBatch::default();
+    batch.write(b"k".to_vec(), None, Some(Stored { version: 1, value: Vec::new() }));
+    assert!(matches!(store.commit(&batch), Err(StoreError::Damaged(_))));
+}
+
+#[test]
 fn nothing_is_acknowledged_after_a_failed_barrier() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut store = SledStore::open(&directory.path().join("store")).expect("a store");
