@@ -132,6 +132,29 @@ impl Error {
         self.0.kind == ErrorKind::ReauthorizationRequired
     }
 
+    /// Whether the other side limits the rate. [`Error::retry_after`] says how long, where it said so.
+    pub fn is_rate_limited(&self) -> bool {
+        self.0.kind == ErrorKind::RateLimited
+    }
+
+    /// Whether the provider's answer made no sense: HTML, torn JSON, a token that is missing. Nobody is
+    /// signed out by it; the operator should look.
+    pub fn is_malformed_answer(&self) -> bool {
+        self.0.kind == ErrorKind::Protocol
+    }
+
+    /// Whether nobody knows what became of a renewal, so that a refresh token which is good for one use
+    /// may be spent. The old token is served while it lives, and the next one who needs it has the
+    /// refresh token tried once more.
+    pub fn is_uncertain(&self) -> bool {
+        self.0.kind == ErrorKind::Uncertain
+    }
+
+    /// Whether what worked on the request died and was started again. Asking again is safe.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.kind == ErrorKind::Interrupted
+    }
+
     /// Whether the request was refused because too many are under way.
     pub fn is_overloaded(&self) -> bool {
         self.0.kind == ErrorKind::Overloaded
@@ -150,6 +173,12 @@ impl Error {
     /// Whether another process has the vault open.
     pub fn is_vault_in_use(&self) -> bool {
         self.0.kind == ErrorKind::VaultInUse
+    }
+
+    /// Whether the vault can not be read or written for now: a disk that is full or fails, files that
+    /// are damaged or of a newer release. Some of it passes, so it is [`Error::is_transient`] as well.
+    pub fn is_vault_unavailable(&self) -> bool {
+        self.0.kind == ErrorKind::VaultUnavailable
     }
 
     /// Whether what the caller gave can not be used as it is.
@@ -220,6 +249,57 @@ impl From<crate::clock::EntropyError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The kind after `kind`, in their order. A kind that is new does not compile until it stands here.
+    fn after(kind: ErrorKind) -> Option<ErrorKind> {
+        use ErrorKind as Kind;
+        Some(match kind {
+            Kind::InvalidInput => Kind::Configuration,
+            Kind::Configuration => Kind::NotFound,
+            Kind::NotFound => Kind::Expired,
+            Kind::Expired => Kind::ReauthorizationRequired,
+            Kind::ReauthorizationRequired => Kind::Transient,
+            Kind::Transient => Kind::RateLimited,
+            Kind::RateLimited => Kind::Protocol,
+            Kind::Protocol => Kind::Uncertain,
+            Kind::Uncertain => Kind::Overloaded,
+            Kind::Overloaded => Kind::CircuitOpen,
+            Kind::CircuitOpen => Kind::Interrupted,
+            Kind::Interrupted => Kind::ShuttingDown,
+            Kind::ShuttingDown => Kind::VaultLocked,
+            Kind::VaultLocked => Kind::VaultInUse,
+            Kind::VaultInUse => Kind::VaultUnavailable,
+            Kind::VaultUnavailable => return None,
+        })
+    }
+
+    #[test]
+    fn every_kind_but_a_plain_failure_of_the_other_side_has_a_predicate_of_its_own() {
+        let predicates: [fn(&Error) -> bool; 15] = [
+            Error::is_invalid_input,
+            Error::is_configuration,
+            Error::is_not_found,
+            Error::is_expired,
+            Error::needs_reauthorization,
+            Error::is_rate_limited,
+            Error::is_malformed_answer,
+            Error::is_uncertain,
+            Error::is_overloaded,
+            Error::is_circuit_open,
+            Error::is_interrupted,
+            Error::is_shutting_down,
+            Error::is_vault_locked,
+            Error::is_vault_in_use,
+            Error::is_vault_unavailable,
+        ];
+        for kind in std::iter::successors(Some(ErrorKind::InvalidInput), |kind| after(*kind)) {
+            let error = Error::new(kind, "it failed");
+            let holding = predicates.iter().filter(|holds| holds(&error)).count();
+            let expected = usize::from(kind != ErrorKind::Transient);
+            assert_eq!(holding, expected, "{kind:?}");
+            assert!(holding == 1 || error.is_transient(), "{kind:?}");
+        }
+    }
 
     #[test]
     fn predicates_follow_the_kind() {

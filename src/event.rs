@@ -229,7 +229,7 @@ pub enum EventKind {
         /// What fails.
         reason: Option<String>,
     },
-    /// A sign-in began.
+    /// A sign-in by browser or by device code began.
     LoginStarted {
         /// Which.
         login: LoginId,
@@ -240,7 +240,8 @@ pub enum EventKind {
         /// How.
         method: Method,
     },
-    /// A sign-in ended without a credential.
+    /// A sign-in by browser or by device code, which began with `LoginStarted`, ended without a
+    /// credential.
     LoginFailed {
         /// Which.
         login: LoginId,
@@ -249,6 +250,14 @@ pub enum EventKind {
         /// Where.
         provider: ProviderId,
         /// Why.
+        reason: String,
+    },
+    /// A sign-in by API key, client credentials or JWT assertion ended without a credential. What was
+    /// there before stays.
+    SignInFailed {
+        /// The credential that it would have become.
+        credential: CredentialId,
+        /// Why; never a secret, never a body.
         reason: String,
     },
     /// A session was opened.

@@ -71,6 +71,9 @@ fn describe(event: &Event, palette: Palette) -> String {
         EventKind::LoginFailed { user, provider, reason: why, .. } => {
             format!("{user} did not sign in to {provider} {}", reason(why))
         }
+        EventKind::SignInFailed { credential, reason: why } => {
+            format!("{credential} is not signed in {}", reason(why))
+        }
         EventKind::SessionOpened { user, .. } => format!("{user} opened a session"),
         EventKind::SessionSwitched { user, provider, method, .. } => {
             format!("a session of {user} uses {provider} by {method}")
@@ -97,14 +100,9 @@ fn describe(event: &Event, palette: Palette) -> String {
         EventKind::DataKeyRotated { key } => format!("the vault seals under its data key {key}"),
         EventKind::MasterKeyRotated { source } => format!("the vault hangs on the key of {source}"),
         EventKind::BreakerChanged { upstream, change } => {
-            let failed =
-                format!("{} of {} calls failed", change.counts.failures, change.counts.calls);
-            format!(
-                "the breaker before {upstream} {} → {} {}",
-                change.from,
-                change.to,
-                reason(&failed)
-            )
+            let counts = change.counts;
+            let failed = reason(&format!("{} of {} calls failed", counts.failures, counts.calls));
+            format!("the breaker before {upstream} {} → {} {failed}", change.from, change.to)
         }
         EventKind::ClockStepped { by_millis } => {
             format!("the clock was stepped by {by_millis} ms, or the machine slept")

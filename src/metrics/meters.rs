@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock::Sources;
 use crate::event::{CredentialState, EventKind};
+use crate::identity::CredentialId;
 
 /// The first part of every name.
 pub(super) const PREFIX: &str = "tokenward";
@@ -149,7 +150,8 @@ impl Meters {
             EventKind::SignedIn { credential, .. } => {
                 sign_ins.get_or_create(&outcome(credential.provider.as_str(), "succeeded")).inc();
             }
-            EventKind::LoginFailed { provider, .. } => {
+            EventKind::LoginFailed { provider, .. }
+            | EventKind::SignInFailed { credential: CredentialId { provider, .. }, .. } => {
                 sign_ins.get_or_create(&outcome(provider.as_str(), "failed")).inc();
             }
             EventKind::SignedOut { credential, .. } => {

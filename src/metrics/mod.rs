@@ -30,7 +30,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 ///
 /// | metric | labels | what it says |
 /// | --- | --- | --- |
-/// | `tokenward_sign_ins_total` | `provider`, `outcome`: `succeeded`, `failed` | sign-ins that ended |
+/// | `tokenward_sign_ins_total` | `provider`, `outcome`: `succeeded`, `failed` | sign-ins that ended, by whichever method |
 /// | `tokenward_sign_outs_total` | `provider` | sign-outs |
 /// | `tokenward_renewal_duration_seconds` | `provider`, `outcome` | renewals, from the first step to the last: their number and how long they took. The outcome is `renewed`, `unsaved` (the vault could not take what was granted, which is held in memory), `superseded`, `not-started`, or why it failed: `transient`, `rate-limited`, `reauthorization-required`, `misconfigured`, `unlisted`, `protocol`, `uncertain` |
 /// | `tokenward_reauthorizations_required_total` | `provider` | how often a credential came to need its user |

@@ -7,6 +7,7 @@ use super::User;
 use crate::config::Origin;
 use crate::credential::SignInWith;
 use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
 use crate::identity::{CredentialId, Label, Method, NameError, ProviderId};
 use crate::login::{DeviceLogin, GrantSink, Login, LoginRequest, Receiver};
 use crate::provider::{KeyVerdict, Renewal, in_time};
@@ -102,7 +103,7 @@ impl SignIn {
         let id = self.id(Method::ApiKey)?;
         let runtime = &self.user.runtime;
         let provider = runtime.0.credentials.provider(&id.provider)?;
-        provider.check_api_key(&key)?;
+        self.recorded(&id, AuditKind::SignInFailed, provider.check_api_key(&key))?;
         let transport = &runtime.0.credentials.shared().transport;
         let verified = in_time(transport, provider.verify_api_key(transport, &key)).await;
         let verified = verified.map_err(Error::from).and_then(|verdict| match verdict {
@@ -232,7 +233,7 @@ impl SignIn {
         Ok(LoginRequest { user, provider, label, sink })
     }
 
-    /// Records the failure of a sign-in. Of one that succeeds the credential itself does.
+    /// Records and reports the failure of a sign-in. Of one that succeeds the credential itself does.
     fn recorded<T>(
         &self,
         id: &CredentialId,
@@ -241,7 +242,10 @@ impl SignIn {
     ) -> Result<T, Error> {
         outcome.inspect_err(|error| {
             let entry = AuditEntry::of_credential(kind, id);
-            self.user.runtime.0.vault.note(entry.origin("sign-in").because_of(error));
+            let runtime = &self.user.runtime.0;
+            runtime.vault.note(entry.origin("sign-in").because_of(error));
+            let (credential, reason) = (id.clone(), error.to_string());
+            runtime.events.emit(EventKind::SignInFailed { credential, reason });
         })
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tokenward::event::EventKind;
 use tokenward::testing::{Endpoint, Fault};
 
-use crate::host::Host;
+use crate::host::{Host, until};
 
 #[tokio::test]
 async fn a_key_that_the_provider_takes_is_stored() {
@@ -72,4 +73,41 @@ async fn a_key_about_which_the_provider_says_nothing_is_not_stored() {
     }
     assert!(ada.credentials().await.expect("a list").is_empty());
     ada.sign_in("openai").with_verified_api_key(key).await.expect("stored");
+}
+
+/// Also by client credentials, which need no user either.
+#[tokio::test]
+async fn a_sign_in_that_fails_is_told_and_counted_once() {
+    let host = Host::start().await;
+    let ada = host.runtime.user("ada");
+    let mut events = host.runtime.events();
+    let key = "sk-ant-api03-canary";
+    let misshapen = "hunter2-canary";
+    ada.sign_in("anthropic").with_api_key(misshapen).await.expect_err("no key");
+    ada.sign_in("anthropic").with_verified_api_key(misshapen).await.expect_err("no key");
+    ada.sign_in("anthropic").with_verified_api_key(key).await.expect_err("it is not taken");
+    host.orange.faults().on(Endpoint::Token).next(1, Fault::Status(503, String::new()));
+    ada.sign_in("orange").with_client_credentials().await.expect_err("it fails for now");
+
+    for expected in [
+        "ada/anthropic/api-key",
+        "ada/anthropic/api-key",
+        "ada/anthropic/api-key",
+        "ada/orange/client-credentials",
+    ] {
+        let failed = |kind: &EventKind| matches!(kind, EventKind::SignInFailed { .. });
+        let EventKind::SignInFailed { credential, reason } = until(&mut events, failed).await
+        else {
+            unreachable!("it was looked for");
+        };
+        assert_eq!(credential.to_string(), expected);
+        assert!(!reason.is_empty() && !reason.contains("canary"), "{reason}");
+    }
+    let metrics = host.runtime.metrics().encode();
+    for (provider, failures) in [("anthropic", 3), ("orange", 1)] {
+        let sample = format!(
+            "tokenward_sign_ins_total{{provider=\"{provider}\",outcome=\"failed\"}} {failures}\n"
+        );
+        assert!(metrics.contains(&sample), "{sample}{metrics}");
+    }
 }
