@@ -46,15 +46,9 @@ async fn authorize(spec: ProviderSpec, reply: Reply) -> Result<DeviceAuthorizati
 }
 
 fn device() -> DeviceAuthorization {
-    DeviceAuthorization {
-        device_code: Secret::new("dc-1"),
-        user_code: "WDJB-MJHT".to_owned(),
-        verification_uri: "https://example.com/device".parse().expect("a url"),
-        verification_uri_complete: None,
-        lifetime: Duration::from_mins(15),
-        interval: Duration::from_secs(5),
-        requested_at: Sources::system().now(),
-    }
+    let uri = "https://example.com/device".parse().expect("a url");
+    let (lifetime, now) = (Duration::from_mins(15), Sources::system().now());
+    DeviceAuthorization::new("dc-1", "WDJB-MJHT", uri, lifetime, now)
 }
 
 async fn poll(spec: ProviderSpec, reply: Reply) -> Result<DeviceAnswer, Failure> {
@@ -199,11 +193,7 @@ async fn a_poll_of_openai_is_pending_by_its_status_and_ends_in_a_code() {
         assert_eq!(poll(openai(), reply).await, Ok(DeviceAnswer::Pending));
     }
     let body = r#"{"authorization_code":"ac-1","code_challenge":"c","code_verifier":"v-1"}"#;
-    let code = DeviceCode {
-        code: Secret::new("ac-1"),
-        code_verifier: Secret::new("v-1"),
-        redirect_uri: "https://auth.openai.com/deviceauth/callback".to_owned(),
-    };
+    let code = DeviceCode::new("ac-1", "v-1", "https://auth.openai.com/deviceauth/callback");
     assert_eq!(poll(openai(), Reply::json(200, body)).await, Ok(DeviceAnswer::Code(code)));
     assert_eq!(class(poll(openai(), Reply::json(200, GRANTED)).await), FailureClass::Protocol);
     // At others a 403 without a word is no answer to the question.

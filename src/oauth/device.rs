@@ -20,6 +20,7 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// A device code, and what the user has to do with it (RFC 8628 §3.2).
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceAuthorization {
     /// Asks for the grant; never shown.
     pub device_code: Secret,
@@ -35,6 +36,41 @@ pub struct DeviceAuthorization {
     pub interval: Duration,
     /// Both clocks just before the request was sent.
     pub requested_at: Moment,
+}
+
+impl DeviceAuthorization {
+    /// Codes that live for `lifetime` from `requested_at` on, both clocks just before they were asked
+    /// for. Between two polls are five seconds (RFC 8628 §3.2), unless `interval` is set to another
+    /// time.
+    pub fn new(
+        device_code: impl Into<Secret>,
+        user_code: impl Into<String>,
+        verification_uri: Url,
+        lifetime: Duration,
+        requested_at: Moment,
+    ) -> Self {
+        Self {
+            device_code: device_code.into(),
+            user_code: user_code.into(),
+            verification_uri,
+            verification_uri_complete: None,
+            lifetime,
+            interval: response::INTERVAL,
+            requested_at,
+        }
+    }
+
+    /// With an address that has the code in it (RFC 8628 §3.3.1).
+    #[must_use]
+    pub fn with_complete_uri(self, uri: Url) -> Self {
+        Self { verification_uri_complete: Some(uri), ..self }
+    }
+
+    /// With the time to wait between two polls that the provider asked for.
+    #[must_use]
+    pub fn with_interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
 }
 
 /// How a provider's device sign-in differs from RFC 8628.

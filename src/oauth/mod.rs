@@ -31,7 +31,7 @@ pub use pkce::Pkce;
 pub use profile::{BodyEncoding, ClientAuthentication, RequestProfile};
 pub use refresh::TokenInForce;
 pub use response::TokenFields;
-pub use transport::{Limits, Transport};
+pub use transport::{Answer, Limits, Transport, TransportError};
 
 pub(crate) use assertion::exchange_assertion;
 pub(crate) use authorize::authorization_url;

@@ -20,7 +20,8 @@ use crate::resilience::{retry_after, server_date};
 /// What the crate calls itself to providers, unless configured otherwise.
 pub(crate) const OUR_USER_AGENT: &str = concat!("tokenward/", env!("CARGO_PKG_VERSION"));
 
-/// Carries requests to token endpoints.
+/// Carries requests to token endpoints, also those of a [`Provider`](crate::Provider) that is written
+/// by hand ([`Transport::send`]).
 ///
 /// It follows no redirect, refuses plain text to anything but loopback, bounds the time and the
 /// size of each answer, and opens a new connection for each request: a socket that went stale
@@ -107,11 +108,15 @@ impl Transport {
         self.limits.deadline
     }
 
-    /// Sends `request` once and reads the whole answer, whatever its status.
-    pub(super) async fn send(
-        &self,
-        request: http::Request<Vec<u8>>,
-    ) -> Result<Answer, TransportError> {
+    /// Sends `request` once and reads the whole answer, whatever its status. Nothing is followed or
+    /// sent again. Unless the request has them, it gets `Accept: application/json` and the name of
+    /// this crate as `User-Agent`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no whole answer within the bounds; [`TransportError::may_have_been_sent`] says
+    /// whether the endpoint may have acted upon the request all the same.
+    pub async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Answer, TransportError> {
         let (parts, body) = request.into_parts();
         let body = Bytes::from_owner(Zeroizing::new(body));
         let url = Url::parse(&parts.uri.to_string())
@@ -151,38 +156,63 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// An answer, read to its end.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Zeroizing<Vec<u8>>,
+/// An answer of an endpoint, read to its end.
+#[non_exhaustive]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body. It is wiped when it is dropped.
+    pub body: Zeroizing<Vec<u8>>,
     /// Both clocks just before the request was sent.
-    pub(super) requested_at: Moment,
+    pub requested_at: Moment,
 }
 
 impl Answer {
-    /// The server's own clock.
-    pub(super) fn date(&self) -> Option<SystemTime> {
+    /// The server's own clock, from its `Date`.
+    pub fn date(&self) -> Option<SystemTime> {
         server_date(&self.headers)
     }
 
     /// The value of `Retry-After`, as a wait from the request.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers, self.requested_at.wall)
     }
 }
 
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("length", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why there is no answer. The texts never hold a body or a header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TransportError {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
     /// We did not send it, and will not: plain text, no trusted roots, no URL.
+    #[error("{0}")]
     Refused(String),
     /// It can not have been received: no address, no connection, no TLS.
+    #[error("{0}")]
     Unreached(String),
     /// It was sent, or may have been, and no whole answer came back.
+    #[error("{0}")]
     Ambiguous(String),
     /// An answer came that is longer than the limit.
+    #[error("the answer is longer than it may be")]
     TooLong,
+}
+
+impl TransportError {
+    /// Whether the endpoint may have received the request, and acted upon it.
+    pub fn may_have_been_sent(&self) -> bool {
+        matches!(self, Self::Ambiguous(_) | Self::TooLong)
+    }
 }
 
 impl From<NoClient> for TransportError {

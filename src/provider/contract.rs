@@ -28,7 +28,8 @@ pub type Exchanging<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + S
 /// A place where credentials are obtained and used.
 ///
 /// `ProviderSpec` implements it from data and is enough for an ordinary
-/// OAuth 2.0 provider; implement the trait by hand for what data can not say.
+/// OAuth 2.0 provider; implement the trait by hand for what data can not say, and send requests by
+/// [`Transport::send`]. `docs/providers.md` has a whole one.
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Its name.
     fn id(&self) -> &ProviderId;
@@ -215,6 +216,7 @@ impl Default for RefreshPolicy {
 
 /// What a provider granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// The token that authenticates requests.
     pub access_token: Secret,
@@ -231,6 +233,52 @@ pub struct Grant {
     pub scopes: Option<Vec<String>>,
     /// Whose account it is, when the provider said so.
     pub account: Option<String>,
+}
+
+impl Grant {
+    /// A grant of `access_token` alone, of which the provider said nothing more. `requested_at`: both
+    /// clocks just before it was asked for.
+    pub fn new(access_token: impl Into<Secret>, requested_at: Moment) -> Self {
+        Self {
+            access_token: access_token.into(),
+            refresh_token: None,
+            lifetime: None,
+            requested_at,
+            server_date: None,
+            scopes: None,
+            account: None,
+        }
+    }
+
+    /// With the token that renews it.
+    #[must_use]
+    pub fn with_refresh_token(self, token: impl Into<Secret>) -> Self {
+        Self { refresh_token: Some(token.into()), ..self }
+    }
+
+    /// With how long the access token lives, counted from when it was asked for.
+    #[must_use]
+    pub fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self { lifetime: Some(lifetime), ..self }
+    }
+
+    /// With the provider's own clock.
+    #[must_use]
+    pub fn with_server_date(self, date: SystemTime) -> Self {
+        Self { server_date: Some(date), ..self }
+    }
+
+    /// With what was granted.
+    #[must_use]
+    pub fn with_scopes(self, scopes: Vec<String>) -> Self {
+        Self { scopes: Some(scopes), ..self }
+    }
+
+    /// With whose account it is.
+    #[must_use]
+    pub fn with_account(self, account: impl Into<String>) -> Self {
+        Self { account: Some(account.into()), ..self }
+    }
 }
 
 /// What goes into a renewal.

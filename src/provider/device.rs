@@ -63,6 +63,7 @@ pub enum DeviceAnswer {
 
 /// A code that a poll brought, with what its exchange needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceCode {
     /// The authorization code.
     pub code: Secret,
@@ -70,6 +71,18 @@ pub struct DeviceCode {
     pub code_verifier: Secret,
     /// The redirect URI that belongs to it.
     pub redirect_uri: String,
+}
+
+impl DeviceCode {
+    /// The code, the PKCE verifier and the redirect URI with which it is exchanged.
+    pub fn new(
+        code: impl Into<Secret>,
+        code_verifier: impl Into<Secret>,
+        redirect_uri: impl Into<String>,
+    ) -> Self {
+        let (code, code_verifier) = (code.into(), code_verifier.into());
+        Self { code, code_verifier, redirect_uri: redirect_uri.into() }
+    }
 }
 
 impl Default for DeviceSpec {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
+use crate::oauth::TransportError;
 
 /// Why an exchange with a provider did not produce a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,17 @@ impl Failure {
         Self { sent: false, ..self }
     }
 
+    /// The same of a request that gives nothing away which is good only once, such as one with client
+    /// credentials: where nobody knows what became of it, it is asked again.
+    #[must_use]
+    pub fn spending_nothing(self) -> Self {
+        let class = match self.class {
+            FailureClass::Uncertain => FailureClass::Transient { retry_after: None },
+            class => class,
+        };
+        Self { class, ..self }
+    }
+
     /// What the provider asked for by `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.class {
@@ -99,6 +111,20 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<TransportError> for Failure {
+    /// Of a request that gives away a token or a code which may be good only once; of any other see
+    /// [`Failure::spending_nothing`].
+    fn from(error: TransportError) -> Self {
+        let class = match error {
+            TransportError::Refused(_) => FailureClass::Misconfigured,
+            TransportError::Unreached(_) => FailureClass::Transient { retry_after: None },
+            TransportError::Ambiguous(_) => FailureClass::Uncertain,
+            TransportError::TooLong => FailureClass::Protocol,
+        };
+        Self { class, reason: error.to_string(), sent: error.may_have_been_sent() }
+    }
+}
 
 impl From<Failure> for Error {
     /// What a caller learns who waited for the exchange.
@@ -124,6 +150,22 @@ impl From<Failure> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_sent_spent_nothing_and_what_may_have_been_sent_is_in_doubt() {
+        let failed = |error: TransportError| Failure::from(error);
+        let unreached = failed(TransportError::Unreached("no connection".to_owned()));
+        assert!(!unreached.sent && !unreached.class.may_have_spent());
+        let refused = failed(TransportError::Refused("plain text".to_owned()));
+        assert_eq!((refused.sent, refused.class), (false, FailureClass::Misconfigured));
+
+        let ambiguous = failed(TransportError::Ambiguous("it broke off".to_owned()));
+        assert!(ambiguous.sent && ambiguous.class == FailureClass::Uncertain);
+        assert!(failed(TransportError::TooLong).class.may_have_spent());
+        let again = ambiguous.spending_nothing();
+        assert_eq!(again.class, FailureClass::Transient { retry_after: None });
+        assert!(again.sent);
+    }
 
     #[test]
     fn a_caller_learns_what_to_do_about_a_failure() {

@@ -219,15 +219,9 @@ pub(crate) fn spec(server: &Url) -> ProviderSpec {
 }
 
 fn device() -> DeviceAuthorization {
-    DeviceAuthorization {
-        device_code: Secret::new("canary-device"),
-        user_code: "WDJB-MJHT".to_owned(),
-        verification_uri: "https://example.com/device".parse().expect("a url"),
-        verification_uri_complete: None,
-        lifetime: Duration::from_mins(15),
-        interval: Duration::from_secs(5),
-        requested_at: Sources::system().now(),
-    }
+    let uri = "https://example.com/device".parse().expect("a url");
+    let (lifetime, now) = (Duration::from_mins(15), Sources::system().now());
+    DeviceAuthorization::new("canary-device", "WDJB-MJHT", uri, lifetime, now)
 }
 
 async fn renew(

@@ -101,15 +101,9 @@ fn credential_id() -> CredentialId {
 }
 
 fn grant(clock: &Arc<ManualClock>) -> Grant {
-    Grant {
-        access_token: Secret::new("access"),
-        refresh_token: Some(Secret::new("refresh")),
-        lifetime: Some(Duration::from_mins(30)),
-        requested_at: clock.sources().now(),
-        server_date: None,
-        scopes: None,
-        account: None,
-    }
+    Grant::new("access", clock.sources().now())
+        .with_refresh_token("refresh")
+        .with_lifetime(Duration::from_mins(30))
 }
 
 struct Scene {

@@ -350,19 +350,14 @@ impl Authority {
         granted.refresh = fresh.unwrap_or(granted.refresh);
         let (number, refresh) = (granted.tokens.len(), granted.refresh);
         granted.tokens.push((now + lifetime, refresh));
-        let refresh_token = match self.0.kind {
-            Kind::Machine => None,
-            Kind::Rotating if fresh.is_none() => None,
-            Kind::Rotating | Kind::Fixed => Some(Secret::from(format!("r-{grant}-{refresh}"))),
-        };
-        Grant {
-            access_token: Secret::from(format!("{}:a-{grant}-{number}", self.0.id)),
-            refresh_token,
-            lifetime: Some(lifetime),
-            requested_at: self.0.time.clock.now(),
-            server_date: None,
-            scopes: None,
-            account: Some(grant.to_string()),
+        let access = format!("{}:a-{grant}-{number}", self.0.id);
+        let new = Grant::new(access, self.0.time.clock.now())
+            .with_lifetime(lifetime)
+            .with_account(grant.to_string());
+        match self.0.kind {
+            Kind::Machine => new,
+            Kind::Rotating if fresh.is_none() => new,
+            Kind::Rotating | Kind::Fixed => new.with_refresh_token(format!("r-{grant}-{refresh}")),
         }
     }
 

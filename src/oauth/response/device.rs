@@ -12,7 +12,7 @@ use crate::config::may_carry_secrets;
 use crate::secret::Secret;
 
 /// How often to ask when the provider does not say (RFC 8628 §3.2).
-const INTERVAL: Duration = Duration::from_secs(5);
+pub(in crate::oauth) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The shortest interval that is kept to: zero would be a busy loop.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);

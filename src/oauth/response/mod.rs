@@ -9,7 +9,7 @@ mod scalar;
 
 use http::StatusCode;
 
-pub(super) use device::{DeviceCodeIssued, DeviceIssued, asked_interval};
+pub(super) use device::{DeviceCodeIssued, DeviceIssued, INTERVAL, asked_interval};
 pub use fields::TokenFields;
 pub(super) use grant::{Granted, LONGEST_LIFETIME, TokenBody};
 use refusal::ErrorMembers;
