@@ -35,7 +35,8 @@ impl User {
 
     /// Signs out of a provider: every credential of this user there is out of use at once, erased,
     /// and revoked where the provider can. Answers with what was signed out, and is content when
-    /// there was nothing.
+    /// there was nothing. One credential alone is ended by [`CredentialHandle::sign_out`], of
+    /// [`User::credential`].
     ///
     /// # Errors
     ///
@@ -202,7 +203,11 @@ impl User {
             let _ = login.finished().await;
         }
         for session in self.sessions().await? {
-            session.close().await?;
+            match session.close().await {
+                // It expired, or somebody else closed it, since it was listed.
+                Err(gone) if gone.is_not_found() || gone.is_expired() => {}
+                closed => closed?,
+            }
         }
         for id in self.credential_ids().await? {
             // One whose provider is not configured any more has no actor, only records.

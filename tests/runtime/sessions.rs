@@ -83,3 +83,17 @@ async fn a_closed_session_is_gone_and_its_user_still_signed_in() {
     assert!(ada.sessions().await.expect("a list").is_empty());
     assert_eq!(ada.credentials().await.expect("a list").len(), 1);
 }
+
+/// What is gone need not be ended.
+#[tokio::test]
+async fn a_user_is_erased_also_when_somebody_else_ends_the_sessions_meanwhile() {
+    let host = Host::start().await;
+    let ada = host.runtime.user("ada");
+    for _ in 0..3 {
+        ada.open_session().await.expect("a session");
+    }
+    let (one, other) = tokio::join!(ada.erase(), ada.erase());
+    one.expect("erased");
+    other.expect("erased");
+    assert!(ada.sessions().await.expect("a list").is_empty());
+}
