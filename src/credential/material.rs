@@ -11,28 +11,28 @@ use crate::secret::Secret;
 
 /// The material of one credential at one generation.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Material {
+pub(crate) struct Material {
     /// Which generation it is.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// The secret that authenticates requests: the API key, or the access token.
-    pub access: Secret,
+    pub(crate) access: Secret,
     /// The refresh token, where there is one.
-    pub refresh: Option<Secret>,
+    pub(crate) refresh: Option<Secret>,
     /// When it was obtained: both clocks, from before the request was sent.
-    pub obtained: Moment,
+    pub(crate) obtained: Moment,
     /// How long it lives from then on.
-    pub life: Life,
+    pub(crate) life: Life,
     /// What was granted, when the provider said so.
-    pub scopes: Option<Vec<String>>,
+    pub(crate) scopes: Option<Vec<String>>,
     /// Whose account it is at the provider, when it said so.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// The client that asked for it, and where; unknown for an API key.
-    pub issued_to: Registration,
+    pub(crate) issued_to: Registration,
 }
 
 /// How long material lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     /// It does not expire by itself: an API key.
     Unlimited,
     /// The provider did not say. Used until it is refused, renewed as if it lived as long as the
@@ -113,7 +113,7 @@ impl Material {
     }
 
     /// When it expires, on both clocks; none when it does not, or nobody knows.
-    pub fn expires(&self) -> Option<Moment> {
+    pub(crate) fn expires(&self) -> Option<Moment> {
         match self.life {
             Life::For(lifetime) => Some(self.obtained.after(lifetime)),
             Life::Unlimited | Life::Unknown => None,
@@ -121,7 +121,7 @@ impl Material {
     }
 
     /// When it expires by the wall clock.
-    pub fn expires_at(&self) -> Option<SystemTime> {
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
         self.expires().map(|moment| moment.wall)
     }
 

@@ -101,6 +101,7 @@ pub struct SignedOut {
 
 /// What the actor tells itself; made only inside the crate.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Internal(pub(super) Inner);
 
 #[derive(Debug)]

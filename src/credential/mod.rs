@@ -28,7 +28,6 @@ pub(crate) use endpoints::TokenEndpoints;
 pub use fallback::Fallback;
 pub(crate) use fallback::{needs_user, stands_in};
 pub use handle::CredentialHandle;
-pub use material::{Life, Material};
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};
 pub(crate) use revocations::Revocations;
 pub use snapshot::{Peeked, Snapshot};

@@ -24,6 +24,7 @@ pub enum HealthMessage {
 
 /// What the actor tells itself; made only inside the crate.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Internal(pub(super) News);
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::{Active, Session};
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
+#[must_use = "nothing is sent before send()"]
 pub struct RequestBuilder {
     session: Session,
     /// None: that of whatever provider is active.
@@ -56,7 +57,6 @@ impl RequestBuilder {
 
     /// Adds a header. One of the provider's own headers is replaced by it, in its place; those
     /// that carry the credential can not be.
-    #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             (Ok(name), Ok(value)) => {
@@ -68,14 +68,12 @@ impl RequestBuilder {
     }
 
     /// Adds a parameter to the query; it is percent-encoded.
-    #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.query.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Sends `value` as JSON.
-    #[must_use]
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(text) => {
@@ -91,7 +89,6 @@ impl RequestBuilder {
 
     /// Sends `body`. One that is a stream can be sent only once, so its request is never made
     /// again.
-    #[must_use]
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = Some(body.into());
         self
@@ -100,7 +97,6 @@ impl RequestBuilder {
     /// Bounds the request with all its attempts, to the last byte of the answer, in real time.
     /// Without it the provider's own bound counts, to the head of the answer
     /// ([`CallPolicy::deadline`](crate::resilience::CallPolicy::deadline)).
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -109,7 +105,6 @@ impl RequestBuilder {
     /// Reads the body of the answer within the attempt, as far as it has at most `most` bytes: when
     /// it breaks off there, that is a failure like any other, and the attempt is made again where
     /// that is safe. What is beyond comes as a stream.
-    #[must_use]
     pub fn whole_body(mut self, most: usize) -> Self {
         self.whole = Some(most);
         self
@@ -118,7 +113,6 @@ impl RequestBuilder {
     /// Says that the request is of a class of routes with a breaker of its own
     /// ([`Upstream::route_class`](crate::runtime::Upstream::route_class)), for upstreams of which one
     /// part can fail while the others work.
-    #[must_use]
     pub fn route_class(mut self, class: &'static str) -> Self {
         self.class = Some(class);
         self

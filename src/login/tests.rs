@@ -449,7 +449,7 @@ async fn a_user_has_a_limited_number_of_sign_ins_pending() {
         .expect_err("too many");
     assert!(refused.is_overloaded(), "{refused}");
     pending[0].cancel().await;
-    house.begin(&openai).await;
+    drop(house.begin(&openai).await);
 }
 
 #[tokio::test]

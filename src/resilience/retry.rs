@@ -31,6 +31,7 @@ impl Default for RetryPolicy {
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failed {
     /// Before anything was sent: no address, no connection, no TLS.
     BeforeSending,
@@ -42,6 +43,7 @@ pub enum Failed {
 
 /// What comes after an attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Another attempt, after this long.
     RetryIn(Duration),

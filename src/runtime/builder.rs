@@ -43,42 +43,36 @@ pub struct RuntimeBuilder {
 impl RuntimeBuilder {
     /// Takes what `settings` say: the vault, the providers, the bounds. What this builder is given
     /// beside them wins over them; providers are added to theirs.
-    #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = Some(settings);
         self
     }
 
     /// Where credentials and sessions are kept.
-    #[must_use]
     pub fn vault(mut self, vault: Vault) -> Self {
         self.vault = Some(vault);
         self
     }
 
     /// Adds a provider: one of the catalogue, or any other.
-    #[must_use]
     pub fn provider(mut self, provider: impl Provider) -> Self {
         self.providers.push(Arc::new(provider));
         self
     }
 
     /// Time and randomness from elsewhere than the operating system, for tests.
-    #[must_use]
     pub fn sources(mut self, sources: Sources) -> Self {
         self.sources = Some(sources);
         self
     }
 
     /// The bounds of requests to token endpoints.
-    #[must_use]
     pub fn token_request_limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
     /// When sessions expire: after 24 hours of inactivity, unless set otherwise.
-    #[must_use]
     pub fn sessions(mut self, policy: SessionPolicy) -> Self {
         self.sessions = Some(policy);
         self
@@ -86,7 +80,6 @@ impl RuntimeBuilder {
 
     /// The name of the program, as its users know it. The page at which a browser sign-in ends
     /// tells them to go back there.
-    #[must_use]
     pub fn application(mut self, name: impl Into<String>) -> Self {
         self.application = Some(name.into());
         self
@@ -94,7 +87,6 @@ impl RuntimeBuilder {
 
     /// Looks at the providers that are in use from time to time, by itself. Without this, or the
     /// setting `health.enabled`, they are looked at only when somebody asks.
-    #[must_use]
     pub fn health(mut self, policy: HealthPolicy) -> Self {
         self.health = Some(policy);
         self
@@ -102,7 +94,6 @@ impl RuntimeBuilder {
 
     /// How long entries of the audit trail are kept: 400 days, unless set otherwise. It is applied at
     /// the start and once a day.
-    #[must_use]
     pub fn audit_retention(mut self, policy: AuditRetention) -> Self {
         self.audit_retention = Some(policy);
         self

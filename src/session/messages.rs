@@ -100,6 +100,7 @@ pub enum SessionMessage {
 
 /// What the manager tells itself; nobody else can make one.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Internal(pub(super) News);
 
 #[derive(Debug, Clone, Copy)]

@@ -16,6 +16,7 @@ use crate::clock::Sources;
 
 /// What a child's starter is given at each start and restart.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Spawning<M: Message> {
     /// Whom to link the new actor to, with `Actor::spawn_linked`.
     pub supervisor: ActorCell,

@@ -8,6 +8,7 @@ use crate::clock::{Moment, share};
 
 /// Which exits of a child are followed by a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Restart {
     /// Every exit.
     #[default]
@@ -54,6 +55,7 @@ impl Default for RestartPolicy {
 
 /// How an incarnation of a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Exit {
     /// It stopped because it wanted to.
     Normal,
@@ -63,6 +65,7 @@ pub enum Exit {
 
 /// What to do about an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decision {
     /// Start it again at once.
     Restart,

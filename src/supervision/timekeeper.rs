@@ -100,6 +100,7 @@ impl fmt::Debug for Timekeeper {
 
 /// One deadline at a time, which rings once when either clock has reached it. Dropping it clears
 /// it.
+#[must_use = "an alarm that is dropped never rings"]
 pub struct Alarm {
     key: Key,
     bell: Bell,

@@ -23,6 +23,7 @@ const LONGEST_NAME: usize = 1024;
 
 /// What must stand under a key for a batch to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expect {
     /// Whatever stands there, as long as it opens.
     Anything,

@@ -102,6 +102,7 @@ impl fmt::Display for RecordVersion {
 
 /// A record as it was opened.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// Which writing of the record this is.
     pub version: RecordVersion,
@@ -135,6 +136,7 @@ pub struct Tags {
 
 /// What the index knows of a record without opening it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Its key.
     pub key: RecordKey,

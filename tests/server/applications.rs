@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokenward::Secret;
 use tokenward::server::{
-    ApplicationChange, ApplicationSpec, IssuerMessage, RateLimit, RefreshPolicy, Registered,
+    ApplicationChange, ApplicationSpec, IssuerMessage, RateLimit, RefreshPolicy,
 };
 use tokenward::vault::audit::{AuditKind, AuditQuery, AuditUser};
 
@@ -117,7 +117,8 @@ async fn every_refusal_and_every_introspection_is_recorded() {
     // Each of these is refused, or looks at a token.
     refresh(&host, &owner, &first, "").await;
     host.ask(&owner, "memories:delete").await;
-    let wrong = Registered { secret: Secret::new("wrong"), ..owner.clone() };
+    let mut wrong = owner.clone();
+    wrong.secret = Secret::new("wrong");
     host.ask(&wrong, "").await;
     for by in [&owner, &other] {
         let body = format!("token={good}");

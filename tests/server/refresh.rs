@@ -95,7 +95,8 @@ async fn s_rt_7_s_rt_8_s_rt_9_a_request_that_is_refused_spends_nothing() {
     assert!(is_invalid_grant(&refresh(&host, &other, &token, "").await), "not its token");
     assert_eq!(refresh(&host, &application, &token, "x").await.error(), "invalid_scope");
     assert_eq!(refresh(&host, &application, &token, "a\"").await.error(), "invalid_scope");
-    let wrong = Registered { secret: tokenward::Secret::new("wrong"), ..application.clone() };
+    let mut wrong = application.clone();
+    wrong.secret = tokenward::Secret::new("wrong");
     assert_eq!(refresh(&host, &wrong, &token, "").await.error(), "invalid_client");
     for invented in ["x", "rt_", "rt_AAAA", &token[..token.len() - 1]] {
         assert!(is_invalid_grant(&refresh(&host, &application, invented, "").await));
@@ -385,7 +386,8 @@ async fn s_rt_21_what_is_taken_from_an_application_is_taken_from_its_families() 
     let (_, token) = tokens(&host.ask(&application, "").await);
     host.clock.advance(Duration::from_secs(1));
     let secret = issuer.rotate_secret(id, Duration::ZERO).await.expect("a secret");
-    let application = Registered { secret, ..application };
+    let mut application = application;
+    application.secret = secret;
     assert!(
         is_invalid_grant(&refresh(&host, &application, &token, "").await),
         "its secret is another"

@@ -17,6 +17,7 @@ use crate::supervision::{AskError, Handle};
 /// A pending sign-in. Clones are the same one, and any of them can complete it; so can the
 /// browser that comes back to the listener. Dropping it ends nothing.
 #[derive(Clone)]
+#[must_use = "nobody is signed in before the user has been to url()"]
 pub struct Login(Arc<Face>);
 
 /// What a sign-in shows of itself.

@@ -31,6 +31,7 @@ pub enum LoginMessage {
 
 /// What the sign-in is told by its own parts; nobody else can make one.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Internal(pub(super) News);
 
 #[derive(Debug)]

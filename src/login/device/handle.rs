@@ -18,6 +18,7 @@ use crate::supervision::Handle;
 /// and wait for [`finished`](DeviceLogin::finished): the provider is asked by itself, at its pace.
 /// Clones are the same one. Dropping it ends nothing.
 #[derive(Clone)]
+#[must_use = "nobody is signed in before the user has typed user_code()"]
 pub struct DeviceLogin(Arc<Face>);
 
 /// What a device sign-in shows of itself.

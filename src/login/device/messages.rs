@@ -18,6 +18,7 @@ pub enum DeviceMessage {
 
 /// What the sign-in is told by its own parts; nobody else can make one.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct DeviceInternal(pub(super) News);
 
 #[derive(Debug)]

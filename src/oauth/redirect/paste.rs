@@ -12,6 +12,7 @@ const LONGEST: usize = 16 * 1024;
 
 /// What a pasted text means.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pasted {
     /// A code on its own, or `code#state` as some providers show it.
     Code {

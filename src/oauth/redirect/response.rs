@@ -18,6 +18,7 @@ const LONGEST_DESCRIPTION: usize = 200;
 
 /// What the authorization server sent back with the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuthorizationResponse {
     /// The authorization code, or why there is none.
     pub outcome: Result<Secret, Refusal>,
@@ -30,6 +31,7 @@ pub struct AuthorizationResponse {
 /// The authorization server's refusal (RFC 6749 §4.1.2.1), made safe to show: printable ASCII,
 /// bounded in length.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The error code, such as `access_denied`.
     pub code: String,

@@ -350,6 +350,7 @@ impl Answered {
 
 /// A call was held back. Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeldBack {
     /// How long until another call may go out. None: a person holds the breaker open.
     pub retry_in: Option<Duration>,

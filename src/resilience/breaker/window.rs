@@ -10,6 +10,7 @@ use super::BreakerPolicy;
 
 /// How many calls there were, and how they went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Counts {
     /// Calls that ended.
     pub calls: u32,

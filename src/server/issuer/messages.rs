@@ -74,6 +74,7 @@ pub enum IssuerMessage {
 
 /// An application that was registered just now.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Registered {
     /// The application.
     pub application: Application,
@@ -95,6 +96,7 @@ pub enum KeyRotation {
 
 /// What the issuer tells itself; nobody else can make one.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Internal(pub(super) News);
 
 #[derive(Debug, Clone)]

@@ -22,6 +22,7 @@ pub const LONGEST_TOKEN: usize = 8 * 1024;
 
 /// An algorithm by which signatures are verified (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Ed25519.
     #[serde(rename = "EdDSA")]
