@@ -1,14 +1,10 @@
-//! What the authorization server costs over its floors: a token over the bare signature and its
-//! verification, and a request for one over the same server that answers a constant.
-//!
-//! `cargo bench --bench server` prints, for each row, the floor, the figure, their
-//! ratio and the ratio to reach (`docs/performance.md`). Both sides take turns, so that a machine that
-//! changes its mind changes it for both; figures are medians of the turns.
+//! What the authorization server costs: a token over the bare signature and its verification, and a
+//! request for one over the same server that answers a constant.
 
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
@@ -24,42 +20,30 @@ use tokenward::server::jws::{self, KeySet, SigningAlgorithm, SigningKey};
 use tokenward::server::{ApplicationSpec, AuthorizationServer, RateLimit, ServerSettings};
 use tokenward::{Runtime, Vault, catalog};
 
+use crate::measure::{by_turns, micros};
+use crate::table::{Report, Row};
+
 /// The issuer and the audience.
 const NAME: &str = "https://host.example";
 
 /// Turns of a loop each way, and what is done in one.
-const TURNS: usize = 60;
+const TURNS: u32 = 60;
 const TIMES: u32 = 200;
 
 /// Connections at a time, turns of a load each way, and the requests of one connection in a turn.
-const CONNECTIONS: usize = 8;
-const LOADS: usize = 15;
+const CONNECTIONS: u32 = 8;
+const LOADS: u32 = 15;
 const REQUESTS: u32 = 250;
 
-fn main() {
-    println!("{:42} {:>11} {:>11} {:>7} {:>8}", "", "floor", "tokenward", "ratio", "target");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+pub(crate) fn run(report: &mut Report) {
+    let runtime = crate::measure::tokio();
     let (host, server) = runtime.block_on(started());
     let (ours, request) = runtime.block_on(serving(&server));
     let floor = runtime.block_on(constant(exchange(ours, &request)));
-    signatures();
-    verification(&server, &exchange(ours, &request));
-    load(floor, ours, &request);
+    runtime.block_on(signatures(report));
+    runtime.block_on(verification(report, &server, &exchange(ours, &request)));
+    runtime.block_on(load(report, floor, ours, &request));
     runtime.block_on(host.shutdown(Duration::from_secs(5)));
-}
-
-fn row(name: &str, unit: &str, floor: f64, figure: f64, target: &str) {
-    let [floor_text, text] = [floor, figure].map(|value| format!("{value:.1} {unit}"));
-    println!("{name:42} {floor_text:>11} {text:>11} {:>7.3} {target:>8}", figure / floor);
-}
-
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the floor is bare ring")]
@@ -67,54 +51,40 @@ fn randomness() -> SystemRandom {
     SystemRandom::new()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Runs both by turns, and gives the median time of one of each, in microseconds.
-fn by_turns(floor: impl Fn(), figure: impl Fn()) -> [f64; 2] {
-    let (mut floors, mut figures) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        for (work, times) in [(&floor as &dyn Fn(), &mut floors), (&figure, &mut figures)] {
-            let began = now();
-            for _ in 0..TIMES {
-                work();
-            }
-            times.push((began.elapsed() / TIMES).as_secs_f64() * 1e6);
-        }
-    }
-    [median(floors), median(figures)]
-}
-
 /// Claims as the server writes them.
 const PAYLOAD: &str = r#"{"iss":"https://host.example","sub":"app_0123456789abcdef0123456789abcdef0123456789a","aud":"https://host.example","client_id":"app_0123456789abcdef0123456789abcdef0123456789a","iat":1800000000,"exp":1800000300,"jti":"0123456789abcdef0123456789abcdef0123456789a","scope":"memories:read"}"#;
 
-fn signatures() {
+async fn signatures(report: &mut Report) {
     let ed25519 = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
-    signature("EdDSA", SigningAlgorithm::EdDsa, || {
+    signature(report, "EdDSA", SigningAlgorithm::EdDsa, async || {
         black_box(ed25519.sign(PAYLOAD.as_bytes()));
-    });
+    })
+    .await;
     let (signs, randomness) = (&ECDSA_P256_SHA256_FIXED_SIGNING, randomness());
     let pair = EcdsaKeyPair::generate_pkcs8(signs, &randomness).expect("a key");
     let pair = EcdsaKeyPair::from_pkcs8(signs, pair.as_ref(), &randomness).expect("a key");
-    signature("ES256", SigningAlgorithm::Es256, || {
+    signature(report, "ES256", SigningAlgorithm::Es256, async || {
         black_box(pair.sign(&randomness, PAYLOAD.as_bytes()).expect("signed"));
-    });
+    })
+    .await;
 }
 
 /// A token over a bare signature of its claims.
-fn signature(name: &str, algorithm: SigningAlgorithm, floor: impl Fn()) {
+async fn signature(
+    report: &mut Report,
+    name: &str,
+    algorithm: SigningAlgorithm,
+    floor: impl AsyncFn(),
+) {
     let key = SigningKey::generate(algorithm, &SystemEntropy::new()).expect("a key");
-    let sign = || {
+    let sign = async || {
         black_box(jws::sign(&key, "at+jwt", PAYLOAD.as_bytes()).expect("signed"));
     };
-    let [floor, figure] = by_turns(floor, sign);
-    row(&format!("a token signed, {name}"), "us", floor, figure, "1.3");
+    in_microseconds(report, &format!("a token signed, {name}"), floor, sign).await;
 }
 
 /// The verification of a token by all rules over that of its bare signature.
-fn verification(server: &AuthorizationServer, answer: &str) {
+async fn verification(report: &mut Report, server: &AuthorizationServer, answer: &str) {
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
     let body: serde_json::Value = serde_json::from_str(body).expect("json");
     let token = body["access_token"].as_str().expect("a token");
@@ -122,12 +92,11 @@ fn verification(server: &AuthorizationServer, answer: &str) {
     let signed = token.rsplit_once('.').expect("a token").0;
     let signature = pair.sign(signed.as_bytes());
     let public = UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref().to_vec());
-    let floor = || public.verify(signed.as_bytes(), signature.as_ref()).expect("good");
-    let verify = || {
+    let floor = async || public.verify(signed.as_bytes(), signature.as_ref()).expect("good");
+    let verify = async || {
         black_box(server.verify(token).expect("good"));
     };
-    let [floor, figure] = by_turns(floor, verify);
-    row("a token verified by all rules, EdDSA", "us", floor, figure, "1.3");
+    in_microseconds(report, "a token verified by all rules, EdDSA", floor, verify).await;
 
     let key = SigningKey::generate(SigningAlgorithm::Es256, &SystemEntropy::new()).expect("a key");
     let token = jws::sign(&key, "at+jwt", PAYLOAD.as_bytes()).expect("signed");
@@ -139,12 +108,21 @@ fn verification(server: &AuthorizationServer, answer: &str) {
     let signature = pair.sign(&randomness, signed.as_bytes()).expect("signed");
     let public = pair.public_key().as_ref().to_vec();
     let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public);
-    let floor = || public.verify(signed.as_bytes(), signature.as_ref()).expect("good");
-    let verify = || {
+    let floor = async || public.verify(signed.as_bytes(), signature.as_ref()).expect("good");
+    let verify = async || {
         black_box(jws::verify(&keys, "at+jwt", &token).expect("good"));
     };
-    let [floor, figure] = by_turns(floor, verify);
-    row("a signature verified, ES256", "us", floor, figure, "1.3");
+    in_microseconds(report, "a signature verified, ES256", floor, verify).await;
+}
+
+async fn in_microseconds(
+    report: &mut Report,
+    name: &str,
+    floor: impl AsyncFn(),
+    figure: impl AsyncFn(),
+) {
+    let [floor, figure] = by_turns(report.turns(TURNS), TIMES, floor, figure).await.map(micros);
+    report.add(Row::new(name, "µs", figure).over(floor).ratio_at_most(1.3));
 }
 
 async fn started() -> (Runtime, AuthorizationServer) {
@@ -224,25 +202,23 @@ fn sent(stream: &mut TcpStream, request: &str, answer: &mut Vec<u8>) {
 }
 
 /// Requests a second on several connections, of the server and of the same with a constant answer.
-fn load(floor: SocketAddr, ours: SocketAddr, request: &str) {
-    let (mut floors, mut figures) = (Vec::new(), Vec::new());
-    for _ in 0..LOADS {
-        for (address, rates) in [(floor, &mut floors), (ours, &mut figures)] {
-            let began = now();
-            std::thread::scope(|scope| {
-                for _ in 0..CONNECTIONS {
-                    scope.spawn(|| {
-                        let (mut stream, mut answer) = (connected(address), Vec::new());
-                        for _ in 0..REQUESTS {
-                            sent(&mut stream, request, &mut answer);
-                        }
-                    });
-                }
-            });
-            let requests =
-                f64::from(REQUESTS) * f64::from(u32::try_from(CONNECTIONS).expect("few"));
-            rates.push(requests / began.elapsed().as_secs_f64() / 1e3);
-        }
-    }
-    row("/auth/token, client credentials", "k/s", median(floors), median(figures), ">= 0.5");
+async fn load(report: &mut Report, floor: SocketAddr, ours: SocketAddr, request: &str) {
+    let turn = |address| {
+        std::thread::scope(|scope| {
+            for _ in 0..CONNECTIONS {
+                scope.spawn(|| {
+                    let (mut stream, mut answer) = (connected(address), Vec::new());
+                    for _ in 0..REQUESTS {
+                        sent(&mut stream, request, &mut answer);
+                    }
+                });
+            }
+        });
+    };
+    let turns = report.turns(LOADS);
+    let times = by_turns(turns, 1, async || turn(floor), async || turn(ours)).await;
+    let rate = |time| f64::from(REQUESTS * CONNECTIONS) / time / 1e3;
+    let [floor, figure] = times.map(rate);
+    let name = "`/auth/token`, client credentials";
+    report.add(Row::new(name, "k/s", figure).over(floor).ratio_at_least(0.5));
 }
