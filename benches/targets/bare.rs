@@ -14,14 +14,18 @@ const INDEX_ENTRY: usize = 350;
 
 /// A reqwest client as a host has one, for plain text to loopback.
 pub(crate) fn client() -> reqwest::Client {
+    client_builder().build().expect("a client")
+}
+
+/// The same with more to be said.
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(ring)
         .with_safe_default_protocol_versions()
         .expect("ring offers them")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls);
-    client.build().expect("a client")
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls)
 }
 
 /// An actor that answers, and has nothing else to do.
@@ -63,6 +67,16 @@ impl BareStore {
         let db = config.open().expect("sled");
         let file = OpenOptions::new().write(true).open(path.join("db")).expect("its file");
         Self { db, file }
+    }
+
+    /// What a vault in the directory at `path` has in its store, as it is.
+    pub(crate) fn of_vault(path: &Path) -> Self {
+        Self::open(&path.join("store"))
+    }
+
+    /// Reads every index entry of a vault, and says how many there are.
+    pub(crate) fn entries(&self) -> usize {
+        self.db.scan_prefix(b"\0i").map(|entry| assert!(entry.is_ok())).count()
     }
 
     /// Writes as many items and bytes as the vault does for `numbers`: record, index entry, and head.

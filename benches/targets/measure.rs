@@ -17,10 +17,10 @@ pub(crate) fn tokio() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().expect("a runtime")
 }
 
-/// A folder on the disk that this is started from, for as long as it is held. The folder for temporary
-/// files may be no disk.
+/// A folder beside this program, for as long as it is held. The folder for temporary files may be no disk.
 pub(crate) fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in(".").expect("a folder")
+    let program = std::env::current_exe().expect("this program");
+    tempfile::tempdir_in(program.parent().expect("a folder")).expect("a folder")
 }
 
 /// The median time of one `floor` and of one `figure`, in seconds. Both have `turns` turns, with `times` of them in

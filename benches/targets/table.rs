@@ -29,6 +29,8 @@ enum Target {
     RatioAtLeast(f64),
     /// So much at most, in the unit of the row.
     AtMost(f64),
+    /// None at all.
+    Nothing,
 }
 
 impl Report {
@@ -45,6 +47,10 @@ impl Report {
     pub(crate) fn add(&mut self, row: Row) {
         eprintln!("{row}");
         self.rows.push(row);
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter()
     }
 }
 
@@ -75,17 +81,27 @@ impl Row {
         self
     }
 
+    pub(crate) fn nothing(mut self) -> Self {
+        self.target = Target::Nothing;
+        self
+    }
+
     fn ratio(&self) -> Option<f64> {
         Some(self.figure / self.floor?)
     }
 
-    /// Whether it is what it was to be; none when that may be anything.
-    fn is_met(&self) -> Option<bool> {
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// How much of its target it needs: more than 1 is a miss. None where it may be anything.
+    pub(crate) fn share_of_target(&self) -> Option<f64> {
         match self.target {
             Target::None => None,
-            Target::RatioAtMost(most) => Some(self.ratio()? <= most),
-            Target::RatioAtLeast(least) => Some(self.ratio()? >= least),
-            Target::AtMost(most) => Some(self.figure <= most),
+            Target::RatioAtMost(most) => Some(self.ratio()? / most),
+            Target::RatioAtLeast(least) => Some(least / self.ratio()?),
+            Target::AtMost(most) => Some(self.figure / most),
+            Target::Nothing => Some(if self.figure > 0.0 { f64::INFINITY } else { 1.0 }),
         }
     }
 
@@ -94,7 +110,8 @@ impl Row {
             Target::None => String::new(),
             Target::RatioAtMost(most) => format!("≤ {most} ×"),
             Target::RatioAtLeast(least) => format!("≥ {least} ×"),
-            Target::AtMost(most) => format!("≤ {most} {}", self.unit).trim_end().to_owned(),
+            Target::AtMost(most) => format!("≤ {most} {}", self.unit),
+            Target::Nothing => "0".to_owned(),
         }
     }
 }
@@ -105,7 +122,11 @@ impl fmt::Display for Row {
         let with_unit = |value| format!("{} {}", rounded(value), self.unit).trim_end().to_owned();
         let floor = self.floor.map(with_unit).unwrap_or_default();
         let ratio = self.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-        let verdict = self.is_met().map_or("", |met| if met { "met" } else { "**missed**" });
+        let verdict = match self.share_of_target() {
+            None => "",
+            Some(share) if share <= 1.0 => "met",
+            Some(_) => "**missed**",
+        };
         let (what, figure, target) = (&self.what, with_unit(self.figure), self.target());
         write!(f, "| {what} | {floor} | {figure} | {ratio} | {target} | {verdict} |")
     }
