@@ -12,6 +12,7 @@ mod memory;
 mod plot;
 mod scale;
 mod server;
+mod size;
 mod start;
 mod stock;
 mod storm;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("vault", vault::run),
     ("server", server::run),
     ("scale", scale::run),
+    ("size", size::run),
 ];
 
 fn main() -> ExitCode {
