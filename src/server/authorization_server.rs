@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use axum::Router;
 use ring::digest::{SHA256, digest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::application::{Application, ApplicationId, GrantType, RateLimit};
 use super::claims::Expectation;
 use super::denials::Denied;
-use super::detached::Insistence;
+use super::detached::{Insistence, UnderWay};
 use super::guard::Guard;
 use super::issuer::TokenIssuer;
 use super::limiter::{ClientAddress, Limiter};
@@ -202,8 +202,8 @@ impl AuthorizationServer {
 
     /// A place among the requests that are under way, for as long as it is held; none when there are
     /// as many as may be.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.places).try_acquire_owned().ok()
+    pub(crate) fn place(&self) -> Option<UnderWay> {
+        Arc::clone(&self.0.places).try_acquire_owned().ok().map(Arc::new)
     }
 
     /// The breakers before the host's upstreams at the moment, by name.
@@ -230,9 +230,14 @@ impl AuthorizationServer {
     }
 
     /// Revokes one access token of an application.
-    pub(crate) async fn revoke(&self, of: &ApplicationId, denied: Denied) -> Result<(), Error> {
+    pub(crate) async fn revoke(
+        &self,
+        of: &ApplicationId,
+        denied: Denied,
+        under_way: UnderWay,
+    ) -> Result<(), Error> {
         let (vault, insistence) = (self.0.vault.clone(), &self.0.insistence);
-        self.0.issuer.denials().deny(denied, of.owner(), vault, insistence).await
+        self.0.issuer.denials().deny(denied, of, vault, insistence, under_way).await
     }
 
     /// Whether the vault can be used.

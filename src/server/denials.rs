@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::application::{ApplicationId, LONGEST_TOKEN_LIFETIME};
 use super::claims::LONGEST_LIFE;
-use super::detached::{Insistence, detached};
+use super::detached::{Insistence, UnderWay, detached};
 use crate::error::Error;
 use crate::identity::UserId;
 use crate::vault::audit::{AuditEntry, AuditKind};
@@ -50,16 +50,18 @@ impl Denials {
         !self.0.is_empty() && self.0.contains_key(&of_application(client_id))
     }
 
-    /// Makes a denial durable as a record of `owner`, and then it is seen. It is followed to its end also
+    /// Makes a denial of an application's token durable, and then it is seen. It is followed to its end also
     /// when nobody waits for the answer any more, and done again when nobody knows whether it is durable.
     pub(crate) async fn deny(
         &self,
         denied: Denied,
-        owner: UserId,
+        of: &ApplicationId,
         vault: VaultHandle,
         insistence: &Insistence,
+        under_way: UnderWay,
     ) -> Result<(), Error> {
-        let (denials, name, place) = (self.clone(), denied.name.clone(), insistence.place()?);
+        let (denials, name, place) = (self.clone(), denied.name.clone(), insistence.place(of)?);
+        let owner = of.owner();
         let attempt = move || {
             let (denials, denied) = (denials.clone(), denied.clone());
             let (owner, vault) = (owner.clone(), vault.clone());
@@ -70,7 +72,7 @@ impl Denials {
                 Ok(())
             }
         };
-        detached(async move {
+        detached(under_way, async move {
             let outcome = attempt().await;
             if outcome.is_err() {
                 place.insist(name, attempt);
@@ -134,6 +136,8 @@ fn of_application(id: &str) -> String {
 mod tests {
     use std::iter;
 
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::clock::Sources;
     use crate::provider::catalog;
@@ -161,11 +165,14 @@ mod tests {
         let (vault, sources) = (runtime.vault().clone(), Sources::system());
         let (denials, insistence) = (Denials::default(), Insistence::new(sources.clock.clone()));
         let denied = Denied::token("one", time(100), time(0)).expect("it has not expired");
-        let owner = "app_one".parse::<ApplicationId>().expect("an id").owner();
-        let deny =
-            async || denials.deny(denied.clone(), owner.clone(), vault.clone(), &insistence).await;
+        let of = "app_one".parse().expect("an id");
+        let deny = async || {
+            let under_way = Arc::new(Semaphore::new(1)).try_acquire_owned();
+            let under_way = Arc::new(under_way.expect("a place"));
+            denials.deny(denied.clone(), &of, vault.clone(), &insistence, under_way).await
+        };
 
-        let places: Vec<_> = iter::from_fn(|| insistence.place().ok()).collect();
+        let places: Vec<_> = iter::from_fn(|| insistence.place(&of).ok()).collect();
         assert!(deny().await.expect_err("there is no place").is_overloaded());
         let kept = vault.list(Query::all(RecordKind::RevokedToken)).await.expect("a list");
         assert!(kept.is_empty() && !denials.contains("one", None), "nothing has happened");

@@ -4,23 +4,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashSet;
+use dashmap::{DashMap, DashSet};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
+use crate::server::application::ApplicationId;
 
 /// How many changes are made or insisted on at a time. A thousand bytes for each is not much, and a
 /// change that is refused is one that nobody was told is done.
 const MOST: usize = 10_000;
 
+/// How many of these may be one application's, so that none can take the room of all.
+const MOST_OF_ONE: usize = MOST / 10;
+
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Does `work` in a task of its own, and waits for it as long as somebody waits for this.
+/// The place of a request among those that are under way. What goes on when its client hangs up keeps it.
+pub(crate) type UnderWay = Arc<OwnedSemaphorePermit>;
+
+/// Does `work` in a task of its own, and waits for it as long as somebody waits for this. It is under way until it is
+/// done.
 pub(crate) async fn detached<T: Send + 'static>(
+    under_way: UnderWay,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
+    let work = async move {
+        let _under_way = under_way;
+        work.await
+    };
     tokio::spawn(work).await.unwrap_or_else(|_| Err(died()))
 }
 
@@ -36,6 +49,8 @@ pub(crate) fn died() -> Error {
 pub(crate) struct Insistence {
     clock: Arc<dyn Clock>,
     permits: Arc<Semaphore>,
+    /// How many places each application has taken.
+    shares: Arc<DashMap<ApplicationId, usize>>,
     names: Arc<DashSet<String>>,
 }
 
@@ -43,25 +58,51 @@ pub(crate) struct Insistence {
 #[derive(Debug)]
 pub(crate) struct Place {
     insistence: Insistence,
-    permit: OwnedSemaphorePermit,
+    room: Room,
+}
+
+/// A place that is taken, until it is dropped.
+#[derive(Debug)]
+struct Room {
+    shares: Arc<DashMap<ApplicationId, usize>>,
+    of: ApplicationId,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Insistence {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, permits: Arc::new(Semaphore::new(MOST)), names: Arc::default() }
+        let (permits, shares, names) = (Semaphore::new(MOST), Arc::default(), Arc::default());
+        Self { clock, permits: Arc::new(permits), shares, names }
     }
 
-    /// Room for one change more.
+    /// Room for one change more, which is for an application.
     ///
     /// # Errors
     ///
-    /// [`Error::is_overloaded`] when too many wait for the vault already.
-    pub(crate) fn place(&self) -> Result<Place, Error> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+    /// [`Error::is_overloaded`] when too many wait for the vault already, in all or of this application.
+    pub(crate) fn place(&self, of: &ApplicationId) -> Result<Place, Error> {
+        let crowded = || {
             let text = "too many changes of the server wait for the vault, try again shortly";
             Error::new(ErrorKind::Overloaded, text)
-        })?;
-        Ok(Place { insistence: self.clone(), permit })
+        };
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| crowded())?;
+        let mut taken = self.shares.entry(of.clone()).or_default();
+        if *taken >= MOST_OF_ONE {
+            return Err(crowded());
+        }
+        *taken += 1;
+        drop(taken);
+        let room = Room { shares: Arc::clone(&self.shares), of: of.clone(), _permit: permit };
+        Ok(Place { insistence: self.clone(), room })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(mut taken) = self.shares.get_mut(&self.of) {
+            *taken -= 1;
+        }
+        self.shares.remove_if(&self.of, |_, taken| *taken == 0);
     }
 }
 
@@ -72,11 +113,11 @@ impl Place {
     where
         F: Future<Output = Result<(), Error>> + Send,
     {
-        let Self { insistence: Insistence { clock, names, .. }, permit } = self;
+        let Self { insistence: Insistence { clock, names, .. }, room } = self;
         if !names.insert(name.clone()) {
             return;
         }
-        let held = Held { names, name, _permit: permit };
+        let held = Held { names, name, _room: room };
         tokio::spawn(async move {
             let _held = held;
             let mut wait = Duration::from_secs(1);
@@ -100,7 +141,7 @@ impl Place {
 struct Held {
     names: Arc<DashSet<String>>,
     name: String,
-    _permit: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl Drop for Held {
@@ -119,9 +160,10 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_begun_that_could_not_be_insisted_on_and_nothing_is_insisted_on_twice() {
         let insistence = Insistence::new(Sources::system().clock);
+        let one = "app_one".parse().expect("an id");
         let mut places: Vec<_> =
-            (0..MOST).map(|_| insistence.place().expect("there is room")).collect();
-        assert!(insistence.place().expect_err("there is none").is_overloaded());
+            (0..MOST_OF_ONE).map(|_| insistence.place(&one).expect("there is room")).collect();
+        assert!(insistence.place(&one).expect_err("there is none").is_overloaded());
 
         let tries = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
@@ -133,7 +175,25 @@ mod tests {
         }
         tokio::task::yield_now().await;
         assert_eq!(tries.load(Ordering::SeqCst), 1, "the second is the first");
-        let _one = insistence.place().expect("that of the second");
-        assert!(insistence.place().is_err(), "that of the first is taken while it is tried");
+        let _one = insistence.place(&one).expect("that of the second");
+        assert!(insistence.place(&one).is_err(), "that of the first is taken while it is tried");
+    }
+
+    #[test]
+    fn no_application_takes_the_places_of_another_until_all_are_taken() {
+        let insistence = Insistence::new(Sources::system().clock);
+        let id = |number: usize| format!("app_{number}").parse::<ApplicationId>().expect("an id");
+        let all = |number| std::iter::from_fn(move || Some(id(number)));
+        let mut places = Vec::new();
+        for number in 0..MOST / MOST_OF_ONE {
+            let theirs = all(number).map_while(|id| insistence.place(&id).ok());
+            places.push(theirs.collect::<Vec<_>>());
+            assert_eq!(places[number].len(), MOST_OF_ONE, "of application {number}");
+        }
+        let next = id(MOST);
+        assert!(insistence.place(&next).expect_err("all are taken").is_overloaded());
+        drop(places);
+        assert!(insistence.place(&next).is_ok());
+        assert_eq!(insistence.shares.len(), 0, "nothing is left of those who have none");
     }
 }

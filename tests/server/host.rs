@@ -14,7 +14,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokenward::server::{
-    ApplicationSpec, AuthorizationServer, Caller, ClientAddress, Registered, ServerSettings,
+    ApplicationChange, ApplicationSpec, AuthorizationServer, Caller, ClientAddress, Registered,
+    ServerSettings,
 };
 use tokenward::testing::{ManualClock, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
@@ -146,6 +147,33 @@ impl Host {
             }
         };
         tokio::time::timeout(Duration::from_mins(2), asking).await.expect("an answer in time")
+    }
+
+    /// Everything that was noted so far is durable: what is written next is what is done next.
+    pub(crate) async fn settle(&self) {
+        let issuer = self.server.issuer();
+        // Each of these is answered after the use of a secret that is being written, if one is.
+        for application in issuer.applications() {
+            issuer.change(application.id(), ApplicationChange::new()).await.expect("nothing");
+        }
+        self.runtime.vault().write_notes().await.expect("durable");
+    }
+
+    /// Sends a request, waits until a write of it is under way, and hangs up.
+    pub(crate) async fn hang_up_on(&self, path: &str, headers: &[&(&str, &str)], body: &str) {
+        let mut request = format!("POST {path} HTTP/1.1\r\nhost: host\r\n");
+        for (name, value) in headers {
+            request.extend([name, ": ", value, "\r\n"]);
+        }
+        request.extend([&format!("content-length: {}\r\n\r\n", body.len()), body]);
+        self.settle().await;
+        self.disk.hold();
+        let begun = self.begun();
+        let mut impatient = self.connect().await;
+        impatient.write_all(request.as_bytes()).await.expect("sent");
+        self.disk.until_held().await;
+        drop(impatient);
+        self.until_under_way(begun + 1, 0).await;
     }
 
     /// How many requests have begun so far.

@@ -10,7 +10,7 @@ use tokenward::server::{
 use tokio::io::AsyncWriteExt as _;
 
 use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, basic, basic_of};
-use crate::refresh::register;
+use crate::refresh::{refresh, register, tokens};
 
 /// Asks for a token as a client at this address.
 async fn ask(host: &Host, address: &str, authorization: &str) -> Answer {
@@ -99,6 +99,7 @@ async fn what_is_more_than_may_be_under_way_is_refused_at_once_and_health_is_not
         (register(&host, "a", RefreshPolicy::new()).await, host.register("admin").await);
     let admin = host.token(&admin).await;
     assert_eq!(host.ask(&client, "").await.status, 200);
+    host.settle().await;
     host.disk.hold();
     let begun = host.begun();
     // Each begins a family, which waits for the disk.
@@ -149,4 +150,32 @@ async fn a_client_that_sends_slowly_or_hangs_up_takes_nobodys_place() {
     drop(slow);
     host.until_under_way(begun + 2, 0).await;
     assert_eq!(host.ask(&client, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_goes_on_when_its_client_hangs_up_keeps_its_place_until_it_is_done() {
+    let settings = ServerSettings::new(ISSUER, AUDIENCE).most_requests(1);
+    let host = Host::with(settings).await;
+    let client = register(&host, "a", RefreshPolicy::new()).await;
+    let other = host.register("a").await;
+    let authorization = basic(&client);
+    for work in ["a family that begins", "a rotation", "an end", "a token given back"] {
+        let (access, token) = tokens(&host.ask(&client, "").await);
+        let (path, body) = match work {
+            "a family that begins" => ("/auth/token", "grant_type=client_credentials".to_owned()),
+            "a rotation" => {
+                ("/auth/token", format!("grant_type=refresh_token&refresh_token={token}"))
+            }
+            "an end" => ("/auth/revoke", format!("token={token}")),
+            _ => ("/auth/revoke", format!("token={access}")),
+        };
+        host.hang_up_on(path, &[&FORM, &("authorization", &authorization)], &body).await;
+        let refused = host.ask(&other, "").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{work}");
+        host.disk.release();
+        let again = host.until_answered(async || host.ask(&other, "").await).await;
+        assert_eq!(again.status, 200, "{work} is done");
+    }
+    let (_, token) = tokens(&host.ask(&client, "").await);
+    tokens(&refresh(&host, &client, &token, "").await);
 }

@@ -8,7 +8,6 @@ use axum::http::Request;
 use tokenward::server::{ApplicationChange, ApplicationSpec, GrantType, RefreshPolicy, Registered};
 use tokenward::testing::VaultFault;
 use tokenward::vault::{Query, RecordKind};
-use tokio::io::AsyncWriteExt as _;
 use tower::ServiceExt as _;
 
 use crate::host::{Answer, FORM, Host, basic, part};
@@ -187,27 +186,15 @@ async fn s_rt_20_a_client_that_hangs_up_and_comes_again_before_the_disk_has_answ
     let host = Arc::new(Host::start().await);
     let (application, _, token) = begin(&host, RefreshPolicy::new()).await;
     let body = format!("grant_type=refresh_token&refresh_token={token}");
-    let request = format!(
-        "POST /auth/token HTTP/1.1\r\nhost: host\r\n{}: {}\r\nauthorization: {}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        FORM.0,
-        FORM.1,
-        basic(&application),
-        body.len()
-    );
-    host.disk.hold();
+    let headers = [&FORM, &("authorization", &*basic(&application))];
+    host.hang_up_on("/auth/token", &headers, &body).await;
     let begun = host.begun();
-    let mut impatient = host.connect().await;
-    impatient.write_all(request.as_bytes()).await.expect("sent");
-    host.disk.until_held().await;
-    drop(impatient);
-    host.until_under_way(begun + 1, 0).await;
     let again = tokio::spawn({
         let (host, application) = (Arc::clone(&host), application.clone());
         async move { refresh(&host, &application, &token, "").await }
     });
     // The first rotation is under way when the second request is there.
-    host.until_under_way(begun + 2, 1).await;
+    host.until_under_way(begun + 1, 1).await;
     host.disk.release();
     let (access, next) = tokens(&again.await.expect("answered"));
     assert_eq!(host.call(&access).await.status, 200);

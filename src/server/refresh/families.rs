@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::server::application::{Application, ApplicationId};
 use crate::server::denials::{Denials, Denied};
-use crate::server::detached::{Insistence, Place, detached, died};
+use crate::server::detached::{Insistence, Place, UnderWay, detached, died};
 use crate::server::scope::Scope;
 use crate::vault::audit::AuditKind;
 use crate::vault::{
@@ -53,6 +53,8 @@ pub(crate) struct Presentation {
     pub(crate) tokens: RefreshTokens,
     pub(crate) token: RefreshToken,
     pub(crate) application: Arc<Application>,
+    /// The place of the request that presents it.
+    pub(crate) under_way: UnderWay,
 }
 
 /// What a use of a refresh token gives.
@@ -83,6 +85,7 @@ impl Families {
         application: &Application,
         scope: Scope,
         mint: Mint,
+        under_way: UnderWay,
     ) -> Result<(String, Secret), Error> {
         let now = self.0.sources.now().wall;
         let first = RefreshToken::generate(&*self.0.sources.entropy)?;
@@ -92,7 +95,7 @@ impl Families {
         let owner = (application.id().clone(), application.generation());
         let family = Family::new(id, owner, scope, hash, &policy, now);
         let families = self.clone();
-        detached(async move { families.shelve(&family).await }).await?;
+        detached(under_way, async move { families.shelve(&family).await }).await?;
         Ok((access_token, tokens.write(&first, application.id())))
     }
 
@@ -128,7 +131,8 @@ impl Families {
     pub(crate) async fn revoke(&self, presentation: &Presentation) -> Result<(), Error> {
         let (id, application) = presentation.names();
         let families = self.clone();
-        detached(async move { families.ended(&id, &application).await }).await
+        let under_way = Arc::clone(&presentation.under_way);
+        detached(under_way, async move { families.ended(&id, &application).await }).await
     }
 
     /// The family of a token and what an access token of it would allow, if the token is good: for
@@ -168,7 +172,7 @@ impl Families {
             let written = match outcome {
                 Use::Over => return Ok(Refreshed::InvalidGrant),
                 Use::Reused => {
-                    let place = self.0.insistence.place()?;
+                    let place = self.0.insistence.place(&owner)?;
                     match self.end(&id, &owner, Some(&standing), BY_REUSE, place).await {
                         Ok(()) => return Ok(Refreshed::InvalidGrant),
                         Err(error) => Err(error),
@@ -272,7 +276,7 @@ impl Families {
             if standing.as_ref().is_some_and(|(family, _)| family.revoked) {
                 return Ok(());
             }
-            let place = self.0.insistence.place()?;
+            let place = self.0.insistence.place(application)?;
             match self.end(id, application, standing.as_ref(), BY_REQUEST, place).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() => {}

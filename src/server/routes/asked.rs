@@ -8,11 +8,11 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::body;
 use crate::server::application::Application;
 use crate::server::authorization_server::AuthorizationServer;
+use crate::server::detached::UnderWay;
 use crate::server::issuer::Published;
 use crate::server::limiter::ClientAddress;
 use crate::server::refresh::{Presentation, ReadToken};
@@ -28,7 +28,7 @@ pub(super) struct Asked {
     pub(super) parameters: Parameters,
     pub(super) now: SystemTime,
     /// Its place among the requests that are under way.
-    _place: OwnedSemaphorePermit,
+    pub(super) under_way: UnderWay,
 }
 
 /// What a text is among the refresh tokens.
@@ -57,6 +57,7 @@ impl Asked {
                 tokens: tokens.clone(),
                 token,
                 application: Arc::clone(&self.application),
+                under_way: Arc::clone(&self.under_way),
             })),
             ReadToken::OfAnother => Presented::OfAnother,
             ReadToken::None => Presented::NoRefreshToken,
@@ -85,7 +86,7 @@ async fn understood(
     let (head, body) = request.into_parts();
     let body = body::read(body, &*server.sources().clock).await?;
     // Not before: whoever sends slowly takes nobody's place.
-    let place = server.place().ok_or(Refusal::Crowded)?;
+    let under_way = server.place().ok_or(Refusal::Crowded)?;
     let parameters = Parameters::parse(content_type(&head.headers)?, &body)?;
     let credentials = ClientCredentials::find(&head.headers, &parameters)?;
     *claimed = Some(credentials.id.clone());
@@ -103,7 +104,7 @@ async fn understood(
     })?;
     server.issuer().note_use(&application, &secret, now);
     server.count_request(&application).map_err(Refusal::TooMany)?;
-    Ok(Asked { origin, published, application, parameters, now: now.wall, _place: place })
+    Ok(Asked { origin, published, application, parameters, now: now.wall, under_way })
 }
 
 /// The one content type of a request.

@@ -1,5 +1,6 @@
 //! Revocation (RFC 7009): an application gives back a token of its own.
 
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::body::Body;
@@ -55,7 +56,10 @@ async fn revoked(server: &AuthorizationServer, asked: &Asked) -> Result<(), Refu
     }
     let expires = UNIX_EPOCH.checked_add(claims.expires_at);
     match expires.and_then(|at| Denied::token(&claims.token_id, at, asked.now)) {
-        Some(denied) => Ok(server.revoke(asked.application.id(), denied).await?),
+        Some(denied) => {
+            let under_way = Arc::clone(&asked.under_way);
+            Ok(server.revoke(asked.application.id(), denied, under_way).await?)
+        }
         None => Ok(()),
     }
 }

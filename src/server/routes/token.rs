@@ -94,8 +94,9 @@ async fn by_credentials(server: &AuthorizationServer, asked: &Asked) -> Result<G
     }
     let tokens = &asked.published.refresh_tokens;
     let mint = Minter::of(server, asked).for_families();
-    let begun = server.families().begin(tokens, &asked.application, scope.clone(), mint).await?;
-    let (access_token, refresh_token) = begun;
+    let (application, under_way) = (&asked.application, Arc::clone(&asked.under_way));
+    let begun = server.families().begin(tokens, application, scope.clone(), mint, under_way);
+    let (access_token, refresh_token) = begun.await?;
     Ok(Granted { access_token, scope, refresh_token: Some(refresh_token) })
 }
 
