@@ -58,7 +58,7 @@ pub use application::{
 };
 pub use authorization_server::AuthorizationServer;
 pub use guard::{Guard, Guarded};
-pub use issuer::{Internal, IssuerMessage, KeyRotation, Registered, TokenIssuer};
+pub use issuer::{FreshSecret, Internal, IssuerMessage, KeyRotation, Registered, TokenIssuer};
 pub use limiter::ClientAddress;
 pub use refresh::RefreshPolicy;
 pub use scope::{Scope, ScopeError};

@@ -168,7 +168,8 @@ impl ServerSettings {
 
     /// Also takes tokens that were signed with this key, as those of a server that this one replaces.
     /// They have to name the same issuer and audience, and an application that is registered here.
-    /// This is how RS256 is taken: it is verified and never signed with.
+    /// This is how RS256 is taken: it is verified and never signed with. An application that is removed while such a key
+    /// is trusted, and registered anew, does not get back the tokens that it had.
     #[must_use]
     pub fn trusted_key(mut self, key: VerificationKey) -> Self {
         self.trusted.push(key);

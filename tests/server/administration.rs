@@ -1,10 +1,13 @@
 //! Applications and breakers, administered over HTTP.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokenward::server::{ApplicationChange, Registered, ServerSettings};
 use tokenward::vault::audit::{AuditKind, AuditQuery};
+use tokenward::vault::{Query, RecordKind};
 
 use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, JSON, basic_of};
 
@@ -298,5 +301,70 @@ async fn an_administrator_sees_the_breakers_and_holds_calls_back() {
     {
         let wanted = json!({ "upstream": upstream, "state": state });
         assert_eq!(admin.send("POST", "/admin/breakers", &wanted).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn s_auth_11_a_secret_whose_administrator_hung_up_takes_the_place_of_none() {
+    let host = Arc::new(Host::start().await);
+    // Nobody has used its secret yet, so that no use tells which one is deployed.
+    let client = host.register("memories:read").await;
+    let (id, first) = (client.application.id().as_str().to_owned(), client.secret.expose());
+    let admin = Admin::of(&host).await.bearer;
+    let (path, body) = (format!("/admin/applications/{id}/secret"), r#"{"overlap":3600}"#);
+    host.hang_up_on(&path, &[&JSON, &("authorization", &admin)], body).await;
+    let begun = host.begun();
+    let again = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.post(&path, &[&JSON, &("authorization", &admin)], body).await }
+    });
+    // It waits behind the first one, which nobody will hear of.
+    host.until_under_way(begun + 1, 1).await;
+    host.disk.release();
+    let second = again.await.expect("answered").json()["client_secret"].clone();
+    for secret in [first, second.as_str().expect("a secret")] {
+        assert_eq!(token_of(&host, &id, secret).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn s_auth_11_nobody_waits_for_the_uses_of_secrets_to_be_written() {
+    let mut host = Host::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(host.register("memories:read").await);
+    }
+    host.settle().await;
+    let records = async || {
+        let all = host.runtime.vault().list(Query::all(RecordKind::Application)).await;
+        let all = all.expect("a list").into_iter();
+        all.map(|entry| (entry.key.name, entry.version)).collect::<BTreeSet<_>>()
+    };
+    let before = records().await;
+    host.disk.hold();
+    for client in &clients {
+        host.token(client).await;
+    }
+    let issuer = host.server.issuer();
+    let renamed = ApplicationChange::new().name("renamed");
+    let mut change = Box::pin(issuer.change(clients[0].application.id(), renamed));
+    tokio::select! {
+        biased;
+        _ = &mut change => panic!("the disk does not answer"),
+        () = host.disk.until_held() => {}
+    }
+    host.disk.release();
+    change.await.expect("changed");
+    let after = records().await;
+    let written = after.iter().filter(|record| !before.contains(record)).count();
+    assert!(written < 100, "{written} records were written before the one that is waited for");
+
+    host.restart().await;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    for application in host.server.issuer().applications() {
+        assert!(
+            application.secrets(now).all(|secret| secret.last_used.is_some()),
+            "all are durable"
+        );
     }
 }

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use tokenward::server::jws::{SigningAlgorithm, VerificationKey};
 use tokenward::server::{ApplicationSpec, KeyRotation, ServerSettings};
+use tokenward::vault::{Query, RecordKind};
 
 use crate::host::{AUDIENCE, Host, ISSUER, part};
 
@@ -97,7 +98,9 @@ async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its
     let key = VerificationKey::rsa(&part("modulus"), &part("exponent")).expect("a key");
     let trusting =
         ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key.with_id("of-a-former-server"));
-    for (settings, status) in [(trusting, 200), (ServerSettings::new(ISSUER, AUDIENCE), 401)] {
+    for (settings, status, denials) in
+        [(trusting, 200, 1), (ServerSettings::new(ISSUER, AUDIENCE), 401, 0)]
+    {
         let mut host = Host::with(settings).await;
         assert_eq!(host.call(token).await.status, 401, "its application is not known here");
         let spec = ApplicationSpec::new("of a former server")
@@ -108,6 +111,8 @@ async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its
         assert_eq!(key_ids(&host).await.len(), 1, "and its key is not published as ours");
 
         host.server.issuer().remove(registered.application.id()).await.expect("removed");
+        let kept = host.runtime.vault().list(Query::all(RecordKind::RevokedToken)).await;
+        assert_eq!(kept.expect("a list").len(), denials, "only where a token could be good again");
         let again = host.server.issuer().register(spec).await.expect("registered again");
         for _ in 0..2 {
             assert_eq!(host.call(token).await.status, 401, "removed once is removed");

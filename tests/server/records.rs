@@ -93,3 +93,38 @@ async fn a_start_that_nobody_waits_for_is_undone() {
     };
     tokio::time::timeout(Duration::from_mins(2), starting).await.expect("in time");
 }
+
+#[test]
+fn a_start_that_is_dropped_outside_of_its_runtime_is_undone_too() {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let executor = executor.expect("an executor");
+    let (runtime, _disk, host) = executor.block_on(async {
+        let (runtime, disk, host) = Host::start().await.without_server().await;
+        AuthorizationServer::erase(&runtime).await.expect("erased");
+        (runtime, disk, host)
+    });
+    let mut start = Box::pin(host.server_on(&runtime));
+    executor.block_on(async {
+        tokio::select! {
+            biased;
+            _ = &mut start => panic!("its keys are not durable"),
+            () = std::future::ready(()) => {}
+        }
+        let keys = || runtime.vault().list(Query::all(RecordKind::SigningKeys));
+        while keys().await.expect("a list").is_empty() {}
+        // From here it is some turns until the server is there, and waits to be taken.
+        for _ in 0..1_000 {
+            keys().await.expect("a list");
+        }
+    });
+    drop(start);
+    executor.block_on(async {
+        let starting = async {
+            while let Err(error) = host.server_on(&runtime).await {
+                assert!(error.to_string().contains("token-issuer"), "it is being undone: {error}");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(2), starting).await.expect("in time");
+    });
+}

@@ -220,7 +220,7 @@ impl Application {
 
     /// Forgets secrets with these hashes: those that nobody got.
     pub(crate) fn forget_secrets(&mut self, hashes: &BTreeSet<[u8; 32]>) {
-        self.secrets.retain(|secret| !hashes.contains(&secret.hash));
+        self.secrets.retain(|secret| secret.used.is_some() || !hashes.contains(&secret.hash));
     }
 }
 

@@ -2,11 +2,12 @@
 //! the state says. It waits for nothing; the vault is read and written by tasks that report back.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
 use zeroize::Zeroizing;
 
+use super::fresh::FreshSecret;
 use super::keeping::{Keeper, Loaded};
 use super::messages::{Internal, IssuerMessage, KeyRotation, News, Registered};
 use super::published::Board;
@@ -69,9 +70,8 @@ enum Waiter {
         reply: Reply<Result<Registered, Error>>,
     },
     Secret {
-        secret: Secret,
-        hash: [u8; 32],
-        reply: Reply<Result<Secret, Error>>,
+        fresh: FreshSecret,
+        reply: Reply<Result<FreshSecret, Error>>,
     },
     Done(Reply<Result<(), Error>>),
     /// The issuer itself, for its keys.
@@ -134,6 +134,7 @@ impl IssuerActor {
         _myself: ActorRef<IssuerMessage>,
         issuer: &mut Issuer,
     ) -> Result<(), ActorProcessingErr> {
+        issuer.write_uses();
         while let Some(outcome) = issuer.errands.next().await {
             issuer.take_in(outcome);
         }
@@ -162,10 +163,7 @@ impl Issuer {
                 Loading::UnderWay(_) => {}
             },
             News::SweepDue => self.sweep(),
-            News::SecretUsed { id, hash, used } => match self.loading {
-                Loading::Done => self.ask(Change::NoteUse { id, hash, used }, Waiter::Use(hash)),
-                _ => self.is.board.uses.unwritten(&hash, self.is.sources.now()),
-            },
+            News::SecretsUsed => self.write_uses(),
         }
     }
 
@@ -193,11 +191,11 @@ impl Issuer {
                 self.ask(Change::Alter { id, change }, Waiter::Done(reply));
             }
             IssuerMessage::RotateSecret { id, overlap, reply } => match self.fresh_secret() {
-                Ok((secret, fresh)) => {
-                    let hash = fresh.hash;
-                    let used = self.uses_of(&id);
-                    let change = Change::ReplaceSecret { id, fresh, overlap, used };
-                    self.ask(change, Waiter::Secret { secret, hash, reply });
+                Ok((secret, stored)) => {
+                    let hash = stored.hash;
+                    let change = self.exchange(id, stored, overlap);
+                    let fresh = self.is.board.undelivered.send(secret, hash);
+                    self.ask(change, Waiter::Secret { fresh, reply });
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -205,9 +203,8 @@ impl Issuer {
                 let given = check_secret(&secret)
                     .and_then(|()| Ok(self.hasher()?.kept(&secret, self.is.sources.now().wall)));
                 match given {
-                    Ok(fresh) => {
-                        let used = self.uses_of(&id);
-                        let change = Change::ReplaceSecret { id, fresh, overlap, used };
+                    Ok(stored) => {
+                        let change = self.exchange(id, stored, overlap);
                         self.ask(change, Waiter::Done(reply));
                     }
                     Err(error) => drop(reply.send(Err(error))),
@@ -316,6 +313,18 @@ impl Issuer {
             Outcome::Written(written) => self.step(Event::Written(written)),
             Outcome::Reread(found) => self.step(Event::Reread(found)),
         }
+        self.write_uses();
+    }
+
+    /// Has the uses of secrets written, one after the other, while there is nothing else to write. Nobody
+    /// waits for them, and nobody is to wait behind them.
+    fn write_uses(&mut self) {
+        while matches!(self.loading, Loading::Done)
+            && self.state.is_idle()
+            && let Some((hash, id, used)) = self.is.board.uses.next_to_write()
+        {
+            self.ask(Change::NoteUse { id, hash, used }, Waiter::Use(hash));
+        }
     }
 
     fn load(&mut self) {
@@ -376,24 +385,22 @@ impl Issuer {
         }
     }
 
-    /// When the secrets of an application were last used, as this process knows it.
-    fn uses_of(&self, id: &ApplicationId) -> Vec<([u8; 32], SystemTime)> {
-        let application = self.state.applications().find(|found| found.id() == id);
+    /// The exchange of an application's secret for `fresh`, with what this process knows of the former
+    /// ones: when they were used, and which of them nobody has.
+    fn exchange(&self, id: ApplicationId, fresh: StoredSecret, overlap: Duration) -> Change {
+        let board = &self.is.board;
+        let application = self.state.applications().find(|found| *found.id() == id);
         let secrets = application.into_iter().flat_map(|found| &found.secrets);
-        secrets.filter_map(|it| Some((it.hash, self.is.board.uses.last(it)?))).collect()
+        let used = secrets.filter_map(|it| Some((it.hash, board.uses.last(it)?))).collect();
+        let undelivered = board.undelivered.hashes();
+        Change::ReplaceSecret { id, fresh, overlap, used, undelivered }
     }
 
     fn tell(&mut self, by: Waiter, result: Result<(), Error>) {
         // Sending fails only when nobody waits any more.
         match by {
             Waiter::Done(reply) => drop(reply.send(result)),
-            Waiter::Secret { secret, hash, reply } => {
-                let got_it = result.is_ok();
-                let told = reply.send(result.map(|()| secret));
-                if !got_it || told.is_err() {
-                    self.state.nobody_got(hash);
-                }
-            }
+            Waiter::Secret { fresh, reply } => drop(reply.send(result.map(|()| fresh))),
             Waiter::Registration { id, secret, reply } => {
                 let registered = result.and_then(|()| {
                     let found = self.state.applications().find(|found| *found.id() == id);

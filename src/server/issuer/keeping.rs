@@ -33,7 +33,11 @@ const KINDS: [RecordKind; 3] =
 
 /// The vault, as the keeper of keys and applications.
 #[derive(Debug, Clone)]
-pub(super) struct Keeper(pub(super) VaultHandle);
+pub(super) struct Keeper {
+    pub(super) vault: VaultHandle,
+    /// Whether tokens are good that this server did not issue.
+    pub(super) trusts_others: bool,
+}
 
 /// Everything that there is.
 pub(super) struct Loaded {
@@ -46,7 +50,7 @@ pub(super) struct Loaded {
 impl Keeper {
     /// The tokens that are denied.
     pub(super) async fn denials(&self) -> Result<Vec<Denied>, Error> {
-        let entries = self.0.list(Query::all(RecordKind::RevokedToken)).await?;
+        let entries = self.vault.list(Query::all(RecordKind::RevokedToken)).await?;
         Ok(entries.iter().filter_map(Denied::from_entry).collect())
     }
 
@@ -58,7 +62,7 @@ impl Keeper {
         let kinds = [(RecordKind::TokenFamily, since), (RecordKind::RevokedToken, Duration::ZERO)];
         for (kind, since) in kinds {
             let Some(before) = now.checked_sub(since) else { continue };
-            let over = self.0.list(Query::all(kind).due_before(before)).await?;
+            let over = self.vault.list(Query::all(kind).due_before(before)).await?;
             for part in over.chunks(BATCH) {
                 let mut batch = Batch::new();
                 for entry in part {
@@ -68,7 +72,7 @@ impl Keeper {
                         batch = last.into_iter().fold(batch, Batch::record);
                     }
                 }
-                match self.0.commit(batch).await {
+                match self.vault.commit(batch).await {
                     // One of them was used meanwhile: the next sweep finds the others.
                     Err(error) if !error.is_conflict() => return Err(error.into()),
                     _ => {}
@@ -80,7 +84,7 @@ impl Keeper {
 
     /// What is to be recorded when a family is removed; nothing of one that can not be read.
     async fn last_words(&self, family: &RecordKey) -> Result<Option<AuditEntry>, Error> {
-        let record = match self.0.read(family).await {
+        let record = match self.vault.read(family).await {
             Err(error) if !error.is_quarantined() => return Err(error.into()),
             read => read.ok().flatten(),
         };
@@ -92,7 +96,7 @@ impl Keeper {
     /// be read are an error, since others would void every token.
     pub(super) async fn load(&self) -> Result<Loaded, Error> {
         let ring = self.ring().await?;
-        let entries = self.0.list(Query::all(RecordKind::Application)).await?;
+        let entries = self.vault.list(Query::all(RecordKind::Application)).await?;
         let read = |entry: Entry| async move {
             match self.application(&entry.key).await {
                 Err(error) if !error.is_transient() => {
@@ -112,14 +116,14 @@ impl Keeper {
     /// there were. Those that can not be read are removed, too.
     pub(super) async fn erase(&self) -> Result<usize, Error> {
         let mut entries = self.everything().await?;
-        entries.extend(self.0.list(Query::all(RecordKind::SigningKeys)).await?);
+        entries.extend(self.vault.list(Query::all(RecordKind::SigningKeys)).await?);
         for part in entries.chunks(BATCH) {
             let batch = part.iter().fold(Batch::new(), |batch, entry| {
                 batch.delete(entry.key.clone(), Expect::AnythingOrQuarantined)
             });
             let entry = AuditEntry::new(AuditKind::ApplicationRemoved).origin("token-issuer");
             let entry = entry.because("the authorization server was erased");
-            self.0.commit(batch.record(entry)).await?;
+            self.vault.commit(batch.record(entry)).await?;
         }
         Ok(entries.len())
     }
@@ -128,7 +132,7 @@ impl Keeper {
     async fn everything(&self) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
         for kind in KINDS {
-            entries.extend(self.0.list(Query::all(kind)).await?);
+            entries.extend(self.vault.list(Query::all(kind)).await?);
         }
         Ok(entries)
     }
@@ -153,7 +157,7 @@ impl Keeper {
         now: SystemTime,
     ) -> Written {
         let subject = target.subject();
-        match self.0.commit(batch(target, expect, audit, now)).await {
+        match self.vault.commit(self.batch(target, expect, audit, now)).await {
             Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
             Err(error) if error.is_conflict() => Written::Conflict,
             Err(error) => Written::Failed(error.into()),
@@ -161,14 +165,14 @@ impl Keeper {
     }
 
     async fn ring(&self) -> Result<Option<Stored<KeyRing>>, Error> {
-        let Some(record) = self.0.read(&ring_key()).await? else { return Ok(None) };
+        let Some(record) = self.vault.read(&ring_key()).await? else { return Ok(None) };
         let value = KeyRing::from_record(&record.payload);
         let value = value.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
         Ok(Some(Stored { value, version: record.version }))
     }
 
     async fn application(&self, key: &RecordKey) -> Result<Option<Stored<Application>>, Error> {
-        let Some(record) = self.0.read(key).await? else { return Ok(None) };
+        let Some(record) = self.vault.read(key).await? else { return Ok(None) };
         let named = |it: &Application| it.id.as_str() == key.name;
         let malformed = |text: String| Error::new(ErrorKind::Protocol, text);
         match Application::from_record(&record.payload) {
@@ -177,34 +181,37 @@ impl Keeper {
             Err(error) => Err(malformed(error.to_string())),
         }
     }
-}
 
-/// What makes a target durable, and records it.
-fn batch(
-    target: Target,
-    expect: Option<RecordVersion>,
-    audit: Option<AuditKind>,
-    now: SystemTime,
-) -> Batch {
-    let expect = expect.map_or(Expect::Absent, Expect::Version);
-    let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
-    let (batch, entry) = match target {
-        Target::Ring(ring) => {
-            (Batch::new().put(ring_key(), ring.to_record(), expect, Tags::default()), entry)
-        }
-        Target::Application(application) => {
-            let key = application_key(&application.id);
-            let entry = entry.map(|entry| entry.user(&key.user));
-            (Batch::new().put(key, application.to_record(), expect, Tags::default()), entry)
-        }
-        Target::Gone(id) => {
-            let key = application_key(&id);
-            let entry = entry.map(|entry| entry.user(&key.user));
-            let batch = Batch::new().delete(key.clone(), expect);
-            (Denied::application(&id, now).put(batch, &key.user), entry)
-        }
-    };
-    entry.into_iter().fold(batch, Batch::record)
+    /// What makes a target durable, and records it.
+    fn batch(
+        &self,
+        target: Target,
+        expect: Option<RecordVersion>,
+        audit: Option<AuditKind>,
+        now: SystemTime,
+    ) -> Batch {
+        let expect = expect.map_or(Expect::Absent, Expect::Version);
+        let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
+        let (batch, entry) = match target {
+            Target::Ring(ring) => {
+                (Batch::new().put(ring_key(), ring.to_record(), expect, Tags::default()), entry)
+            }
+            Target::Application(application) => {
+                let key = application_key(&application.id);
+                let entry = entry.map(|entry| entry.user(&key.user));
+                (Batch::new().put(key, application.to_record(), expect, Tags::default()), entry)
+            }
+            Target::Gone(id) => {
+                let key = application_key(&id);
+                let entry = entry.map(|entry| entry.user(&key.user));
+                let batch = Batch::new().delete(key.clone(), expect);
+                // No token of ours is good for an application that comes later under its name.
+                let denied = self.trusts_others.then(|| Denied::application(&id, now));
+                (denied.iter().fold(batch, |batch, it| it.put(batch, &key.user)), entry)
+            }
+        };
+        entry.into_iter().fold(batch, Batch::record)
+    }
 }
 
 fn ring_key() -> RecordKey {

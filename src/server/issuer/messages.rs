@@ -1,7 +1,8 @@
 //! What the token issuer can be asked. [`TokenIssuer`](super::TokenIssuer) has a method for each.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use super::fresh::FreshSecret;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::server::application::{Application, ApplicationChange, ApplicationId, ApplicationSpec};
@@ -34,8 +35,8 @@ pub enum IssuerMessage {
         id: ApplicationId,
         /// How long the newest of its former secrets that is in use is good beside it: at most 30 days.
         overlap: Duration,
-        /// Gets the secret, which is shown this once.
-        reply: Reply<Result<Secret, Error>>,
+        /// Gets the secret, which is shown this once, and counts as known once it is taken.
+        reply: Reply<Result<FreshSecret, Error>>,
     },
     /// Gives an application this secret, such as one from a configuration. Nothing changes when it is
     /// its newest one already.
@@ -99,7 +100,7 @@ pub enum KeyRotation {
 #[doc(hidden)]
 pub struct Internal(pub(super) News);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum News {
     /// Load everything.
     Load,
@@ -109,8 +110,8 @@ pub(super) enum News {
     UpkeepDue,
     /// It is time to remove what is over.
     SweepDue,
-    /// A secret was used, and that is to be durable.
-    SecretUsed { id: ApplicationId, hash: [u8; 32], used: SystemTime },
+    /// Secrets were used, and that is to be durable.
+    SecretsUsed,
 }
 
 impl From<News> for IssuerMessage {

@@ -2,6 +2,7 @@
 //! verifies tokens reads what it publishes, without a message.
 
 mod actor;
+mod fresh;
 mod keeping;
 mod messages;
 mod published;
@@ -27,6 +28,7 @@ use crate::supervision::{ChildSpec, Handle, Supervisor, Timekeeper};
 use crate::vault::VaultHandle;
 
 use actor::{IssuerActor, IssuerArguments};
+pub use fresh::FreshSecret;
 use keeping::Keeper;
 use messages::News;
 pub use messages::{Internal, IssuerMessage, KeyRotation, Registered};
@@ -61,7 +63,9 @@ impl TokenIssuer {
         tokio::spawn(async move {
             let started = Self::begin(policy, trusted, vault, timekeeper, &under, sources).await;
             // What nobody takes is dropped, and undoes itself.
-            let _ = tell.send(started.map(|issuer| Started { issuer: Some(issuer), under }));
+            let runtime = tokio::runtime::Handle::current();
+            let _ =
+                tell.send(started.map(|issuer| Started { issuer: Some(issuer), under, runtime }));
         });
         told.await.unwrap_or_else(|_| Err(died()))?.take()
     }
@@ -74,10 +78,11 @@ impl TokenIssuer {
         under: &Supervisor,
         sources: Sources,
     ) -> Result<Self, Error> {
+        let trusts_others = !trusted.is_empty();
         let board = Arc::new(Board::new(trusted));
         let arguments = IssuerArguments {
             policy,
-            keeper: Keeper(vault),
+            keeper: Keeper { vault, trusts_others },
             board: Arc::clone(&board),
             timekeeper,
             sources,
@@ -100,7 +105,7 @@ impl TokenIssuer {
 
     /// Removes everything that a server has in the vault.
     pub(crate) async fn erase(vault: VaultHandle) -> Result<usize, Error> {
-        Keeper(vault).erase().await
+        Keeper { vault, trusts_others: false }.erase().await
     }
 
     /// Registers an application. Its secret is shown this once.
@@ -131,8 +136,8 @@ impl TokenIssuer {
 
     /// Gives an application another secret, which is shown this once. The newest of its former ones
     /// is good for `overlap` longer, at most 30 days; zero ends it at once. While nobody has used the
-    /// newest, and somebody uses the one before it, it is that one that stays, to the end that it has: so an
-    /// exchange whose answer was lost can be done again.
+    /// newest, and somebody uses the one before it, or when nobody got the newest, it is that one that stays,
+    /// to the end that it has: so an exchange whose answer was lost can be done again.
     ///
     /// # Errors
     ///
@@ -143,7 +148,8 @@ impl TokenIssuer {
         overlap: Duration,
     ) -> Result<Secret, Error> {
         let id = id.clone();
-        self.actor.ask(|reply| IssuerMessage::RotateSecret { id, overlap, reply }).await?
+        let ask = |reply| IssuerMessage::RotateSecret { id, overlap, reply };
+        self.actor.ask(ask).await?.map(FreshSecret::take)
     }
 
     /// Gives an application this secret, such as one from a configuration: 16 to 200 characters of
@@ -208,9 +214,8 @@ impl TokenIssuer {
     /// Nobody waits for it to be written.
     pub(crate) fn note_use(&self, application: &Application, hash: &[u8; 32], now: Moment) {
         let Some(secret) = application.secrets.iter().find(|it| it.hash == *hash) else { return };
-        if self.board.uses.note(secret, now) {
-            let (id, used) = (application.id().clone(), now.wall);
-            self.actor.post(News::SecretUsed { id, hash: *hash, used }.into());
+        if self.board.uses.note(application.id(), secret, now) {
+            self.actor.post(News::SecretsUsed.into());
         }
     }
 
@@ -238,6 +243,8 @@ impl TokenIssuer {
 struct Started {
     issuer: Option<TokenIssuer>,
     under: Supervisor,
+    /// Whoever drops it need not be within the runtime any more.
+    runtime: tokio::runtime::Handle,
 }
 
 impl Started {
@@ -248,10 +255,9 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let runtime = tokio::runtime::Handle::try_current();
-        if let (Some(_), Ok(runtime)) = (self.issuer.take(), runtime) {
+        if self.issuer.take().is_some() {
             let under = self.under.clone();
-            runtime.spawn(async move { under.stop_child(ISSUER).await });
+            self.runtime.spawn(async move { under.stop_child(ISSUER).await });
         }
     }
 }

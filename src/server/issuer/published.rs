@@ -14,6 +14,7 @@ use crate::server::jws::{KeySet, SigningKey, VerificationKey};
 use crate::server::keys::{self, KeyRing, RingKey};
 use crate::server::refresh::RefreshTokens;
 
+use super::fresh::Undelivered;
 use super::uses::Uses;
 
 /// The keys and the applications at one time.
@@ -66,13 +67,14 @@ pub(crate) struct Board {
     published: ArcSwapOption<Published>,
     pub(crate) denials: Denials,
     pub(super) uses: Uses,
+    pub(super) undelivered: Undelivered,
     trusted: Vec<VerificationKey>,
 }
 
 impl Board {
     pub(super) fn new(trusted: Vec<VerificationKey>) -> Self {
-        let (denials, uses) = (Denials::default(), Uses::default());
-        Self { published: ArcSwapOption::empty(), denials, uses, trusted }
+        let (denials, uses, undelivered) = Default::default();
+        Self { published: ArcSwapOption::empty(), denials, uses, undelivered, trusted }
     }
 
     /// What is published.
@@ -95,7 +97,7 @@ impl Board {
         let published = Published::new(ring, &self.trusted, applications);
         let secrets = published.applications().flat_map(|application| &application.secrets);
         self.uses.keep(&secrets.map(|secret| secret.hash).collect::<HashSet<_>>());
-        let before = self.published.load_full();
+        let before = self.published.load_full().filter(|_| !self.trusted.is_empty());
         let gone = before.iter().flat_map(|before| before.applications.keys());
         for id in gone.filter(|id| !published.applications.contains_key(*id)) {
             // As its removal wrote it.

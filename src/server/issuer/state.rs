@@ -42,6 +42,8 @@ pub(super) enum Change {
         overlap: Duration,
         /// When which of its secrets were last used, as far as that may not be durable yet.
         used: Vec<([u8; 32], SystemTime)>,
+        /// The secrets that nobody has got, as far as is known.
+        undelivered: BTreeSet<[u8; 32]>,
     },
     /// A secret was used, which is kept and is no change that anybody has to see.
     NoteUse {
@@ -143,8 +145,6 @@ pub(super) struct IssuerState<W> {
     applications: BTreeMap<ApplicationId, Stored<Application>>,
     under_way: Option<UnderWay<W>>,
     waiting: VecDeque<(Change, W)>,
-    /// The hashes of fresh secrets that nobody got: whoever asks again gets another one.
-    undelivered: BTreeSet<[u8; 32]>,
 }
 
 /// The one change that is being made.
@@ -161,15 +161,7 @@ struct UnderWay<W> {
 impl<W> IssuerState<W> {
     pub(super) fn new(policy: KeyPolicy) -> Self {
         let (applications, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self {
-            policy,
-            ring: None,
-            had_keys: false,
-            applications,
-            under_way: None,
-            waiting,
-            undelivered: BTreeSet::new(),
-        }
+        Self { policy, ring: None, had_keys: false, applications, under_way: None, waiting }
     }
 
     pub(super) fn ring(&self) -> Option<&KeyRing> {
@@ -180,9 +172,9 @@ impl<W> IssuerState<W> {
         self.applications.values().map(|stored| &stored.value)
     }
 
-    /// Remembers that a fresh secret may be durable and that nobody knows it.
-    pub(super) fn nobody_got(&mut self, hash: [u8; 32]) {
-        self.undelivered.insert(hash);
+    /// Whether nothing is under way, and nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none() && self.waiting.is_empty()
     }
 
     pub(super) fn step(&mut self, event: Event<W>, now: SystemTime) -> Vec<Effect<W>> {
@@ -263,18 +255,18 @@ impl<W> IssuerState<W> {
                 }
                 (altered, stored.version)
             }
-            Change::ReplaceSecret { id, fresh, overlap, used } => {
+            Change::ReplaceSecret { id, fresh, overlap, used, undelivered } => {
                 if *overlap > LONGEST_OVERLAP {
                     let text = "two secrets are good together for 30 days at most";
                     return Err(Error::new(ErrorKind::InvalidInput, text));
                 }
                 let stored = self.stored(id)?;
                 let mut altered = stored.value.clone();
-                // The newest of those that somebody has is the one that goes on.
-                altered.forget_secrets(&self.undelivered);
                 for (hash, used) in used {
                     altered.note_use(hash, *used);
                 }
+                // The newest of those that somebody has is the one that goes on.
+                altered.forget_secrets(undelivered);
                 if altered.has_newest(fresh) && (altered.secrets.len() == 1 || !overlap.is_zero()) {
                     return Ok(None);
                 }

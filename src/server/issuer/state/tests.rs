@@ -295,12 +295,13 @@ fn a_write_that_failed_is_answered_by_what_the_vault_has_afterwards() {
 fn fresh_secret(number: u8) -> (StoredSecret, Change) {
     let fresh = StoredSecret { hash: [number; 32], created: time(0), ends: None, used: None };
     let overlap = Duration::from_hours(24);
-    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap, used: Vec::new() })
+    let (used, undelivered) = Default::default();
+    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap, used, undelivered })
 }
 
 #[test]
 fn a_secret_that_nobody_got_takes_the_place_of_none_that_somebody_has() {
-    for fault in [Fault::Unnoticed, Fault::None] {
+    for (fault, is_used) in [(Fault::Unnoticed, false), (Fault::None, false), (Fault::None, true)] {
         let mut bench = Bench::new();
         bench.ask(Change::Register(application(1)));
         let deployed = bench.applications[&id(1)].value.secrets[0].hash;
@@ -308,12 +309,16 @@ fn a_secret_that_nobody_got_takes_the_place_of_none_that_somebody_has() {
         bench.faults.push_back(fault);
         let (lost, change) = fresh_secret(7);
         bench.ask(change);
-        bench.state.nobody_got(lost.hash);
-        let (kept, change) = fresh_secret(8);
+        let (kept, mut change) = fresh_secret(8);
+        if let Change::ReplaceSecret { undelivered, used, .. } = &mut change {
+            undelivered.insert(lost.hash);
+            used.extend(is_used.then_some((lost.hash, time(1))));
+        }
         let asked = bench.ask(change);
         assert!(bench.answer(asked).is_ok());
         let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
-        assert_eq!(secrets.collect::<Vec<_>>(), [deployed, kept.hash]);
+        let former = if is_used { lost.hash } else { deployed };
+        assert_eq!(secrets.collect::<Vec<_>>(), [former, kept.hash], "whoever uses it has it");
     }
 }
 
@@ -330,7 +335,13 @@ fn a_secret_whose_use_is_not_written_yet_is_one_in_use() {
         let (third, _) = fresh_secret(8);
         let used = known.then_some((second.hash, time(2))).into_iter().collect();
         let overlap = Duration::from_hours(24);
-        bench.ask(Change::ReplaceSecret { id: id(1), fresh: third.clone(), overlap, used });
+        bench.ask(Change::ReplaceSecret {
+            id: id(1),
+            fresh: third.clone(),
+            overlap,
+            used,
+            undelivered: BTreeSet::new(),
+        });
         let left = left.map_or(deployed, |number| [number; 32]);
         let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
         assert_eq!(secrets.collect::<Vec<_>>(), [left, third.hash]);
@@ -364,7 +375,8 @@ fn a_secret_that_is_set_again_changes_nothing() {
     bench.ask(Change::Register(application(1)));
     let set = |overlap| {
         let (fresh, _) = fresh_secret(7);
-        Change::ReplaceSecret { id: id(1), fresh, overlap, used: Vec::new() }
+        let (used, undelivered) = Default::default();
+        Change::ReplaceSecret { id: id(1), fresh, overlap, used, undelivered }
     };
     bench.ask(set(Duration::ZERO));
     let before = bench.applications[&id(1)].version;
