@@ -3,9 +3,11 @@
 
 mod errands;
 mod publishing;
+mod resting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ractor::{Actor as _, ActorProcessingErr, ActorRef};
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) endpoints: TokenEndpoints,
     pub(crate) timekeeper: Timekeeper,
     pub(crate) revocations: Revocations,
+    /// How long nobody has to need an actor before it sleeps.
+    pub(crate) idle_after: Duration,
     /// Renewals, sign-ins and sign-outs under way; a shutdown waits for them.
     pub(crate) tasks: TaskTracker,
 }
@@ -81,10 +85,14 @@ struct State {
     core: Lifecycle,
     /// The material whose headers the published snapshot has.
     published: Option<Arc<Material>>,
-    alarm: Alarm,
+    alarm: Arc<Alarm>,
     waiting: Vec<Reply<Answer>>,
     inspecting: Vec<Reply<Arc<Snapshot>>>,
     signing_out: Option<Reply<Result<SignedOut, Error>>>,
+    /// It was needed since it was last asked to rest.
+    needed: bool,
+    /// It ends; what still comes is for the next one.
+    asleep: bool,
 }
 
 #[ractor::actor(message = ProviderMessage, state = State, arguments = Arguments)]
@@ -96,10 +104,20 @@ impl ProviderActor {
     ) -> Result<State, ActorProcessingErr> {
         let Arguments { context, cell, handle } = arguments;
         let _ = myself.cast(ProviderMessage::inner(Inner::Load));
-        let alarm = context.shared.timekeeper.alarm_in_turn(move || {
-            let _ = myself.cast(ProviderMessage::inner(Inner::Deadline));
-        });
+        let alarm = Arc::clone(cell.alarm(|| {
+            let handle = handle.downgrade();
+            context.shared.timekeeper.alarm_in_turn(move || {
+                if let Some(handle) = handle.upgrade() {
+                    handle.post(ProviderMessage::inner(Inner::Deadline));
+                }
+            })
+        }));
         let core = Lifecycle::new(context.id.clone(), context.provider.refresh_policy());
+        let (shown, generation) = {
+            let last = cell.peek();
+            (last.state(), last.generation())
+        };
+        let core = core.after(shown, generation);
         Ok(State {
             context,
             cell,
@@ -110,15 +128,21 @@ impl ProviderActor {
             waiting: Vec::new(),
             inspecting: Vec::new(),
             signing_out: None,
+            needed: true,
+            asleep: false,
         })
     }
 
     async fn handle(
         &self,
-        _myself: ActorRef<ProviderMessage>,
+        myself: ActorRef<ProviderMessage>,
         message: ProviderMessage,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if state.asleep {
+            state.handle.post(message);
+            return Ok(());
+        }
         match message {
             ProviderMessage::Acquire { reply } => state.step(Event::Acquire, Some(reply)),
             ProviderMessage::Inspect { reply } => {
@@ -145,19 +169,21 @@ impl ProviderActor {
                 state.signing_out = Some(reply);
                 state.step(Event::SignOut, None);
             }
-            ProviderMessage::Internal(internal) => state.internal(internal.0),
+            ProviderMessage::Internal(internal) => state.internal(internal.0, &myself),
         }
         Ok(())
     }
 }
 
 impl State {
-    fn internal(&mut self, inner: Inner) {
+    fn internal(&mut self, inner: Inner, myself: &ActorRef<ProviderMessage>) {
         match inner {
             Inner::Load => self.load(),
             Inner::Loaded(contents) => self.loaded(contents),
             Inner::Deadline => self.step(Event::Deadline, None),
             Inner::LookAtTheDesk => self.look_at_the_desk(),
+            Inner::Rest => self.rest(),
+            Inner::Compared(contents) => self.fall_asleep(contents, myself),
             Inner::SignedIn { outcome: Ok(stored), reply } => {
                 let _ = reply.send(self.signed_in(stored));
             }
@@ -210,6 +236,7 @@ impl State {
 
     /// Steps the core, publishes what became of it, and only then carries out the effects.
     fn step(&mut self, event: Event, mut caller: Option<Reply<Answer>>) {
+        self.needed = true;
         let sources = &self.context.shared.sources;
         let evidence = Evidence { now: sources.now(), noise: sources.noise() };
         let effects = self.core.step(event, evidence);
@@ -231,13 +258,20 @@ impl State {
             Effect::Save { material } => self.save(material),
             Effect::Erase { generation, material } => self.erase(generation, material),
             Effect::Remember { generation, trouble } => {
-                let records = self.records();
-                let remembering = async move { records.remember(generation, &trouble).await };
+                // The handle is held, so that nobody forgets the credential over what it remembers.
+                let (records, held) = (self.records(), self.handle.clone());
+                let remembering = async move {
+                    records.remember(generation, &trouble).await;
+                    drop(held);
+                };
                 self.context.shared.tasks.spawn(remembering);
             }
             Effect::Forget { generation } => {
-                let records = self.records();
-                let forgetting = async move { records.forget(generation).await };
+                let (records, held) = (self.records(), self.handle.clone());
+                let forgetting = async move {
+                    records.forget(generation).await;
+                    drop(held);
+                };
                 self.context.shared.tasks.spawn(forgetting);
             }
             Effect::Park => self.waiting.extend(caller.take()),
@@ -263,6 +297,13 @@ impl State {
                 return self.step(Event::LoadFailed { reason: error.to_string() }, None);
             }
         };
+        let loaded = self.known(contents);
+        self.step(Event::Loaded(loaded), None);
+        self.look_at_the_desk();
+    }
+
+    /// What the vault and the desk have, together.
+    fn known(&self, contents: Contents) -> Loaded {
         let desk = self.cell.desk();
         let material = match (&desk.unsaved, contents.material) {
             // A sign-in is newer than whatever is stored, of which it may not have known.
@@ -281,7 +322,7 @@ impl State {
             .flight
             .or_else(|| desk.landed.back().map(|landed| landed.flight))
             .filter(|flight| Some(flight.base) == generation);
-        let loaded = Loaded {
+        Loaded {
             in_doubt: match flight {
                 Some(flight) => flight.in_doubt,
                 None => contents.intent.is_some() && contents.intent == generation,
@@ -296,10 +337,7 @@ impl State {
             signed_out: desk.signed_out,
             stands_in: contents.stands_in,
             material,
-        };
-        drop(desk);
-        self.step(Event::Loaded(loaded), None);
-        self.look_at_the_desk();
+        }
     }
 
     /// Why `material` is not for the client that the settings name now, where it is not.

@@ -3,7 +3,7 @@
 //! granted is lost and no refresh token is spent a second time because of a crash.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -11,13 +11,16 @@ use super::journal::Came;
 use super::lifecycle::RenewalOutcome;
 use super::material::Material;
 use super::snapshot::Snapshot;
+use crate::clock::Moment;
 use crate::identity::{CredentialId, Generation};
+use crate::supervision::Alarm;
 
 /// The shared memory of one credential.
 #[derive(Debug)]
 pub(crate) struct Cell {
     snapshot: ArcSwap<Snapshot>,
     desk: Mutex<Desk>,
+    alarm: OnceLock<Arc<Alarm>>,
     /// Held by whoever reads or writes the credential's records outside a rotation.
     pub(crate) writing: tokio::sync::Mutex<()>,
 }
@@ -67,6 +70,7 @@ impl Cell {
         Self {
             snapshot: ArcSwap::from_pointee(Snapshot::loading(id)),
             desk: Mutex::default(),
+            alarm: OnceLock::new(),
             writing: tokio::sync::Mutex::new(()),
         }
     }
@@ -83,6 +87,16 @@ impl Cell {
 
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.store(snapshot);
+    }
+
+    /// What rings at the credential's next deadline, also while its actor sleeps.
+    pub(crate) fn alarm(&self, make: impl FnOnce() -> Alarm) -> &Arc<Alarm> {
+        self.alarm.get_or_init(|| Arc::new(make()))
+    }
+
+    /// When that is.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.alarm.get().and_then(|alarm| alarm.deadline())
     }
 
     /// The desk. No holder panics, so a poisoned lock holds nothing half-written.
@@ -136,6 +150,15 @@ impl Desk {
     /// The vault has erased what was signed out of by the beginning of `era`.
     pub(crate) fn erased(&mut self, era: Era) {
         self.signed_out &= era != self.era;
+    }
+
+    /// Whether nothing is under way, and nothing waits to be taken in or to be written.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.flight.is_none()
+            && self.landed.is_empty()
+            && self.unsaved.is_none()
+            && !self.signed_out
+            && !self.fallen_back
     }
 
     /// When it is.

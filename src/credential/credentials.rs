@@ -1,9 +1,10 @@
 //! All credentials of a runtime. Actors are started when first used, or when a stored credential
-//! becomes due; until then a credential is an entry of the vault's index and one alarm.
+//! becomes due; until then a credential is an entry of the vault's index and one alarm. It is that
+//! again when nobody has needed its actor for a while ([`idle`](super::idle)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::{DashMap, DashSet};
 use tokio::sync::OnceCell;
@@ -27,20 +28,23 @@ pub(crate) type Providers = Arc<HashMap<ProviderId, Arc<dyn Provider>>>;
 #[derive(Clone)]
 pub(crate) struct Credentials(Arc<Inside>);
 
-struct Inside {
-    shared: Shared,
-    supervisor: Supervisor,
+pub(super) struct Inside {
+    pub(super) shared: Shared,
+    pub(super) supervisor: Supervisor,
     providers: Providers,
-    running: DashMap<CredentialId, Arc<Running>>,
+    /// Those that have an actor, or whose handle somebody holds.
+    pub(super) running: DashMap<CredentialId, Arc<Running>>,
     /// One alarm for each stored credential that is not running, at its next due time.
     due: DashMap<CredentialId, Alarm>,
+    /// When it is next asked who sleeps.
+    pub(super) round: OnceLock<Alarm>,
     /// The providers of those that are running.
     in_use: Arc<DashSet<ProviderId>>,
 }
 
-struct Running {
-    records: Records,
-    handle: OnceCell<CredentialHandle>,
+pub(super) struct Running {
+    pub(super) records: Records,
+    pub(super) handle: OnceCell<CredentialHandle>,
 }
 
 impl Running {
@@ -65,7 +69,11 @@ impl Credentials {
     /// No credential is running yet.
     pub(crate) fn new(shared: Shared, supervisor: Supervisor, providers: Providers) -> Self {
         let (running, due, in_use) = (DashMap::new(), DashMap::new(), Arc::default());
-        Self(Arc::new(Inside { shared, supervisor, providers, running, due, in_use }))
+        let round = OnceLock::new();
+        let inside = Inside { shared, supervisor, providers, running, due, round, in_use };
+        let inside = Arc::new(inside);
+        inside.begin_rounds();
+        Self(inside)
     }
 
     /// Sets an alarm for each stored credential that expires, and starts at once those whose last
@@ -87,6 +95,7 @@ impl Credentials {
                 warn!(credential = %id, %error, "an interrupted rotation is left as it is");
             }
         }
+        let now = self.0.shared.sources.now();
         for entry in vault.list(Query::all(RecordKind::Credential)).await? {
             let (Some(id), Some(due)) = (id_of(&entry), entry.tags.due) else { continue };
             let Some(provider) = self.0.providers.get(&id.provider) else { continue };
@@ -94,7 +103,9 @@ impl Credentials {
                 continue;
             }
             let early = provider.refresh_policy().threshold.saturating_mul(2);
-            self.wake_at(id, due.checked_sub(early).unwrap_or(due));
+            let wall = due.checked_sub(early).unwrap_or(due);
+            let wait = wall.duration_since(now.wall).unwrap_or_default();
+            self.0.wake_at(id, Moment { wall, ..now.after(wait) });
         }
         Ok(())
     }
@@ -232,15 +243,16 @@ impl Credentials {
             |running: &Arc<Running>| running.handle.get().map_or(0, |it| it.actor().waiting());
         self.0.running.iter().map(|running| waiting(running.value())).sum()
     }
+}
 
-    fn wake_at(&self, id: CredentialId, wall: std::time::SystemTime) {
-        let now = self.0.shared.sources.now();
-        let wait = wall.duration_since(now.wall).unwrap_or_default();
-        let inside = Arc::downgrade(&self.0);
+impl Inside {
+    /// Starts the actor of a credential at `due`.
+    pub(super) fn wake_at(self: &Arc<Self>, id: CredentialId, due: Moment) {
+        let inside = Arc::downgrade(self);
         let sleeper = id.clone();
-        let alarm = self.0.shared.timekeeper.alarm_in_turn(move || wake(&inside, &sleeper));
-        alarm.set(Moment { wall, ..now.after(wait) });
-        self.0.due.insert(id, alarm);
+        let alarm = self.shared.timekeeper.alarm_in_turn(move || wake(&inside, &sleeper));
+        alarm.set(due);
+        self.due.insert(id, alarm);
     }
 }
 

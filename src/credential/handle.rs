@@ -217,6 +217,11 @@ impl CredentialHandle {
         Ok(self.0.actor.ask_again(|reply| ProviderMessage::Inspect { reply }).await?)
     }
 
+    /// Whether no one holds it but the caller.
+    pub(crate) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Whether there is no token until the user has signed in again. A read without a message.
     pub(crate) fn needs_user(&self) -> bool {
         needs_user(&self.0.cell.peek(), || self.0.sources.now())

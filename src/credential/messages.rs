@@ -109,6 +109,10 @@ pub(super) enum Inner {
     Load,
     Loaded(Result<Contents, JournalError>),
     Deadline,
+    /// Sleep, unless somebody has needed this since the last time.
+    Rest,
+    /// What the vault would give back to the one that is started next.
+    Compared(Result<Contents, JournalError>),
     LookAtTheDesk,
     SignedIn {
         outcome: Result<Stored, Error>,
@@ -133,6 +137,11 @@ pub(super) enum Inner {
 }
 
 impl ProviderMessage {
+    /// Asks the actor to sleep, if it was not needed since it was last asked.
+    pub(super) fn rest() -> Self {
+        Self::inner(Inner::Rest)
+    }
+
     pub(super) fn inner(inner: Inner) -> Self {
         Self::Internal(Internal(inner))
     }

@@ -10,6 +10,7 @@ mod flight;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod idle;
 mod journal;
 mod lifecycle;
 mod material;
@@ -28,6 +29,7 @@ pub(crate) use endpoints::TokenEndpoints;
 pub use fallback::Fallback;
 pub(crate) use fallback::{needs_user, stands_in};
 pub use handle::CredentialHandle;
+pub(crate) use idle::IDLE_AFTER;
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};
 pub(crate) use revocations::Revocations;
 pub use snapshot::{Peeked, Snapshot};

@@ -35,6 +35,7 @@ enum Op {
     Progress(Luck),
     CrashActor,
     CrashProcess,
+    Rest,
     SignIn,
     SignOut,
     Vault { up: bool },
@@ -100,14 +101,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let id = CredentialId {
-            user: UserId::new("ada").expect("a name"),
-            provider: ProviderId::new("openai").expect("a name"),
-            method: Method::AuthorizationCode,
-            label: Label::default(),
-        };
         let mut world = Self {
-            core: Lifecycle::new(id, RefreshPolicy::default()),
+            core: Lifecycle::new(id(), RefreshPolicy::default()),
             now: Moment {
                 wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
                 monotonic: Duration::from_secs(1_000_000),
@@ -222,7 +217,10 @@ impl World {
             Op::StepBack(seconds) => self.now.wall -= Duration::from_secs(u64::from(*seconds)),
             Op::Ring => self.ring(),
             Op::Progress(luck) => self.progress(*luck),
-            Op::CrashActor => self.start_again(),
+            Op::CrashActor => self.start_again_after_an_actor(),
+            Op::Rest => {
+                self.rest();
+            }
             Op::CrashProcess => {
                 self.flight = None;
                 self.unsaved = None;
@@ -243,14 +241,50 @@ impl World {
         }
     }
 
+    /// The actor ends because nobody needs it, and another one takes its place: whether it was so.
+    fn rest(&mut self) -> bool {
+        let nothing_is_under_way = self.flight.as_ref().is_none_or(|flight| flight.orphaned)
+            && self.saving.is_none()
+            && !(self.loading || self.erasing || self.signed_out)
+            && self.unsaved.is_none();
+        let evidence = Evidence { now: self.now, noise: self.noise };
+        let rests = nothing_is_under_way
+            && self.vault_up
+            && self.core.is_at_rest(self.now, Duration::from_mins(10))
+            && self.core.would_come_back(self.known(), evidence);
+        if rests {
+            assert_eq!(self.waiting, 0, "nobody waits for one that ends");
+            let before = self.seen();
+            self.start_again_after_an_actor();
+            self.progress(Luck::Good);
+            assert_eq!(self.seen(), before, "nobody can tell");
+        }
+        rests
+    }
+
+    /// What everybody can see.
+    fn seen(&self) -> (CredentialState, Usable, Generation, Option<String>, Option<Moment>) {
+        let core = &self.core;
+        (
+            core.state(self.now),
+            core.usable(self.now),
+            core.generation(),
+            core.reason(),
+            core.retry_at(),
+        )
+    }
+
+    /// Another actor, in the same process: what was published and seen is known to it.
+    fn start_again_after_an_actor(&mut self) {
+        let (shown, generation) = (self.core.state(self.now), self.core.generation());
+        self.start_again();
+        let core =
+            std::mem::replace(&mut self.core, Lifecycle::new(id(), RefreshPolicy::default()));
+        self.core = core.after(shown, generation);
+    }
+
     fn start_again(&mut self) {
-        let id = CredentialId {
-            user: UserId::new("ada").expect("a name"),
-            provider: ProviderId::new("openai").expect("a name"),
-            method: Method::AuthorizationCode,
-            label: Label::default(),
-        };
-        self.core = Lifecycle::new(id, RefreshPolicy::default());
+        self.core = Lifecycle::new(id(), RefreshPolicy::default());
         // Callers whose actor died are told so by the handle.
         self.waiting = 0;
         self.saving = None;
@@ -307,6 +341,12 @@ impl World {
         if !self.vault_up {
             return self.step(Event::LoadFailed { reason: "disk on fire".to_owned() });
         }
+        let known = self.known();
+        self.step(Event::Loaded(known));
+    }
+
+    /// What the vault and the memory of the process have.
+    fn known(&self) -> Loaded {
         let newest = self.unsaved.clone().or_else(|| self.stored.clone());
         let generation = newest.as_ref().map(|material| material.generation);
         let flight = self
@@ -318,7 +358,7 @@ impl World {
             None => self.intent.is_some() && self.intent == generation,
         };
         let under_way = flight.is_some();
-        self.step(Event::Loaded(Loaded {
+        Loaded {
             in_doubt,
             trouble: self
                 .remembered
@@ -331,7 +371,7 @@ impl World {
             signed_out: self.signed_out,
             stands_in: false,
             material: newest,
-        }));
+        }
     }
 
     fn fly(&mut self, mut flight: Flight, luck: Luck) {
@@ -499,6 +539,15 @@ impl World {
     }
 }
 
+fn id() -> CredentialId {
+    CredentialId {
+        user: UserId::new("ada").expect("a name"),
+        provider: ProviderId::new("openai").expect("a name"),
+        method: Method::AuthorizationCode,
+        label: Label::default(),
+    }
+}
+
 impl PartialOrd for Material {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         self.generation.partial_cmp(&other.generation)
@@ -529,6 +578,7 @@ fn op() -> impl Strategy<Value = Op> {
         12 => luck().prop_map(Op::Progress),
         2 => Just(Op::CrashActor),
         1 => Just(Op::CrashProcess),
+        3 => Just(Op::Rest),
         2 => Just(Op::SignIn),
         1 => Just(Op::SignOut),
         1 => any::<bool>().prop_map(|up| Op::Vault { up }),
@@ -549,4 +599,34 @@ proptest! {
         world.apply(&Op::Acquire);
         world.apply(&Op::Settle);
     }
+}
+
+#[test]
+fn an_actor_rests_where_nothing_would_be_lost_by_it() {
+    let mut world = World::new();
+    assert!(world.rest(), "nobody is signed in");
+    world.apply(&Op::SignIn);
+    assert!(world.rest(), "a token that is good for an hour");
+    world.apply(&Op::Advance(3_000));
+    assert!(!world.rest(), "it is due before long");
+    world.apply(&Op::SignOut);
+    assert!(!world.rest(), "the vault has not erased it yet");
+    world.apply(&Op::Settle);
+    assert!(world.rest(), "signed out");
+    assert_eq!(world.core.generation(), Generation(2), "a generation is given once");
+    world.apply(&Op::SignIn);
+    world.apply(&Op::Invalidate);
+    assert!(!world.rest(), "the vault does not know that its token was given up");
+    world.apply(&Op::Acquire);
+    for _ in 0..8 {
+        world.apply(&Op::Progress(Luck::Good));
+    }
+    assert!(world.rest(), "it has another one");
+    world.apply(&Op::Advance(u16::MAX));
+    world.apply(&Op::Acquire);
+    for luck in [Luck::Good, Luck::Refused, Luck::Good, Luck::Good, Luck::Good] {
+        world.apply(&Op::Progress(luck));
+    }
+    assert_eq!(world.core.state(world.now), CredentialState::ReauthorizationRequired);
+    assert!(world.rest(), "only the user can help");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio_util::task::TaskTracker;
@@ -34,6 +35,7 @@ pub struct RuntimeBuilder {
     sources: Option<Sources>,
     limits: Option<Limits>,
     sessions: Option<SessionPolicy>,
+    idle_after: Option<Duration>,
     health: Option<HealthPolicy>,
     audit_retention: Option<AuditRetention>,
     application: Option<String>,
@@ -78,6 +80,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long nobody has to need the actor of a credential before it sleeps: ten minutes, unless
+    /// set otherwise, and no less than a second. A caller can not tell one that sleeps: it starts
+    /// again when it is needed, or when its credential is due.
+    #[must_use]
+    pub fn idle_after(mut self, idle_after: Duration) -> Self {
+        self.idle_after = Some(idle_after);
+        self
+    }
+
     /// The name of the program, as its users know it. The page at which a browser sign-in ends
     /// tells them to go back there.
     pub fn application(mut self, name: impl Into<String>) -> Self {
@@ -112,6 +123,7 @@ impl RuntimeBuilder {
             providers,
             limits,
             sessions,
+            idle_after,
             health,
             application,
             settings,
@@ -152,6 +164,7 @@ impl RuntimeBuilder {
             endpoints,
             timekeeper: timekeeper.clone(),
             revocations,
+            idle_after,
             tasks,
         };
         let sessions = Sessions::start(
@@ -256,6 +269,7 @@ impl RuntimeBuilder {
             audit_retention,
             limits,
             sessions,
+            idle_after,
             health,
             application,
             settings,
@@ -269,6 +283,7 @@ impl RuntimeBuilder {
             providers: Arc::new(providers),
             limits: self.limits.unwrap_or(limits),
             sessions: self.sessions.unwrap_or(sessions),
+            idle_after: self.idle_after.unwrap_or(idle_after).max(Duration::from_secs(1)),
             health: self.health.or(health),
             application: self.application.clone().or(application),
             settings,
@@ -284,6 +299,7 @@ struct Checked {
     providers: Providers,
     limits: Limits,
     sessions: SessionPolicy,
+    idle_after: Duration,
     health: Option<HealthPolicy>,
     application: Option<String>,
     settings: Settings,

@@ -11,6 +11,7 @@ use super::schema::SCHEMA;
 use crate::config::schema::Found;
 use crate::config::value::{Entry, Value};
 use crate::config::{Origin, Problem, SettingPath};
+use crate::credential::IDLE_AFTER;
 use crate::health::HealthPolicy;
 use crate::identity::ProviderId;
 use crate::oauth::{Limits, OUR_USER_AGENT};
@@ -145,7 +146,7 @@ impl Settings {
 }
 
 /// What holds when nobody says otherwise.
-fn defaults() -> [(&'static str, Value); 14] {
+fn defaults() -> [(&'static str, Value); 15] {
     let (sessions, limits) = (SessionPolicy::default(), Limits::default());
     let span = |span| Value::Plain(humantime::format_duration(span).to_string().into());
     let number = |number: u64| toml::Value::from(i64::try_from(number).unwrap_or(i64::MAX));
@@ -165,6 +166,7 @@ fn defaults() -> [(&'static str, Value); 14] {
         ("audit.retention.at_least", Value::Plain(number(retention.at_least))),
         ("sessions.timeout", span(sessions.timeout)),
         ("sessions.sweep_every", span(sessions.sweep_every)),
+        ("credentials.idle_after", span(IDLE_AFTER)),
         ("health.enabled", Value::Plain(false.into())),
         ("health.every", span(HealthPolicy::default().every)),
         ("token_requests.connect", span(limits.connect)),

@@ -31,6 +31,7 @@ pub(crate) struct Resolved {
     pub(crate) audit_retention: AuditRetention,
     pub(crate) limits: Limits,
     pub(crate) sessions: SessionPolicy,
+    pub(crate) idle_after: Duration,
     /// None: providers are looked at only when somebody asks.
     pub(crate) health: Option<HealthPolicy>,
     /// The program that users go back to after a sign-in by browser.
@@ -63,6 +64,7 @@ impl Settings {
             timeout: settings.span("sessions.timeout", &mut problems),
             sweep_every: settings.span("sessions.sweep_every", &mut problems),
         };
+        let idle_after = settings.span("credentials.idle_after", &mut problems);
         let every = settings.span("health.every", &mut problems);
         let enabled = settings.get(&SettingPath::parse("health.enabled")).unwrap_or(false);
         let health = enabled.then(|| HealthPolicy { every, ..HealthPolicy::default() });
@@ -98,6 +100,7 @@ impl Settings {
             audit_retention,
             limits,
             sessions,
+            idle_after,
             health,
             application,
             providers,

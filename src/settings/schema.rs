@@ -33,6 +33,7 @@ pub(super) const SCHEMA: Schema = Schema(&[
     text("sign_in.application"),
     duration("sessions.timeout"),
     duration("sessions.sweep_every"),
+    duration("credentials.idle_after"),
     flag("health.enabled"),
     duration("health.every"),
     duration("token_requests.connect"),

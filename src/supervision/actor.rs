@@ -47,6 +47,7 @@ impl SupervisorActor {
                 attendant.started(child, turn, outcome);
             }
             SupervisorMessage::Waited { child, turn } => attendant.waited(child, turn),
+            SupervisorMessage::Wake { child } => attendant.wake(child),
             SupervisorMessage::Gone { child } => attendant.gone(child),
             SupervisorMessage::Stop { name, reply } => attendant.stop(&name, reply),
             SupervisorMessage::Crash { path, reply } => {

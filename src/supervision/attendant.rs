@@ -11,10 +11,11 @@ use ractor::{ActorCell, ActorRef, SpawnErr};
 
 use super::child::Newcomer;
 use super::failure;
-use super::handle::{Binding, Reply};
+use super::handle::Reply;
 use super::messages::SupervisorMessage;
 use super::nursery::{Child, ChildId, Death, Nursery, Phase, Task, TreeNode, Turn};
 use super::restart::{Decision, Exit};
+use super::slot::{Binding, Waker};
 use super::supervisor::Family;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -86,6 +87,9 @@ impl<'a> Attendant<'a> {
         if child.stopping {
             return self.end_when_gone(id);
         }
+        if death.exit == Exit::Normal && child.slot.is_falling_asleep() {
+            return self.put_to_sleep(id);
+        }
         let sources = &self.family.sources;
         let (now, noise) = (sources.now(), sources.noise());
         child.last_reason = death.reason;
@@ -135,6 +139,15 @@ impl<'a> Attendant<'a> {
     /// The last incarnation of a child that is to end is entirely gone.
     pub(super) fn gone(&mut self, id: ChildId) {
         self.end(id);
+    }
+
+    /// A child that sleeps is needed.
+    pub(super) fn wake(&mut self, id: ChildId) {
+        let Some(child) = self.nursery.children.get_mut(&id) else { return };
+        if matches!(child.phase, Phase::Asleep) {
+            child.woken = true;
+            begin(self.myself, id, child);
+        }
     }
 
     /// Lets a child finish what it has; the reply comes when it is gone.
@@ -190,6 +203,8 @@ impl<'a> Attendant<'a> {
             let Some(child) = self.nursery.children.get_mut(&id) else { continue };
             if child.stopping {
                 self.end_when_gone(id);
+            } else if matches!(child.phase, Phase::Asleep) {
+                self.put_to_sleep(id);
             } else if !matches!(child.phase, Phase::GivenUp) {
                 "its supervisor was restarted".clone_into(&mut child.last_reason);
                 begin(self.myself, id, child);
@@ -205,11 +220,22 @@ impl<'a> Attendant<'a> {
             let _ = starter.send(Ok(()));
             return;
         }
+        if std::mem::take(&mut child.woken) {
+            return;
+        }
         child.restarts = child.restarts.saturating_add(1);
         let actor = self.family.path_of(&child.name);
         let (restarts, reason) = (child.ledger.restarts().max(1), child.last_reason.clone());
         tracing::warn!(%actor, restarts, %reason, "actor restarted");
         self.family.events.emit(EventKind::ActorRestarted { actor, restarts, reason });
+    }
+
+    /// The child has no incarnation until somebody needs one.
+    fn put_to_sleep(&mut self, id: ChildId) {
+        let Some(child) = self.nursery.children.get_mut(&id) else { return };
+        child.phase = Phase::Asleep;
+        let waker = Waker { supervisor: self.myself.clone(), child: id };
+        child.slot.rebind(Binding::Asleep(waker));
     }
 
     fn report_quarantine(&self, id: ChildId, retry_in: Duration) {
@@ -247,6 +273,7 @@ impl<'a> Attendant<'a> {
             Phase::Running { .. } => ask_to_end(child),
             // It is asked to end as soon as it has started.
             Phase::Unstarted | Phase::Starting { .. } | Phase::Ending { .. } => {}
+            Phase::Asleep => self.end_when_gone(id),
             Phase::BackingOff { .. } | Phase::Quarantined { .. } | Phase::GivenUp => self.end(id),
         }
     }

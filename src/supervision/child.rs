@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorRef, Message, SpawnErr};
 
-use super::handle::{Handle, Limits, Rebind};
+use super::handle::Handle;
 use super::restart::{Restart, RestartLedger, RestartPolicy};
+use super::slot::{Limits, Rebind};
 use super::supervisor::Family;
 use crate::clock::Sources;
 

@@ -32,6 +32,11 @@ impl<T> Deadlines<T> {
         self.entries.insert(key, (at, what));
     }
 
+    /// The key's deadline.
+    pub(super) fn get(&self, key: Key) -> Option<Moment> {
+        self.entries.get(&key).map(|(at, _)| *at)
+    }
+
     /// Removes the key's deadline and returns what hung on it.
     pub(super) fn clear(&mut self, key: Key) -> Option<T> {
         let (at, what) = self.entries.remove(&key)?;

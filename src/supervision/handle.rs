@@ -14,18 +14,24 @@
 //! [`Permit`] itself when it is sent by [`Handle::send_with`]; sent by [`Handle::send`] it must be
 //! admitted, but is not counted.
 //!
-//! What an actor sends to itself (outcomes of its tasks, alarms) goes through its own
-//! `ActorRef` and needs no permit, so that an overload can not lose it.
+//! What an actor sends to itself (outcomes of its tasks, alarms) needs no permit, so that an
+//! overload can not lose it.
+//!
+//! # Sleep
+//!
+//! An actor that nobody needs for a while may end and leave its handle asleep
+//! ([`Handle::fall_asleep`]): the next message wakes it, which is to say that the supervisor starts
+//! it again, and is delivered then. Nobody who holds the handle can tell.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use ractor::{ActorCell, ActorRef, Message, MessagingErr, RpcReplyPort};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use ractor::{ActorCell, Message, RpcReplyPort};
+use tokio::sync::oneshot;
 
 use super::nursery::ChildStatus;
+use super::slot::{Limits, Permit, Rebind, Refusal, Slot};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 
@@ -45,10 +51,8 @@ impl<M: Message> Handle<M> {
     /// [`AskError::Overloaded`] when every permit is taken, [`AskError::Interrupted`] while the
     /// actor is being restarted, and the others as they say. The message was not delivered then.
     pub fn send(&self, message: M) -> Result<(), AskError> {
-        if self.0.permits.available_permits() == 0 {
-            return Err(AskError::Overloaded);
-        }
-        self.0.offer(message).map_err(Refusal::into_error)
+        let _admitted = self.0.admit()?;
+        self.deliver(message)
     }
 
     /// Sends what a task of the actor has to tell it. It needs no admission, so that an overload
@@ -56,10 +60,10 @@ impl<M: Message> Handle<M> {
     /// A message to one that is just dying is gone: what must not be is left where the next
     /// incarnation finds it.
     pub(crate) fn post(&self, message: M) {
-        let Err(Refusal::NotNow(message)) = self.0.offer(message) else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let handle = self.clone();
-            runtime.spawn(async move { handle.0.offer_until_taken(message).await });
+        // Admitted or not, it is sent; but nobody falls asleep over a message on its way.
+        let _admitted = self.0.admit();
+        if let Err(Refusal::NotNow(message) | Refusal::Asleep(message)) = self.0.offer(message) {
+            self.deliver_later(message);
         }
     }
 
@@ -71,7 +75,7 @@ impl<M: Message> Handle<M> {
     /// As [`Handle::send`].
     pub fn send_with(&self, make: impl FnOnce(Permit) -> M) -> Result<(), AskError> {
         let permit = self.0.admit()?;
-        self.0.offer(make(permit)).map_err(Refusal::into_error)
+        self.deliver(make(permit))
     }
 
     /// Sends the request that `make` builds around a reply port, and waits for the answer. Waits
@@ -108,36 +112,46 @@ impl<M: Message> Handle<M> {
 
     /// The child's name beneath its supervisor.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.0.name()
     }
 
     /// How many requests wait for an answer.
     pub fn waiting(&self) -> usize {
-        self.0.admitted.saturating_sub(self.0.permits.available_permits())
+        self.0.waiting()
     }
 
     /// How the child fares.
     pub fn status(&self) -> ChildStatus {
-        match &**self.0.bound.load() {
-            Bound::Running(_) => ChildStatus::Running,
-            Bound::Restarting => ChildStatus::Restarting,
-            Bound::Quarantined { .. } => ChildStatus::Quarantined,
-            Bound::Stopped => ChildStatus::Stopped,
-        }
+        self.0.status()
+    }
+
+    /// For the actor itself, which nobody needs for now and which ends after this: the next message
+    /// starts it again. `false`, and nothing changed, while a request waits for an answer.
+    ///
+    /// What is in the mailbox already is handled before the end: hand it to [`Handle::post`].
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.0.fall_asleep()
+    }
+
+    /// The same handle, for whoever must not keep it from being forgotten.
+    pub(crate) fn downgrade(&self) -> WeakHandle<M> {
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     /// The incarnation that is bound.
     pub(super) fn running(&self) -> Option<ActorCell> {
-        match &**self.0.bound.load() {
-            Bound::Running(actor) => Some(actor.get_cell()),
-            _ => None,
-        }
+        self.0.running()
+    }
+
+    /// How many hold it, or a clone of it.
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
     }
 
     /// Resolves when the child has stopped for good.
     pub(super) async fn stopped(&self) {
         loop {
-            let rebound = self.0.rebound.notified();
+            let rebound = self.0.rebound();
             if self.status() == ChildStatus::Stopped {
                 return;
             }
@@ -147,16 +161,7 @@ impl<M: Message> Handle<M> {
 
     /// A handle that is bound to nothing yet, and its slot for the supervisor.
     pub(super) fn unbound(name: Arc<str>, limits: Limits, sources: Sources) -> Self {
-        let permits = limits.admission.min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Slot {
-            name,
-            bound: ArcSwap::from_pointee(Bound::Restarting),
-            rebound: Notify::new(),
-            permits: Arc::new(Semaphore::new(permits)),
-            admitted: permits,
-            patience: limits.patience,
-            sources,
-        }))
+        Self(Arc::new(Slot::unbound(name, limits, sources)))
     }
 
     /// The supervisor's side of this handle.
@@ -176,15 +181,47 @@ impl<M: Message> Handle<M> {
         let (sender, answer) = oneshot::channel();
         match self.0.offer(make(sender.into())) {
             Ok(()) => {}
-            Err(Refusal::NotNow(message)) => {
+            Err(Refusal::NotNow(message) | Refusal::Asleep(message)) => {
                 // Boxed: the rare long way must not make every request's future bigger.
-                Box::pin(tokio::time::timeout(self.0.patience, self.0.offer_until_taken(message)))
-                    .await
-                    .unwrap_or(Err(AskError::Interrupted))?;
+                Box::pin(tokio::time::timeout(
+                    self.0.patience(),
+                    self.0.offer_until_taken(message),
+                ))
+                .await
+                .unwrap_or(Err(AskError::Interrupted))?;
             }
             Err(Refusal::Never(error)) => return Err(error),
         }
         Ok(PendingAnswer { waiting: Some((answer, permit)) })
+    }
+
+    /// Sends a message that was admitted.
+    fn deliver(&self, message: M) -> Result<(), AskError> {
+        match self.0.offer(message) {
+            Err(Refusal::Asleep(message)) => {
+                self.deliver_later(message);
+                Ok(())
+            }
+            outcome => outcome.map_err(Refusal::into_error),
+        }
+    }
+
+    /// Sends a message as soon as there is somebody to take it.
+    fn deliver_later(&self, message: M) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let handle = self.clone();
+            runtime.spawn(async move { handle.0.offer_until_taken(message).await });
+        }
+    }
+}
+
+/// A [`Handle`] that does not count as held.
+pub(crate) struct WeakHandle<M: Message>(Weak<Slot<M>>);
+
+impl<M: Message> WeakHandle<M> {
+    /// The handle, while anybody holds it.
+    pub(crate) fn upgrade(&self) -> Option<Handle<M>> {
+        self.0.upgrade().map(Handle)
     }
 }
 
@@ -196,7 +233,7 @@ impl<M: Message> Clone for Handle<M> {
 
 impl<M: Message> fmt::Debug for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle").field(&self.0.name).finish()
+        f.debug_tuple("Handle").field(self.0.name()).finish()
     }
 }
 
@@ -233,133 +270,6 @@ impl From<AskError> for Error {
             AskError::Stopped => ErrorKind::ShuttingDown,
         };
         Self::new(kind, error.to_string())
-    }
-}
-
-/// The right to stand in an actor's mailbox; given back when it is dropped.
-#[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
-
-/// What callers can ask of one child.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// How many requests may wait for an answer at a time.
-    pub(super) admission: usize,
-    /// How long a request waits for a restart.
-    pub(super) patience: Duration,
-}
-
-impl Limits {
-    /// For a supervisor's own messages, of which there are as many as there are children.
-    pub(super) const SUPERVISOR: Self = Self { admission: Semaphore::MAX_PERMITS, ..Self::DEFAULT };
-
-    /// For a child that does not say.
-    pub(super) const DEFAULT: Self = Self { admission: 16_384, patience: Duration::from_secs(5) };
-}
-
-/// What a supervisor binds a child's handle to.
-#[derive(Debug, Clone)]
-pub(super) enum Binding {
-    /// This incarnation.
-    Running(ActorCell),
-    /// No one yet; someone soon.
-    Restarting,
-    /// No one for a while.
-    Quarantined {
-        /// Until when, on the monotonic clock.
-        until: Duration,
-    },
-    /// No one any more.
-    Stopped,
-}
-
-/// The supervisor's side of a handle.
-pub(super) trait Rebind: Send + Sync {
-    /// Binds the handle anew and lets the waiting requests see it.
-    fn rebind(&self, to: Binding);
-}
-
-struct Slot<M: Message> {
-    name: Arc<str>,
-    bound: ArcSwap<Bound<M>>,
-    rebound: Notify,
-    permits: Arc<Semaphore>,
-    /// How many permits there are.
-    admitted: usize,
-    patience: Duration,
-    sources: Sources,
-}
-
-enum Bound<M: Message> {
-    Running(ActorRef<M>),
-    Restarting,
-    Quarantined { until: Duration },
-    Stopped,
-}
-
-/// Why a message was not taken.
-enum Refusal<M> {
-    /// It may be taken soon; here it is again.
-    NotNow(M),
-    Never(AskError),
-}
-
-impl<M> Refusal<M> {
-    fn into_error(self) -> AskError {
-        match self {
-            Self::NotNow(_) => AskError::Interrupted,
-            Self::Never(error) => error,
-        }
-    }
-}
-
-impl<M: Message> Slot<M> {
-    fn admit(&self) -> Result<Permit, AskError> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        permit.map(Permit).map_err(|_| AskError::Overloaded)
-    }
-
-    fn offer(&self, message: M) -> Result<(), Refusal<M>> {
-        match &**self.bound.load() {
-            Bound::Running(actor) => match actor.send_message(message) {
-                Ok(()) => Ok(()),
-                // Dead, and the supervisor has not heard of it yet.
-                Err(MessagingErr::SendErr(message)) => Err(Refusal::NotNow(message)),
-                Err(_) => Err(Refusal::Never(AskError::Stopped)),
-            },
-            Bound::Restarting => Err(Refusal::NotNow(message)),
-            Bound::Quarantined { until } => {
-                let retry_in = until.saturating_sub(self.sources.now().monotonic);
-                Err(Refusal::Never(AskError::Quarantined { retry_in }))
-            }
-            Bound::Stopped => Err(Refusal::Never(AskError::Stopped)),
-        }
-    }
-
-    async fn offer_until_taken(&self, mut message: M) -> Result<(), AskError> {
-        loop {
-            // Made before the offer, so that a rebinding in between is not missed.
-            let rebound = self.rebound.notified();
-            match self.offer(message) {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Never(error)) => return Err(error),
-                Err(Refusal::NotNow(returned)) => message = returned,
-            }
-            rebound.await;
-        }
-    }
-}
-
-impl<M: Message> Rebind for Slot<M> {
-    fn rebind(&self, to: Binding) {
-        let bound = match to {
-            Binding::Running(cell) => Bound::Running(cell.into()),
-            Binding::Restarting => Bound::Restarting,
-            Binding::Quarantined { until } => Bound::Quarantined { until },
-            Binding::Stopped => Bound::Stopped,
-        };
-        self.bound.store(Arc::new(bound));
-        self.rebound.notify_waiters();
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum SupervisorMessage {
     Started { child: ChildId, turn: Turn, outcome: Result<(ActorCell, JoinHandle<()>), SpawnErr> },
     /// A child's back-off, quarantine or probation is over.
     Waited { child: ChildId, turn: Turn },
+    /// A child that sleeps is needed.
+    Wake { child: ChildId },
     /// The last incarnation of a child that is to end is entirely gone.
     Gone { child: ChildId },
     /// Drain a child; the reply comes with its end.

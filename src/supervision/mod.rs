@@ -12,6 +12,7 @@ mod handle;
 mod messages;
 mod nursery;
 mod restart;
+mod slot;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,9 @@ mod turns;
 pub use child::{ChildSpec, Spawning};
 pub(crate) use errands::Errands;
 pub use events::{EventBus, Events, Notice};
-pub use handle::{AskError, Handle, Permit, Reply};
+pub use handle::{AskError, Handle, Reply};
 pub use nursery::{ChildStatus, TreeNode};
 pub use restart::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+pub use slot::Permit;
 pub use supervisor::Supervisor;
 pub use timekeeper::{Alarm, Timekeeper};

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ractor::concurrency::JoinHandle;
-use ractor::{ActorCell, ActorId};
+use ractor::{ActorCell, ActorId, Message};
 
 use super::child::{Newcomer, Starter};
-use super::handle::{Binding, Rebind, Reply};
+use super::handle::{Handle, Reply};
 use super::restart::{Exit, RestartLedger};
+use super::slot::{Binding, Rebind};
 use super::supervisor::Family;
 use crate::error::Error;
 
@@ -21,6 +22,8 @@ pub enum ChildStatus {
     Running,
     /// It is being started, or waits to be started again.
     Restarting,
+    /// Nobody has needed it for a while: it is started again as soon as somebody does.
+    Asleep,
     /// It failed too often and is kept down for a while.
     Quarantined,
     /// It does not come back.
@@ -87,6 +90,8 @@ pub(super) enum Phase {
     Quarantined {
         _task: Task,
     },
+    /// It ended since nobody needed it, and is started when somebody does.
+    Asleep,
     /// It is dead, or done, and its last incarnation is about to be gone.
     Ending {
         _task: Task,
@@ -114,6 +119,8 @@ pub(super) struct Child {
     pub(super) stoppers: Vec<Reply<bool>>,
     /// It is to end, or has ended, and is not restarted.
     pub(super) stopping: bool,
+    /// It is started because it was needed, which is no restart.
+    pub(super) woken: bool,
 }
 
 impl Child {
@@ -129,6 +136,7 @@ impl Child {
                 ChildStatus::Restarting
             }
             Phase::Quarantined { .. } => ChildStatus::Quarantined,
+            Phase::Asleep => ChildStatus::Asleep,
             Phase::Ending { .. } | Phase::GivenUp => ChildStatus::Stopped,
         }
     }
@@ -190,6 +198,7 @@ impl Nursery {
             starter: Some(starter),
             stoppers: Vec::new(),
             stopping: false,
+            woken: false,
         };
         self.by_name.insert(Arc::clone(&child.name), id);
         (id, self.children.entry(id).or_insert(child))
@@ -202,6 +211,20 @@ impl Nursery {
             self.by_actor.remove(&cell.get_id());
         }
         Some(child)
+    }
+
+    /// Drops the child behind `handle` when it sleeps and nobody else holds that; whether it did.
+    pub(super) fn forget_asleep<M: Message>(&mut self, handle: &Handle<M>) -> bool {
+        /// The slot of the child, its starter, and the caller.
+        const HOLDERS: usize = 3;
+        let Some(id) = self.id_of(handle.name()) else { return false };
+        let asleep =
+            self.children.get(&id).is_some_and(|child| matches!(child.phase, Phase::Asleep));
+        let forget = asleep && !self.closed && handle.holders() == HOLDERS;
+        if forget {
+            self.remove(id);
+        }
+        forget
     }
 
     pub(super) fn id_of(&self, name: &str) -> Option<ChildId> {

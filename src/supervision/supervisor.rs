@@ -12,10 +12,11 @@ use super::actor::SupervisorActor;
 use super::child::ChildSpec;
 use super::events::EventBus;
 use super::failure;
-use super::handle::{Binding, Handle, Limits, Reply};
+use super::handle::{Handle, Reply};
 use super::messages::SupervisorMessage;
 use super::nursery::{ChildStatus, Nursery, TreeNode};
 use super::restart::Restart;
+use super::slot::{Binding, Limits};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 
@@ -120,6 +121,11 @@ impl Supervisor {
     pub async fn crash_child(&self, name: &str) -> bool {
         let crash = |reply| SupervisorMessage::Crash { path: Arc::from(name), reply };
         self.handle.ask_again(crash).await.unwrap_or(false)
+    }
+
+    /// Forgets a child that sleeps, where nobody but the caller holds its handle: whether it did.
+    pub(crate) fn forget_asleep<M: Message>(&self, handle: &Handle<M>) -> bool {
+        self.family.nursery().forget_asleep(handle)
     }
 
     /// The tree beneath this supervisor, this one included.

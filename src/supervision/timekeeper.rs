@@ -120,6 +120,11 @@ impl Alarm {
         }
     }
 
+    /// The deadline that is set.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.shared.queue().deadlines.get(self.key)
+    }
+
     /// Clears the deadline that may be set.
     pub fn clear(&self) {
         // What it returns is this alarm's own bell, so nothing is dropped under the lock.

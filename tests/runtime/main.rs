@@ -17,6 +17,7 @@ mod given_back;
 mod google;
 mod health;
 mod host;
+mod idle;
 mod metrics;
 mod outage;
 mod overdue;

@@ -78,7 +78,9 @@ impl Process {
         let sources = Sources { clock: time.clock.clone(), entropy: dynamic };
         let hours =
             SessionPolicy { timeout: Duration::from_hours(24 * 30), ..SessionPolicy::default() };
-        let builder = Runtime::builder().sources(sources).vault(vault).sessions(hours);
+        let minutes = Duration::from_mins(3);
+        let builder = Runtime::builder().sources(sources).vault(vault);
+        let builder = builder.sessions(hours).idle_after(minutes);
         let builder = authorities.iter().cloned().fold(builder, RuntimeBuilder::provider);
         let runtime = threads.block_on(builder.start()).expect("a runtime on a vault that is well");
         let events = runtime.events();

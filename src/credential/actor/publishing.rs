@@ -32,7 +32,7 @@ impl State {
             }
         };
         let usable = if refused.is_some() { Usable::No } else { self.core.usable(now) };
-        let new = Snapshot {
+        let mut new = Snapshot {
             id: self.context.id.clone(),
             state: self.core.state(now),
             generation: self.core.generation(),
@@ -50,6 +50,20 @@ impl State {
             stands_in: self.core.stands_in(),
             headers,
         };
+        if self.core.is_unreadable() && !self.core.has_given_up(old.generation) {
+            // An actor before this one knew the token, and its headers are at hand: they are served
+            // to their end whether the vault can be read or not.
+            new = Snapshot {
+                usable: old.usable,
+                expires_at: old.expires_at,
+                durable: old.durable,
+                scopes: old.scopes.clone(),
+                account: old.account.clone(),
+                advice: old.advice.clone(),
+                headers: old.headers.clone(),
+                ..new
+            };
+        }
         if !new.looks_like(&old) {
             self.cell.publish(Arc::new(new));
             self.cell.end_fallback(now, &self.context.shared.events);

@@ -10,6 +10,7 @@ mod handling;
 mod held;
 mod keys;
 mod renewing;
+mod rest;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,10 +97,18 @@ impl Lifecycle {
                 self.erased(generation, result.is_ok(), revoked, evidence, to);
             }
         }
-        let state = self.state(evidence.now);
-        let from = std::mem::replace(&mut self.shown, state);
-        if state != from {
-            effects.push(Effect::Emit(EventKind::StateChanged {
+        self.show(evidence.now, to);
+        effects
+    }
+
+    /// Reports the state, when it is another one than was reported last. That the vault is being
+    /// asked is no state of a credential of which more was known before.
+    fn show(&mut self, now: Moment, to: &mut Vec<Effect>) {
+        let state = self.state(now);
+        let from = self.shown;
+        if state != from && state != CredentialState::Loading {
+            self.shown = state;
+            to.push(Effect::Emit(EventKind::StateChanged {
                 credential: self.id.clone(),
                 from,
                 to: state,
@@ -107,7 +116,6 @@ impl Lifecycle {
                 reason: self.reason(),
             }));
         }
-        effects
     }
 
     /// The state that people see.
@@ -140,6 +148,16 @@ impl Lifecycle {
     /// Whether the vault has not been heard yet.
     pub(crate) fn is_loading(&self) -> bool {
         self.held.is_none() && matches!(self.knowledge, Knowledge::Asked)
+    }
+
+    /// Whether the vault can not be read, so that nothing is known of it here.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.held.is_none() && matches!(self.knowledge, Knowledge::Refused { .. })
+    }
+
+    /// Whether the material of this generation was refused or given up before the vault was heard.
+    pub(crate) fn has_given_up(&self, generation: Generation) -> bool {
+        self.early.invalidated || self.early.refused >= Some(generation)
     }
 
     /// Why it is in that state, where there is more to say.

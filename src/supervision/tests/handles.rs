@@ -72,7 +72,8 @@ async fn a_task_may_tell_its_actor_something_before_the_supervisor_knows_it() {
         if let Some(message) = early.lock().expect("not poisoned").take() {
             spawning.handle.post(message);
         }
-        let actor = TestActor { incarnation: 1, dies_at_once: false };
+        let handle = spawning.handle.clone();
+        let actor = TestActor { incarnation: 1, dies_at_once: false, handle };
         Box::pin(TestActor::spawn_linked(None, actor, (), spawning.supervisor))
     });
     stage.root.start_child(spec).await.expect("a child");

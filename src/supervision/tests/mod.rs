@@ -3,6 +3,7 @@
 mod draining;
 mod handles;
 mod restarts;
+mod sleeping;
 mod timekeeping;
 
 use std::sync::Arc;
@@ -75,6 +76,8 @@ enum Ask {
     Wait { began: oneshot::Sender<()>, gate: watch::Receiver<bool>, reply: Reply<()> },
     /// Keep the reply and go on.
     Park(Reply<()>),
+    /// Sleep, if nobody waits for an answer, and say whether.
+    Sleep(oneshot::Sender<bool>),
     /// Be handled.
     Note(#[allow(dead_code, reason = "held for its drop")] Permit),
 }
@@ -82,6 +85,7 @@ enum Ask {
 struct TestActor {
     incarnation: u32,
     dies_at_once: bool,
+    handle: Handle<Ask>,
 }
 
 #[ractor::actor(message = Ask, state = Vec<Reply<()>>)]
@@ -108,6 +112,10 @@ impl TestActor {
         message: Ask,
         parked: &mut Vec<Reply<()>>,
     ) -> Result<(), ActorProcessingErr> {
+        if self.handle.status() == ChildStatus::Asleep {
+            self.handle.post(message);
+            return Ok(());
+        }
         match message {
             Ask::Echo(value, reply) => {
                 let _ = reply.send((self.incarnation, value));
@@ -124,6 +132,13 @@ impl TestActor {
                 let _ = reply.send(());
             }
             Ask::Park(reply) => parked.push(reply),
+            Ask::Sleep(outcome) => {
+                let asleep = self.handle.fall_asleep();
+                if asleep {
+                    let _ = myself.drain();
+                }
+                let _ = outcome.send(asleep);
+            }
             Ask::Note(_permit) => {}
         }
         Ok(())
@@ -141,7 +156,9 @@ fn dying_in(name: &str, sick: std::ops::Range<u32>) -> ChildSpec<Ask> {
     let incarnations = AtomicU32::new(0);
     ChildSpec::new(name, move |spawning: Spawning<Ask>| {
         let incarnation = incarnations.fetch_add(1, Ordering::Relaxed) + 1;
-        let actor = TestActor { incarnation, dies_at_once: sick.contains(&incarnation) };
+        let handle = spawning.handle.clone();
+        let dies_at_once = sick.contains(&incarnation);
+        let actor = TestActor { incarnation, dies_at_once, handle };
         Box::pin(TestActor::spawn_linked(None, actor, (), spawning.supervisor))
     })
 }

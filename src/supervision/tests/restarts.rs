@@ -117,7 +117,8 @@ async fn a_start_that_fails_later_is_an_exit_like_any_other() {
             if attempt == 2 {
                 return Err(ractor::SpawnErr::StartupFailed("no flour".into()));
             }
-            let actor = TestActor { incarnation: attempt, dies_at_once: false };
+            let handle = spawning.handle.clone();
+            let actor = TestActor { incarnation: attempt, dies_at_once: false, handle };
             TestActor::spawn_linked(None, actor, (), spawning.supervisor).await
         })
     });
