@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use tokenward::CredentialHandle;
 use tokenward::event::{CredentialState, EventKind};
+use tokenward::identity::Generation;
 use tokenward::testing::{Endpoint, Fault};
 use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
 
-use crate::host::{Host, until, until_state};
+use crate::host::{Host, until};
 
 const ACTOR: &str = "credentials/ada/openai/authorization-code";
 
@@ -68,10 +69,12 @@ async fn a_failure_keeps_its_back_off_over_a_crash_of_the_actor() {
         Fault::RateLimited { retry_after: Some(Duration::from_secs(90)) },
     ] {
         let host = Host::start().await;
-        let (_, retry_at) = failing(&host, fault).await;
+        let (credential, retry_at) = failing(&host, fault).await;
         let mut events = host.runtime.events();
         assert!(host.runtime.crash_actor(ACTOR).await);
-        until_state(&mut events, CredentialState::Degraded).await;
+        until(&mut events, |kind| matches!(kind, EventKind::ActorRestarted { .. })).await;
+        // A late refusal changes nothing, and is answered by an actor that has heard the vault.
+        credential.rejected(Generation(0)).await.expect("what lives of the token is served");
         waits_until(&host, retry_at).await;
     }
 }
