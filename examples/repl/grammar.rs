@@ -168,6 +168,7 @@ pub(crate) fn name_of(status: ChildStatus) -> &'static str {
 pub(crate) const STATUSES: &[(&str, ChildStatus)] = &[
     ("running", ChildStatus::Running),
     ("restarting", ChildStatus::Restarting),
+    ("asleep", ChildStatus::Asleep),
     ("quarantined", ChildStatus::Quarantined),
     ("stopped", ChildStatus::Stopped),
 ];

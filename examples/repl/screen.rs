@@ -110,6 +110,7 @@ pub(crate) fn tone_of_status(status: ChildStatus) -> Tone {
     match status {
         ChildStatus::Running => Tone::Good,
         ChildStatus::Restarting => Tone::Busy,
+        ChildStatus::Asleep => Tone::Faint,
         _ => Tone::Bad,
     }
 }

@@ -299,7 +299,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
         arguments: "ACCOUNT|ACTOR STATE [N] | TIME",
         about: "wait until it is so, at most 90s",
         more: "For your credential there to be in a state, of generation N or later; for an \
-               actor to be running, restarting, quarantined or stopped, restarted N times or more; \
+               actor to be running, restarting, asleep, quarantined or stopped, restarted N times or more; \
                or for a time such as 5s.",
         slots: &[Slot::ActorOrAccount, Slot::State],
         parse: wait,

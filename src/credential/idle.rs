@@ -1,7 +1,8 @@
 //! Credentials that nobody needs. From time to time every actor is asked to rest, which it does when
 //! nothing came for it since it was asked last, so an actor sleeps after once to twice
-//! [`idle_after`](super::actor::Shared::idle_after). A credential that sleeps and whose handle
-//! nobody holds is forgotten: what is left of it is its entry in the vault's index and one alarm.
+//! [`idle_after`](super::actor::Shared::idle_after). A credential that sleeps, is well, and whose
+//! handle nobody holds is forgotten: what is left of it is its entry in the vault's index and one
+//! alarm. One that needs somebody is kept, so that it is counted still.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::credentials::Inside;
 use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
+use crate::event::CredentialState;
 use crate::identity::CredentialId;
 use crate::supervision::ChildStatus;
 
@@ -51,7 +53,9 @@ impl Inside {
         // the entry.
         self.running.remove_if(id, |_, running| {
             let held = |handle: &CredentialHandle| {
-                Arc::strong_count(running) > 1
+                let state = handle.snapshot().state();
+                !matches!(state, CredentialState::Valid | CredentialState::Absent)
+                    || Arc::strong_count(running) > 1
                     || !handle.is_unshared()
                     || !self.supervisor.forget_asleep(handle.actor())
             };

@@ -34,7 +34,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// | `tokenward_sign_outs_total` | `provider` | sign-outs |
 /// | `tokenward_renewal_duration_seconds` | `provider`, `outcome` | renewals, from the first step to the last: their number and how long they took. The outcome is `renewed`, `unsaved` (the vault could not take what was granted, which is held in memory), `superseded`, `not-started`, or why it failed: `transient`, `rate-limited`, `reauthorization-required`, `misconfigured`, `unlisted`, `protocol`, `uncertain` |
 /// | `tokenward_reauthorizations_required_total` | `provider` | how often a credential came to need its user |
-/// | `tokenward_credentials` | `provider`, `state` | credentials whose actors run |
+/// | `tokenward_credentials` | `provider`, `state` | credentials in memory: those that are used, and those that need somebody. One that is well and was not used for a while is not among them |
 /// | `tokenward_sessions` | | open sessions |
 /// | `tokenward_sessions_opened_total` | | sessions that were opened |
 /// | `tokenward_sessions_ended_total` | `reason`: `closed`, `expired` | sessions that ended |

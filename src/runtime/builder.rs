@@ -83,7 +83,6 @@ impl RuntimeBuilder {
     /// How long nobody has to need the actor of a credential before it sleeps: ten minutes, unless
     /// set otherwise, and no less than a second. A caller can not tell one that sleeps: it starts
     /// again when it is needed, or when its credential is due.
-    #[must_use]
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
         self.idle_after = Some(idle_after);
         self
@@ -129,9 +128,7 @@ impl RuntimeBuilder {
             settings,
             api_keys,
         } = self.checked()?;
-        for warning in settings.warnings() {
-            tracing::warn!(%warning, "a setting needs attention");
-        }
+        warn_of(&settings);
         let sources = self.sources.unwrap_or_else(Sources::system);
         let tls = Tls::of_the_platform()?;
         let transport = Transport::with_tls(sources.clone(), limits, &tls)?;
@@ -308,6 +305,12 @@ struct Checked {
 
 fn no_vault() -> Problem {
     problem("vault", "is missing, give one by .vault(Vault::open(path))")
+}
+
+fn warn_of(settings: &Settings) {
+    for warning in settings.warnings() {
+        tracing::warn!(%warning, "a setting needs attention");
+    }
 }
 
 fn no_provider() -> Problem {
