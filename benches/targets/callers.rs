@@ -17,7 +17,7 @@ use tokenward::{CredentialHandle, Runtime, Vault, catalog};
 
 use crate::bare::client;
 use crate::measure::{median, millis, now};
-use crate::table::{Report, Row};
+use crate::table::{Report, Row, thousands};
 
 const CALLERS: u32 = 100_000;
 
@@ -66,7 +66,7 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 fn told(report: &mut Report, served: Turns, refused: Turns, alone: f64, woken: f64) {
-    let name = format!("{CALLERS} callers, one expired token: token requests");
+    let name = format!("{} callers, one expired token: token requests", thousands(CALLERS));
     report.add(Row::new(name, "", served.requests.into()).over(1.0).ratio_at_most(1.0));
     let last = millis(median(served.last));
     let row = Row::new("the same: the last has it, over the request alone", "ms", last);

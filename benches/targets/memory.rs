@@ -7,7 +7,7 @@ use stats_alloc::Region;
 
 use crate::bare::{Bare, BareStore};
 use crate::scale::{Alone, MANY, SOME as LIVE, alone};
-use crate::table::{Report, Row};
+use crate::table::{Report, Row, thousands};
 use crate::{ALLOCATOR, measure, stock, vault};
 
 pub(crate) const ALONE: &[Alone] = &[
@@ -25,7 +25,10 @@ const IN_USE: u32 = MANY / 100;
 pub(crate) fn of_live(report: &mut Report, live: &Path) {
     let [bare, bare_heap] = alone("bare-actors", live);
     let [actor, heap] = alone("live-actors", live);
-    let name = format!("memory of a live actor with its token, {LIVE} of them, over a bare actor");
+    let name = format!(
+        "memory of a live actor with its token, {} of them, over a bare actor",
+        thousands(LIVE)
+    );
     let row = Row::new(name, "B", actor).over(bare);
     report.add(row.at_most(10_000.0));
     report.add(Row::new("the same, of it on the heap", "B", heap).over(bare_heap));
@@ -36,13 +39,16 @@ pub(crate) fn of_idle(report: &mut Report, many: &Path) {
     let [store, store_heap] = alone("idle-in-store", many);
     let [index, index_heap] = alone("idle-in-vault", many);
     let [idle, idle_heap, in_use, in_use_heap] = alone("idle-in-runtime", many);
-    let name = format!("memory of an idle credential, of {MANY}, over the vault with its index");
+    let name = format!(
+        "memory of an idle credential, of {}, over the vault with its index",
+        thousands(MANY)
+    );
     report.add(Row::new(name, "B", idle).over(index).at_most(400.0));
     report.add(Row::new("the same, of it on the heap", "B", idle_heap).over(index_heap));
     let name = "of it the vault with its index, over the store that was read alone";
     report.add(Row::new(name, "B", index).over(store));
     report.add(Row::new("the same, of it on the heap", "B", index_heap).over(store_heap));
-    let name = format!("what each of {IN_USE} among them takes that are in use then");
+    let name = format!("what each of {} among them takes that are in use then", thousands(IN_USE));
     report.add(Row::new(name, "B", in_use));
     report.add(Row::new("the same, of it on the heap", "B", in_use_heap));
 }

@@ -12,7 +12,7 @@ use crate::bare::{Bare, BareStore};
 use crate::measure::{by_turns, micros, millis, now, timed_by_turns, tokio};
 use crate::scale::{Alone, MANY, SOME, alone};
 use crate::stock;
-use crate::table::{Report, Row};
+use crate::table::{Report, Row, thousands};
 
 pub(crate) const ALONE: &[Alone] =
     &[("open-store", open_store), ("read-index", read_index), ("first-answer", first_answer)];
@@ -26,14 +26,16 @@ const CRASHES: u32 = 500;
 
 /// `some` is a vault with as many credentials.
 pub(crate) async fn with_some(report: &mut Report, some: &Path) {
-    let name = format!("start with {SOME} credentials, first answer, over opening the store");
+    let name =
+        format!("start with {} credentials, first answer, over opening the store", thousands(SOME));
     starts(report, &name, STARTS, "open-store", some).await;
     crash(report, some).await;
 }
 
 /// `many` is a vault with as many credentials.
 pub(crate) async fn with_many(report: &mut Report, many: &Path) {
-    let name = format!("start with {MANY} credentials, first answer, over reading the index");
+    let name =
+        format!("start with {} credentials, first answer, over reading the index", thousands(MANY));
     starts(report, &name, LONG_STARTS, "read-index", many).await;
 }
 

@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::bare::client;
 use crate::measure::{by_turns, folder};
-use crate::table::{Report, Row};
+use crate::table::{Report, Row, thousands};
 use crate::vault::master_key;
 
 const CREDENTIALS: u32 = 10_000;
@@ -61,7 +61,7 @@ pub(crate) fn run(report: &mut Report) {
         let kept = async || posted(&provider, &grants, client()).await;
         let rate = |time| f64::from(CREDENTIALS) / time / 1e3;
         let [floor, figure] = by_turns(turns, 1, kept, storm).await.map(rate);
-        let name = format!("refresh storm, {CREDENTIALS} expired, over bare requests");
+        let name = format!("refresh storm, {} expired, over bare requests", thousands(CREDENTIALS));
         report.add(Row::new(name, "k/s", figure).over(floor).ratio_at_least(0.7));
         let anew = async || posted(&provider, &grants, client_without_reuse()).await;
         let [floor, figure] = by_turns(turns, 1, anew, storm).await.map(rate);

@@ -38,9 +38,9 @@ impl Report {
         Self { quick, rows: Vec::new() }
     }
 
-    /// How many turns to measure, where `usual` ones are worth their time.
+    /// How many turns to measure, where `usual` ones are worth their time. A median needs three.
     pub(crate) fn turns(&self, usual: u32) -> u32 {
-        if self.quick { usual.div_ceil(5) } else { usual }
+        if self.quick { usual.div_ceil(5).max(usual.min(3)) } else { usual }
     }
 
     /// Takes a row. It is shown at once, too, since all of them take minutes.
@@ -138,6 +138,13 @@ impl fmt::Display for Report {
         writeln!(f, "| --- | --- | --- | --- | --- | --- |")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
     }
+}
+
+/// A number as part of the name of a row, such as 100,000.
+pub(crate) fn thousands(number: u32) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
 }
 
 /// With as many digits as say something.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::bare::{BareStore, PAYLOAD};
 use crate::measure::{by_turns, folder, micros, millis, now, timed_by_turns};
-use crate::table::{Report, Row};
+use crate::table::{Report, Row, thousands};
 
 /// Turns of a single write each way.
 const SINGLE: u32 = 1_000;
@@ -164,6 +164,9 @@ async fn reading_and_opening(report: &mut Report, directory: &Path, engine: Engi
     };
     let times = timed_by_turns(report.turns(OPENINGS), alone, answer).await;
     let [floor, figure] = times.map(millis);
-    let name = format!("{engine}: opening {RECORDS} records, over opening bare sled");
+    let name = format!(
+        "{engine}: opening {number} records, over opening bare sled",
+        number = thousands(RECORDS)
+    );
     report.add(Row::new(name, "ms", figure).over(floor).ratio_at_most(3.0));
 }
