@@ -156,7 +156,7 @@ fn two_threads(report: &mut Report, what: &str, credential: &CredentialHandle) {
     let figure = scaling(|| {
         black_box(credential.peek().expect("usable").headers());
     });
-    let name = format!("2 threads that read one handle, {what}: their throughput over that of one");
+    let name = format!("2 threads that read one handle, {what}: throughput over that of one");
     report.add(Row::new(name, "×", figure).over(floor).ratio_at_least(0.8));
 }
 

@@ -6,10 +6,13 @@ use crate::table::Row;
 
 const LINE: f64 = 24.0;
 const TOP: f64 = 44.0;
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1090.0;
+
+/// Where the names end.
+const NAMES: f64 = 540.0;
 
 /// Where the line stands on which all targets are.
-const TARGET: f64 = 650.0;
+const TARGET: f64 = 780.0;
 
 /// How wide a doubling is, and the most that is shown, in doublings.
 const DOUBLING: f64 = 60.0;
@@ -33,7 +36,7 @@ pub(crate) fn svg<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
         let name = escaped(row.what());
         let _ = writeln!(
             bars,
-            "<text class=\"name\" x=\"410\" y=\"{text}\">{name}</text>\
+            "<text class=\"name\" x=\"{NAMES}\" y=\"{text}\">{name}</text>\
              <rect class=\"{class}\" x=\"{from:.1}\" y=\"{bar}\" width=\"{width:.1}\" height=\"16\"/>\
              <text x=\"{}\" y=\"{text}\">{share:.2}</text>",
             WIDTH - 60.0,
