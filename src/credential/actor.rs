@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use ractor::{Actor as _, ActorProcessingErr, ActorRef};
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{Instrument as _, Span, debug};
 
 use super::cell::{Cell, Landed};
 use super::endpoints::TokenEndpoints;
@@ -86,13 +86,22 @@ struct State {
     /// The material whose headers the published snapshot has.
     published: Option<Arc<Material>>,
     alarm: Arc<Alarm>,
-    waiting: Vec<Reply<Answer>>,
+    waiting: Vec<Waiter>,
+    /// The span of the renewal under way.
+    renewal: Span,
     inspecting: Vec<Reply<Arc<Snapshot>>>,
     signing_out: Option<Reply<Result<SignedOut, Error>>>,
     /// It was needed since it was last asked to rest.
     needed: bool,
     /// It ends; what still comes is for the next one.
     asleep: bool,
+}
+
+/// A caller that waits for a token, and the span that it waits in. The span is kept whole, since a
+/// caller that gives up closes it, and nothing can stand beneath one that is closed.
+struct Waiter {
+    reply: Reply<Answer>,
+    span: Span,
 }
 
 #[ractor::actor(message = ProviderMessage, state = State, arguments = Arguments)]
@@ -126,6 +135,7 @@ impl ProviderActor {
             published: None,
             alarm,
             waiting: Vec::new(),
+            renewal: Span::none(),
             inspecting: Vec::new(),
             signing_out: None,
             needed: true,
@@ -264,7 +274,7 @@ impl State {
                     records.remember(generation, &trouble).await;
                     drop(held);
                 };
-                self.context.shared.tasks.spawn(remembering);
+                self.context.shared.tasks.spawn(remembering.in_current_span());
             }
             Effect::Forget { generation } => {
                 let (records, held) = (self.records(), self.handle.clone());
@@ -272,9 +282,9 @@ impl State {
                     records.forget(generation).await;
                     drop(held);
                 };
-                self.context.shared.tasks.spawn(forgetting);
+                self.context.shared.tasks.spawn(forgetting.in_current_span());
             }
-            Effect::Park => self.waiting.extend(caller.take()),
+            Effect::Park => self.park(caller.take()),
             Effect::Answer(answer) => {
                 if let Some(reply) = caller.take() {
                     let _ = reply.send(answer.map(|()| self.cell.snapshot()));
@@ -282,12 +292,20 @@ impl State {
             }
             Effect::AnswerAll(answer) => {
                 let answer = answer.map(|()| self.cell.snapshot());
-                for reply in std::mem::take(&mut self.waiting) {
+                for Waiter { reply, .. } in std::mem::take(&mut self.waiting) {
                     let _ = reply.send(answer.clone());
                 }
             }
             Effect::Emit(kind) => self.context.shared.events.emit(kind),
         }
+    }
+
+    /// Keeps a caller waiting. A renewal that is under way already is theirs from now on, too.
+    fn park(&mut self, caller: Option<Reply<Answer>>) {
+        let Some(reply) = caller else { return };
+        let span = Span::current();
+        self.renewal.follows_from(span.id());
+        self.waiting.push(Waiter { reply, span });
     }
 
     fn loaded(&mut self, contents: Result<Contents, JournalError>) {
@@ -355,6 +373,7 @@ impl State {
         loop {
             let landed = self.cell.desk().landed.pop_front();
             let Some(Landed { flight, outcome }) = landed else { return };
+            self.renewal = Span::none();
             debug!(
                 target: "tokenward::rotation",
                 step = "before-publication",

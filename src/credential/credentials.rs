@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::{DashMap, DashSet};
 use tokio::sync::OnceCell;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use super::actor::{Context, Shared, child};
 use super::cell::Cell;
@@ -146,7 +146,8 @@ impl Credentials {
         self.0.in_use.insert(id.provider.clone());
         let supervisor = self.0.supervisor.clone();
         // In a task of its own: a caller that gives up must not leave an actor without a handle.
-        let started = tokio::spawn(async move { running.start(&supervisor).await });
+        let starting = async move { running.start(&supervisor).await };
+        let started = tokio::spawn(starting.in_current_span());
         let interrupted = |_| Error::new(ErrorKind::Interrupted, "the start died, ask again");
         let handle = started.await.map_err(interrupted)??;
         self.0.due.remove(id);

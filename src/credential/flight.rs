@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{Instrument as _, Span, debug};
 
 use super::actor::Context;
 use super::cell::{Cell, Flight};
@@ -22,6 +22,8 @@ pub(crate) struct Rotating {
     pub(crate) handle: Handle<ProviderMessage>,
     pub(crate) material: Arc<Material>,
     pub(crate) flight: Flight,
+    /// What everything that this does stands in.
+    pub(crate) span: Span,
 }
 
 impl Rotating {
@@ -40,14 +42,17 @@ impl Rotating {
         if tasks.is_closed() {
             return landing.land(runtime_stops());
         }
-        tasks.spawn(async move {
+        let span = self.span.clone();
+        let work = async move {
             let context = &self.records.context;
             let meters = context.shared.events.meters();
             let since = meters.now();
             let outcome = self.run(&mut landing.sent).await;
             meters.renewal(context.id.provider.as_str(), word(&outcome), since);
+            self.span.record("outcome", word(&outcome));
             landing.land(outcome);
-        });
+        };
+        tasks.spawn(work.instrument(span));
         drop(counted);
     }
 

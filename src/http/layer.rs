@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use super::attempt::{Attempt, Missed, Sender, of_the_request};
 use super::body::ResponseBody;
@@ -165,8 +166,9 @@ where
     })?;
     let class = request.extensions().get::<RouteClass>().map(|class| class.0);
     let upstream = session.upstream(provider.id(), class)?;
+    let span = upstream.span(request.method());
     not_held_back(&upstream)?;
-    let credential = session.admit(active.credential).await?;
+    let credential = session.admit(active.credential).instrument(span.clone()).await?;
     let permit = admitted(&upstream)?;
     let headers = of_the_request(std::mem::take(request.headers_mut()));
     let sender = Inner { service, again: copied(&request, copy), is_ready: true };
@@ -179,7 +181,7 @@ where
         place: None,
         whole: None,
     };
-    match attempt.make(request, credential, permit).await {
+    match attempt.make(request, credential, permit).instrument(span).await {
         Ok(answer) => Ok(answer),
         Err(Missed::None(error)) => Err(error.into()),
         Err(Missed::Lost(error) | Missed::NotSent(error)) => Err(error.into()),

@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{Body, Request, Response};
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use super::attempt::of_the_request;
 use super::call::Call;
@@ -141,9 +142,10 @@ impl RequestBuilder {
         let upstream = self.session.upstream(active.provider.id(), self.class)?;
         let Self { session, headers, timeout, whole, .. } = self;
         let headers = of_the_request(headers);
+        let span = upstream.span(request.method());
         let call = Call { session, active, upstream, headers, timeout, whole };
         // So that the futures of hosts do not all have room for a call.
-        Box::pin(call.make(request, begun)).await
+        Box::pin(call.make(request, begun).instrument(span)).await
     }
 
     /// The request with everything that authenticates it, to be sent by an HTTP client of the

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::outcome::{Ending, Outcome};
 use super::transit::{GivesBack, InTransit, MayGrant};
@@ -124,11 +125,12 @@ impl<O: Send + 'static> Desk<O> {
         let (deliver, delivered) = oneshot::channel();
         let (provider, transport) = (Arc::clone(&self.provider), self.means.transport.clone());
         let gives_back = self.gives_back.clone();
-        self.means.tasks.spawn(async move {
+        let asking = async move {
             let outcome = request(provider, transport).await;
             // What can not be delivered is dropped, and gives itself back by that.
             drop(deliver.send(InTransit::new(outcome, gives_back)));
-        });
+        };
+        self.means.tasks.spawn(asking.in_current_span());
         let gives_back = self.gives_back.clone();
         let died = move || {
             let failure = Failure::new(if_it_dies, "the exchange was interrupted");

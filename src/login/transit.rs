@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use crate::identity::CredentialId;
 use crate::oauth::Transport;
@@ -71,7 +71,7 @@ impl GivesBack {
     /// Tells the provider that `grant` is over, in a task of its own. Best effort.
     pub(super) fn revoke(&self, grant: &Grant) {
         let (Self { credential, provider, transport, .. }, grant) = (self.clone(), grant.clone());
-        self.tasks.spawn(async move {
+        let work = async move {
             let revocation = Revocation {
                 method: credential.method,
                 access_token: &grant.access_token,
@@ -81,6 +81,7 @@ impl GivesBack {
                 Ok(outcome) => debug!(%credential, ?outcome, "a grant was given back"),
                 Err(failure) => debug!(%credential, %failure, "a grant could not be given back"),
             }
-        });
+        };
+        self.tasks.spawn(work.in_current_span());
     }
 }

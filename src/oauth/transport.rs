@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tracing::{Instrument as _, debug_span};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -140,7 +141,8 @@ impl Transport {
             Ok(Answer { status, headers, body, requested_at })
         };
         // The network lives in real time, also where a test moves the runtime's clock by hand.
-        tokio::time::timeout(self.limits.deadline, exchange).await.unwrap_or_else(|_| {
+        let exchange = tokio::time::timeout(self.limits.deadline, exchange);
+        exchange.instrument(debug_span!("token request", %host)).await.unwrap_or_else(|_| {
             let within = humantime::format_duration(self.limits.deadline);
             Err(TransportError::Ambiguous(format!("{host} gave no whole answer within {within}")))
         })

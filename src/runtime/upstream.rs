@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tracing::{Span, info_span};
 use url::Url;
 
 use crate::clock::Sources;
@@ -66,6 +67,11 @@ impl Upstream {
             events,
             classes,
         })))
+    }
+
+    /// What a call to it stands in. Its path and its query are the host's own matter.
+    pub(crate) fn span(&self, method: &http::Method) -> Span {
+        info_span!("call", upstream = %self.0.origin, %method)
     }
 
     /// A class of routes there, such as `"embeddings"`: the same upstream, budget and places, behind

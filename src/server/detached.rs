@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::{DashMap, DashSet};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
@@ -34,7 +35,7 @@ pub(crate) async fn detached<T: Send + 'static>(
         let _under_way = under_way;
         work.await
     };
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(died()))
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(died()))
 }
 
 /// The outcome of a task that died.

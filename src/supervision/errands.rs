@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 /// The tasks that an actor has under way. It lives in the actor's state: when the actor dies, they
 /// are aborted.
@@ -37,12 +38,13 @@ impl<O: Send + 'static> Errands<O> {
         while self.tasks.try_join_next().is_some() {}
         let (report, nudge) = (self.report.clone(), Arc::clone(&self.nudge));
         self.under_way += 1;
-        self.tasks.spawn(async move {
+        let errand = async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             // Fails only when the actor is gone, and nobody asks any more.
             let _ = report.send(outcome.unwrap_or_else(|_| if_it_dies()));
             nudge();
-        });
+        };
+        self.tasks.spawn(errand.in_current_span());
     }
 
     /// The next outcome that is there.

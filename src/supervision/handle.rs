@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use ractor::{ActorCell, Message, RpcReplyPort};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::nursery::ChildStatus;
 use super::slot::{Limits, Permit, Rebind, Refusal, Slot};
@@ -210,7 +211,8 @@ impl<M: Message> Handle<M> {
     fn deliver_later(&self, message: M) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let handle = self.clone();
-            runtime.spawn(async move { handle.0.offer_until_taken(message).await });
+            let delivery = async move { handle.0.offer_until_taken(message).await };
+            runtime.spawn(delivery.in_current_span());
         }
     }
 }

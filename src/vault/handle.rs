@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ractor::Actor as _;
+use tracing::{Instrument as _, debug_span};
 
 use super::actor::{VaultActor, VaultArguments};
 use super::audit::RetentionProgress;
@@ -48,9 +49,14 @@ impl Timing {
     }
 
     /// Waits for `answer`, and counts how long that took.
-    async fn of<T>(&self, latency: &Latency, answer: impl Future<Output = T>) -> T {
+    async fn of<T>(
+        &self,
+        latency: &Latency,
+        request: &'static str,
+        answer: impl Future<Output = T>,
+    ) -> T {
         let since = self.meters.now();
-        let answer = answer.await;
+        let answer = answer.instrument(debug_span!("vault", request)).await;
         latency.observe(self.meters.now().saturating_sub(since));
         answer
     }
@@ -97,7 +103,7 @@ impl VaultHandle {
     /// for none; [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn read(&self, key: &RecordKey) -> Result<Option<Record>, VaultError> {
         let read = self.0.ask_again(|reply| VaultMessage::Read { key: key.clone(), reply });
-        self.2.of(&self.2.reads, read).await?
+        self.2.of(&self.2.reads, "read", read).await?
     }
 
     /// Applies `batch`, all of it or nothing. Returns once it would survive a power cut.
@@ -111,7 +117,7 @@ impl VaultHandle {
     pub async fn commit(&self, batch: Batch) -> Result<(), VaultError> {
         batch.check()?;
         let commit = self.0.ask(|reply| VaultMessage::Commit { batch, reply });
-        self.2.of(&self.2.commits, commit).await?
+        self.2.of(&self.2.commits, "commit", commit).await?
     }
 
     /// The index entries that meet `query`, by due time where the query has one, else by user and
@@ -122,7 +128,7 @@ impl VaultHandle {
     /// [`VaultError::is_unavailable`] when the vault can not be read for now.
     pub async fn list(&self, query: Query) -> Result<Vec<Entry>, VaultError> {
         let list = self.0.ask_again(|reply| VaultMessage::List { query: query.clone(), reply });
-        self.2.of(&self.2.lists, list).await?
+        self.2.of(&self.2.lists, "list", list).await?
     }
 
     /// What the vault says about itself; when it is closed after a failure, what it said last, and

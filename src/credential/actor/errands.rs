@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument as _, field, info_span};
+
 use super::State;
 use crate::credential::flight::Rotating;
 use crate::credential::material::Material;
@@ -15,16 +17,31 @@ impl State {
     pub(super) fn load(&self) {
         let (records, handle) = (self.records(), self.handle.clone());
         // Not tracked: a shutdown does not wait for a read.
-        tokio::spawn(async move {
+        let work = async move {
             let contents = records.load().await;
             handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
-        });
+        };
+        tokio::spawn(work.in_current_span());
     }
 
-    pub(super) fn renew(&self, material: Arc<Material>, in_doubt: bool) {
+    pub(super) fn renew(&mut self, material: Arc<Material>, in_doubt: bool) {
         let flight = self.cell.desk().take_off(material.generation, in_doubt);
         let (records, handle) = (self.records(), self.handle.clone());
-        Rotating { records, handle, material, flight }.start();
+        // It belongs to whoever waits first, and to none when only its time has come. The span that
+        // this runs in may be that of the renewal before.
+        let mut waiting = self.waiting.iter().map(|waiter| waiter.span.id());
+        let span = info_span!(
+            parent: waiting.next().flatten(),
+            "renewal",
+            credential = %self.context.id,
+            generation = flight.base.0,
+            outcome = field::Empty,
+        );
+        for other in waiting {
+            span.follows_from(other);
+        }
+        self.renewal = span.clone();
+        Rotating { records, handle, material, flight, span }.start();
     }
 
     pub(super) fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
@@ -44,10 +61,11 @@ impl State {
         }
         let (records, handle) = (self.records(), self.handle.clone());
         let (begun, seen) = (self.cell.desk().era(), self.core.generation());
-        self.context.shared.tasks.spawn(async move {
+        let work = async move {
             let outcome = records.sign_in(with, begun, seen).await;
             handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
-        });
+        };
+        self.context.shared.tasks.spawn(work.in_current_span());
     }
 
     pub(super) fn allow_fallback(&self, allowed: bool, reply: Reply<Result<(), Error>>) {
@@ -58,28 +76,30 @@ impl State {
         }
         let (records, handle) = (self.records(), self.handle.clone());
         let begun = self.cell.desk().era();
-        self.context.shared.tasks.spawn(async move {
+        let work = async move {
             let done = |outcome| {
                 let permitted = Inner::Permitted { allowed, begun, outcome, reply };
                 handle.post(ProviderMessage::inner(permitted));
             };
             records.allow_fallback(allowed, begun, done).await;
-        });
+        };
+        self.context.shared.tasks.spawn(work.in_current_span());
     }
 
     pub(super) fn save(&self, material: Arc<Material>) {
         let (records, handle) = (self.records(), self.handle.clone());
-        self.context.shared.tasks.spawn(async move {
+        let work = async move {
             let result = records.save(&material).await.map_err(|error| error.to_string());
             let generation = material.generation;
             handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
-        });
+        };
+        self.context.shared.tasks.spawn(work.in_current_span());
     }
 
     pub(super) fn erase(&mut self, generation: Generation, material: Option<Arc<Material>>) {
         let (records, handle) = (self.records(), self.handle.clone());
         let reply = self.signing_out.take();
-        self.context.shared.tasks.spawn(async move {
+        let work = async move {
             let (result, revoked) = records.sign_out(material).await;
             handle.post(ProviderMessage::inner(Inner::Erased {
                 generation,
@@ -87,6 +107,7 @@ impl State {
                 revoked,
                 reply,
             }));
-        });
+        };
+        self.context.shared.tasks.spawn(work.in_current_span());
     }
 }

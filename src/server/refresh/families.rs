@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::RefreshPolicy;
 use super::family::{Family, Presented, Use};
@@ -110,7 +111,7 @@ impl Families {
     ) -> Result<Refreshed, Error> {
         let families = self.clone();
         let (mut tell, told) = oneshot::channel();
-        tokio::spawn(async move {
+        let use_of_it = async move {
             let (family, presented) = (presentation.token.family(), presentation.presented());
             let turn = tokio::select! {
                 biased;
@@ -123,7 +124,8 @@ impl Families {
             let outcome = Some(outcome);
             // What nobody takes is dropped, and remembers itself.
             let _ = tell.send(Delivery { outcome, families, family, presented, _turn: turn });
-        });
+        };
+        tokio::spawn(use_of_it.in_current_span());
         told.await.map_or_else(|_| Err(died()), Delivery::take)
     }
 

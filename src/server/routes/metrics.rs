@@ -7,6 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::MethodRouter;
+use tracing::{Instrument as _, field, info_span};
 
 use crate::metrics::{self, Meters};
 use crate::server::authorization_server::AuthorizationServer;
@@ -35,7 +36,9 @@ async fn count(
     next: Next,
 ) -> Response {
     let since = meters.now();
-    let response = next.run(request).await;
+    let span = info_span!("request", route, status = field::Empty);
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("status", response.status().as_u16());
     meters.server_request(route, response.status().as_u16(), since);
     response
 }
