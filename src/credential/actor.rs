@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 pub(crate) struct Context {
     pub(crate) id: CredentialId,
     pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) shared: Shared,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// The specification of one credential's actor as a child of the credentials' supervisor.
@@ -104,13 +104,14 @@ struct Waiter {
     span: Span,
 }
 
-#[ractor::actor(message = ProviderMessage, state = State, arguments = Arguments)]
+// Boxed, since the futures of ractor have room for several states each.
+#[ractor::actor(message = ProviderMessage, state = Box<State>, arguments = Arguments)]
 impl ProviderActor {
     async fn pre_start(
         &self,
         myself: ActorRef<ProviderMessage>,
         arguments: Arguments,
-    ) -> Result<State, ActorProcessingErr> {
+    ) -> Result<Box<State>, ActorProcessingErr> {
         let Arguments { context, cell, handle } = arguments;
         let _ = myself.cast(ProviderMessage::inner(Inner::Load));
         let alarm = Arc::clone(cell.alarm(|| {
@@ -127,7 +128,7 @@ impl ProviderActor {
             (last.state(), last.generation())
         };
         let core = core.after(shown, generation);
-        Ok(State {
+        Ok(Box::new(State {
             context,
             cell,
             handle,
@@ -140,14 +141,14 @@ impl ProviderActor {
             signing_out: None,
             needed: true,
             asleep: false,
-        })
+        }))
     }
 
     async fn handle(
         &self,
         myself: ActorRef<ProviderMessage>,
         message: ProviderMessage,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         if state.asleep {
             state.handle.post(message);
@@ -249,10 +250,23 @@ impl State {
         self.needed = true;
         let sources = &self.context.shared.sources;
         let evidence = Evidence { now: sources.now(), noise: sources.noise() };
+        let asks = matches!(event, Event::Acquire);
         let effects = self.core.step(event, evidence);
-        self.publish(evidence);
+        // One more who asks, of the many who may, changes nothing that anybody could see or wait for.
+        let changes_nothing = asks
+            && match effects[..] {
+                [Effect::Answer(_)] => true,
+                [Effect::Park] => !self.waiting.is_empty(),
+                _ => false,
+            };
+        if !changes_nothing {
+            self.publish(evidence);
+        }
         for effect in effects {
             self.carry_out(effect, &mut caller);
+        }
+        if changes_nothing {
+            return;
         }
         self.answer_inspections();
         match self.core.next_deadline(evidence.now) {

@@ -29,7 +29,7 @@ pub(crate) type Providers = Arc<HashMap<ProviderId, Arc<dyn Provider>>>;
 pub(crate) struct Credentials(Arc<Inside>);
 
 pub(super) struct Inside {
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
     pub(super) supervisor: Supervisor,
     providers: Providers,
     /// Those that have an actor, or whose handle somebody holds.
@@ -70,6 +70,7 @@ impl Credentials {
     pub(crate) fn new(shared: Shared, supervisor: Supervisor, providers: Providers) -> Self {
         let (running, due, in_use) = (DashMap::new(), DashMap::new(), Arc::default());
         let round = OnceLock::new();
+        let shared = Arc::new(shared);
         let inside = Inside { shared, supervisor, providers, running, due, round, in_use };
         let inside = Arc::new(inside);
         inside.begin_rounds();

@@ -161,7 +161,7 @@ impl Drop for Child {
 /// The table of children.
 #[derive(Default)]
 pub(super) struct Nursery {
-    pub(super) children: BTreeMap<ChildId, Child>,
+    pub(super) children: BTreeMap<ChildId, Box<Child>>,
     by_name: HashMap<Arc<str>, ChildId>,
     by_actor: HashMap<ActorId, ChildId>,
     /// Exits of actors that died before their start was reported.
@@ -184,7 +184,7 @@ impl Nursery {
     ) -> (ChildId, &mut Child) {
         self.last_id += 1;
         let id = ChildId(self.last_id);
-        let child = Child {
+        let child = Box::new(Child {
             name: newcomer.name,
             start: newcomer.start,
             slot: newcomer.slot,
@@ -199,12 +199,12 @@ impl Nursery {
             stoppers: Vec::new(),
             stopping: false,
             woken: false,
-        };
+        });
         self.by_name.insert(Arc::clone(&child.name), id);
         (id, self.children.entry(id).or_insert(child))
     }
 
-    pub(super) fn remove(&mut self, id: ChildId) -> Option<Child> {
+    pub(super) fn remove(&mut self, id: ChildId) -> Option<Box<Child>> {
         let child = self.children.remove(&id)?;
         self.by_name.remove(&child.name);
         if let Some(cell) = child.cell() {
@@ -311,7 +311,7 @@ impl Nursery {
             restarts: child.restarts,
             children: child.family.as_ref().map_or_else(Vec::new, |family| family.nursery().tree()),
         };
-        self.children.values().map(node).collect()
+        self.children.values().map(|child| node(child)).collect()
     }
 
     fn is_anyone_starting(&self) -> bool {
