@@ -630,3 +630,19 @@ fn an_actor_rests_where_nothing_would_be_lost_by_it() {
     assert_eq!(world.core.state(world.now), CredentialState::ReauthorizationRequired);
     assert!(world.rest(), "only the user can help");
 }
+
+#[test]
+fn an_actor_that_knows_what_the_vault_does_not_stays_awake() {
+    let mut world = World::new();
+    world.apply(&Op::SignIn);
+    world.apply(&Op::Advance(u16::MAX));
+    world.apply(&Op::Acquire);
+    world.apply(&Op::Progress(Luck::Good));
+    world.apply(&Op::Vault { up: false });
+    for _ in 0..3 {
+        world.apply(&Op::Progress(Luck::Refused));
+    }
+    assert_eq!(world.core.state(world.now), CredentialState::ReauthorizationRequired);
+    world.apply(&Op::Vault { up: true });
+    assert!(!world.rest(), "the next one would spend a refused token again");
+}
