@@ -221,7 +221,9 @@ impl fmt::Debug for Error {
         if let Some(after) = self.0.retry_after {
             debug.field("retry_after", &after);
         }
-        if let Some(source) = &self.0.source {
+        if let Some(source) = &self.0.source
+            && source.to_string() != self.0.message
+        {
             debug.field("source", source);
         }
         debug.finish()

@@ -124,6 +124,8 @@ pub(crate) fn parse(line: &str) -> Result<Command, Problem> {
 
 /// The command of this name.
 pub(crate) fn find(name: &str) -> Result<&'static Entry, Problem> {
+    // What whoever comes from another shell types.
+    let name = if name == "exit" { "quit" } else { name };
     COMMANDS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         if may_be_secret(name) {
             let text = "that is no command, help lists them all; a key or a code goes after paste";
