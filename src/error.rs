@@ -11,6 +11,31 @@ use crate::resilience::GiveUp;
 /// The kind is private, so that kinds can be added; callers decide by the predicates. One failure
 /// is shared by everyone who waited for it, so a clone costs a reference count. Neither the text
 /// nor the sources ever hold a secret or the body of an answer.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let session = ada.open_session().await?;
+/// let error = session.use_provider("anthropic").await.expect_err("nobody signed in");
+/// let advice = if error.needs_reauthorization() {
+///     "let the user sign in".to_owned()
+/// } else if error.is_transient() {
+///     format!("try again, in {:?}", error.retry_after())
+/// } else if error.is_configuration() {
+///     "tell the operator".to_owned()
+/// } else {
+///     error.to_string() // It holds no secret: it can be shown.
+/// };
+/// assert_eq!(advice, "let the user sign in");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

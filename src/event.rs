@@ -10,6 +10,31 @@ use crate::identity::{CredentialId, Generation, LoginId, Method, ProviderId, Ses
 use crate::resilience::Change as BreakerChange;
 
 /// Where a credential stands in its life.
+///
+/// ```
+/// use tokenward::{CredentialState, Label, Method};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// let credential = ada.credential("anthropic", Method::ApiKey, &Label::default()).await?;
+/// let state = credential.inspect().await?.state();
+/// assert_eq!(state, CredentialState::Valid);
+/// let advice = match state {
+///     CredentialState::Absent | CredentialState::ReauthorizationRequired => "sign in",
+///     CredentialState::Degraded | CredentialState::Expired => "wait, it is being tried again",
+///     _ => "nothing to do",
+/// };
+/// assert_eq!((advice, state.as_str()), ("nothing to do", "valid"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -63,6 +88,26 @@ impl fmt::Display for CredentialState {
 }
 
 /// Whether a provider works, as far as is known.
+///
+/// ```
+/// use tokenward::event::HealthState;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let health = runtime.health().of("openai").expect("a provider of this runtime");
+/// assert_eq!(health.state, HealthState::Unknown, "nobody has looked yet");
+///
+/// runtime.check_health("openai").await?;
+/// let health = runtime.health().of("openai").expect("a provider of this runtime");
+/// assert_eq!(health.state.to_string(), "healthy");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -93,6 +138,16 @@ impl fmt::Display for HealthState {
 }
 
 /// Something that happened, and when.
+///
+/// An event is a line for a log of the host's own:
+///
+/// ```
+/// # async fn example(event: tokenward::Event) -> Result<(), Box<dyn std::error::Error>> {
+/// let line = serde_json::to_string(&event)?; // {"at":{…},"kind":{"event":"signed-in",…}}
+/// println!("{line}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
@@ -103,6 +158,27 @@ pub struct Event {
 }
 
 /// What happened.
+///
+/// It serializes under the name of what happened, in kebab case:
+///
+/// ```
+/// use tokenward::{EventKind, UserId};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kind = EventKind::VaultDegraded { reason: "the disk is full".to_owned() };
+/// let json = serde_json::to_value(&kind)?;
+/// assert_eq!(json["event"], "vault-degraded");
+/// assert_eq!(json["reason"], "the disk is full");
+///
+/// // What a host would wake somebody for. More kinds may come, so there is a last arm.
+/// let calls_for_somebody = match kind {
+///     EventKind::VaultDegraded { .. } | EventKind::ActorQuarantined { .. } => true,
+///     _ => false,
+/// };
+/// assert!(calls_for_somebody);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -18,6 +18,15 @@ const LONGEST: usize = 200;
 const RESERVED: &str = "tokenward:";
 
 /// A name that can not be used, and why.
+///
+/// ```
+/// use tokenward::Label;
+/// use tokenward::identity::NameError;
+///
+/// let error: NameError = Label::new("").expect_err("no name");
+/// assert_eq!(error.to_string(), "label is empty, give it at least one character");
+/// assert!(tokenward::Error::from(error).is_invalid_input());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {problem}")]
 pub struct NameError {
@@ -116,6 +125,19 @@ macro_rules! name {
 /// A user of the host. The host chooses it; tokenward never interprets it, but for names that begin
 /// with `tokenward:`. Those own what is in the vault and is no user's, such as the signing keys of the
 /// authorization server. A host reads them, in entries of the audit trail, and can not make them.
+///
+/// ```
+/// use tokenward::UserId;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ada = UserId::new("ada@host.example")?;
+/// assert_eq!(ada.as_str(), "ada@host.example");
+///
+/// let error = UserId::new("ada ").expect_err("a space that nobody sees");
+/// assert_eq!(error.to_string(), "user name begins or ends with white space, remove it");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(Arc<str>);
@@ -158,10 +180,43 @@ name! {
 }
 name! {
     /// A provider, such as `anthropic`.
+    ///
+    /// ```
+    /// use tokenward::{ProviderId, catalog};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let named: ProviderId = "anthropic".parse()?;
+    /// assert_eq!(named, catalog::anthropic().id);
+    /// # Ok(())
+    /// # }
+    /// ```
     ProviderId, "provider name"
 }
 name! {
     /// Tells several accounts of one user at one provider apart. Most have just `default`.
+    ///
+    /// ```
+    /// use tokenward::{Label, Method};
+    ///
+    /// # use tokenward::testing::SimulatedProvider;
+    /// # use tokenward::{Runtime, Vault};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let anthropic = SimulatedProvider::anthropic().start().await?;
+    /// # let builder = Runtime::builder().vault(Vault::in_memory());
+    /// # let runtime = builder.provider(anthropic.spec()).start().await?;
+    /// # let ada = runtime.user("ada");
+    /// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+    /// // The account that was given no label, and another one beside it.
+    /// let only = ada.credential("anthropic", Method::ApiKey, &Label::default()).await?;
+    /// ada.sign_in("anthropic").label("work").with_api_key(anthropic.issue_api_key()).await?;
+    /// let work = ada.credential("anthropic", Method::ApiKey, &Label::new("work")?).await?;
+    /// assert_ne!(only.id(), work.id());
+    /// assert_eq!(only.id().label.as_str(), "default");
+    /// assert_eq!(ada.credentials().await?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     Label, "label"
 }
 
@@ -172,6 +227,21 @@ impl Default for Label {
 }
 
 /// A way to sign in, which is also the kind of credential that results.
+///
+/// ```
+/// use tokenward::{Method, Provider as _, catalog};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A provider says by which ways it is signed in to, the best one first.
+/// let openai = catalog::openai();
+/// assert!(openai.methods().contains(&Method::DeviceCode));
+///
+/// let written: Method = "device-code".parse()?;
+/// assert_eq!(written, Method::DeviceCode);
+/// assert_eq!(written.to_string(), "device-code");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -235,6 +305,24 @@ impl FromStr for Method {
 
 /// Names one credential: who it belongs to, where it is used, how it was obtained, and which of
 /// several accounts it is. There is at most one credential for each such name.
+///
+/// ```
+/// use tokenward::{CredentialId, Label, Method, ProviderId, UserId};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let id = CredentialId {
+///     user: UserId::new("ada")?,
+///     provider: ProviderId::new("openai")?,
+///     method: Method::AuthorizationCode,
+///     label: Label::default(),
+/// };
+/// // As events, logs and the tree of actors name it.
+/// assert_eq!(id.to_string(), "ada/openai/authorization-code");
+/// let at_work = CredentialId { label: Label::new("work")?, ..id };
+/// assert_eq!(at_work.to_string(), "ada/openai/authorization-code/work");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CredentialId {
     /// Whose it is.
@@ -298,6 +386,30 @@ impl fmt::Display for CredentialId {
 
 /// Counts the material of one credential: each sign-in and each renewal makes a new generation.
 /// Whatever refers to an older one is late, and changes nothing.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let used = credential.acquire().await?.generation();
+///
+/// // The provider refused the token of that generation: the credential is renewed, once.
+/// let renewed = credential.rejected(used).await?.generation();
+/// assert_eq!(renewed, used.next());
+///
+/// // Another request that was under way says the same. It is late, and renews nothing.
+/// assert_eq!(credential.rejected(used).await?.generation(), renewed);
+/// assert_eq!(orange.token_requests(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -384,10 +496,52 @@ macro_rules! random_id {
 
 random_id! {
     /// Names one session of one user.
+    ///
+    /// ```
+    /// use tokenward::SessionId;
+    ///
+    /// # use tokenward::testing::SimulatedProvider;
+    /// # use tokenward::{Runtime, Vault};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let anthropic = SimulatedProvider::anthropic().start().await?;
+    /// # let builder = Runtime::builder().vault(Vault::in_memory());
+    /// # let runtime = builder.provider(anthropic.spec()).start().await?;
+    /// # let ada = runtime.user("ada");
+    /// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+    /// let session = ada.open_session().await?;
+    /// let kept: String = session.id().into(); // in a cookie, say
+    ///
+    /// let id: SessionId = kept.parse()?;
+    /// assert_eq!(ada.session(&id).await?.id(), session.id());
+    /// // It opens nothing for anybody else.
+    /// assert!(runtime.user("grace").session(&id).await.expect_err("hers").is_not_found());
+    /// # Ok(())
+    /// # }
+    /// ```
     SessionId, "session id"
 }
 random_id! {
     /// Names one pending sign-in. It is not the OAuth `state`.
+    ///
+    /// ```
+    /// # use tokenward::testing::SimulatedProvider;
+    /// # use tokenward::{Runtime, Vault};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let openai = SimulatedProvider::openai().start().await?;
+    /// # let builder = Runtime::builder().vault(Vault::in_memory());
+    /// # let runtime = builder.provider(openai.spec()).start().await?;
+    /// # let ada = runtime.user("ada");
+    /// let login = ada.sign_in("openai").by_paste().await?;
+    /// let id = login.id().clone();
+    ///
+    /// // Another front end finds the same sign-in by it, for as long as it is pending.
+    /// let found = runtime.logins().find(ada.id()?, &id).expect("pending");
+    /// assert_eq!(found.url(), login.url());
+    /// # Ok(())
+    /// # }
+    /// ```
     LoginId, "sign-in id"
 }
 

@@ -13,6 +13,17 @@ use zeroize::Zeroize;
 /// `Debug` prints a placeholder, there is no `Display` and no `Serialize`, comparison takes the
 /// same time for every pair of equal length, and the memory is wiped on drop. Every reading of
 /// the text goes through [`Secret::expose`].
+///
+/// ```
+/// use tokenward::Secret;
+///
+/// let key = Secret::from(String::from("sk-ant-api03-hidden"));
+/// assert_eq!(format!("{key:?}"), "[redacted]");
+///
+/// // Whoever needs the text says so.
+/// assert!(key.expose().starts_with("sk-ant-"));
+/// assert_eq!(key, Secret::new("sk-ant-api03-hidden"), "compared in constant time");
+/// ```
 #[derive(Clone)]
 pub struct Secret(SecretString);
 

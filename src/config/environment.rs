@@ -50,6 +50,20 @@ pub(crate) struct FromVariable {
 /// Reading changes nothing: `ProviderSpec::with_environment` applies what concerns a provider, and
 /// an API key is offered by [`Environment::api_key`] for the host to sign in with. It never takes
 /// the place of a stored sign-in.
+///
+/// ```
+/// use tokenward::config::Environment;
+/// use tokenward::ProviderId;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // The process's own variables: Environment::from_process().
+/// let given = |name: &str| (name == "OPENAI_API_KEY").then(|| "sk-hidden".to_owned());
+/// let environment = Environment::read(given)?;
+/// let key = environment.api_key(&ProviderId::new("openai")?).expect("it is given");
+/// assert_eq!(key.expose(), "sk-hidden");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     clients: BTreeMap<String, ClientSettings>,
@@ -65,6 +79,8 @@ pub struct Environment {
 }
 
 /// An OAuth client of the operator.
+///
+/// [`Environment::client`] has what a provider's variables say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// The client id.

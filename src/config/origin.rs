@@ -4,6 +4,16 @@ use std::fmt;
 
 /// Where the value of a setting comes from. A later one of these wins over an earlier one, setting
 /// by setting.
+///
+/// ```
+/// use tokenward::Settings;
+/// use tokenward::config::Origin;
+///
+/// let settings = Settings::new().with_toml("host.toml", "[sessions]\ntimeout = \"1h\"\n");
+/// let origin = settings.origin("sessions.timeout").expect("it is set");
+/// assert_eq!(origin, Origin::File { file: "host.toml".to_owned(), line: 2 });
+/// assert_eq!(origin.to_string(), "host.toml:2");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {

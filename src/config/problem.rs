@@ -5,6 +5,8 @@ use std::fmt;
 use crate::error::{Error, ErrorKind};
 
 /// One setting that is missing or can not be used.
+///
+/// [`Problems::iter`] goes through all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The name of the setting, as its source spells it.
@@ -30,6 +32,17 @@ impl fmt::Display for Problem {
 }
 
 /// Everything that is wrong with the settings. There is at least one problem.
+///
+/// ```
+/// use tokenward::Settings;
+///
+/// let text = "[sessions]\ntimeout = \"soon\"\n[vault]\npaht = \"agent.vault\"\n";
+/// let problems = Settings::new().with_toml("host.toml", text).check().expect_err("two mistakes");
+/// for problem in problems.iter() {
+///     println!("{problem}"); // where it stands, and what to do
+/// }
+/// assert!(problems.iter().any(|problem| problem.setting == "sessions.timeout"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

@@ -13,6 +13,33 @@ use crate::supervision::EventBus;
 /// It stands in [`Authentication::fallback`](crate::runtime::Authentication::fallback), and in the
 /// extensions of each answer to such a request:
 /// `reply.extensions().get::<tokenward::credential::Fallback>()`.
+///
+/// ```
+/// use tokenward::{Fallback, Label};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("openai").with_api_key(openai.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("openai").await?;
+/// // She says so once: a key is billed by its use.
+/// ada.allow_fallback("openai", &Label::default()).await?;
+///
+/// let reply = session.client().get("/v1/models").send().await?;
+/// match reply.extensions().get::<Fallback>() {
+///     Some(fallback) => println!("{} was spent, {:?}", fallback.key, fallback.reason),
+///     None => println!("the session's own credential was used"),
+/// }
+/// # assert!(reply.extensions().get::<Fallback>().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fallback {

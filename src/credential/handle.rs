@@ -18,6 +18,30 @@ use crate::supervision::{AskError, EventBus, Handle};
 
 /// The address of one credential. Cheap to clone, and good for as long as the runtime runs: it
 /// outlives restarts of the credential's actor.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let before = credential.acquire().await?;
+///
+/// // The provider no longer takes the token: renewed once, for all who report it.
+/// orange.expire_access_tokens();
+/// let after = credential.rejected(before.generation()).await?;
+/// assert!(after.generation() > before.generation());
+///
+/// // What is published is read without a message.
+/// assert_eq!(credential.snapshot().generation(), after.generation());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct CredentialHandle(Arc<Inside>);
 

@@ -16,6 +16,29 @@ use crate::event::CredentialState;
 use crate::identity::{CredentialId, Generation};
 
 /// A credential as it was when it last changed.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let snapshot = credential.acquire().await?;
+/// println!("{} until {:?}", snapshot.state(), snapshot.expires_at());
+/// assert!(snapshot.is_durable());
+///
+/// // Its headers, for as long as it can be used.
+/// let now = tokenward::clock::Sources::system().now();
+/// let headers = snapshot.headers(now).expect("just acquired");
+/// assert!(headers["authorization"].is_sensitive());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) id: CredentialId,
@@ -156,6 +179,8 @@ impl Snapshot {
 
 /// A usable token for as long as a request is put together:
 /// [`CredentialHandle::peek`](super::CredentialHandle::peek).
+///
+/// [`CredentialHandle::peek`](super::CredentialHandle::peek) gives one, and shows what it is for.
 #[derive(Debug)]
 pub struct Peeked(pub(super) Guard<Arc<Snapshot>>);
 

@@ -10,6 +10,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// What was looked at, in the order in which one thing needs the other.
+///
+/// A [`Finding`] names the lowest one that fails: what is above it could not be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Layer {
@@ -32,6 +34,8 @@ pub enum Layer {
 }
 
 /// How something was found.
+///
+/// [`Diagnosis::failed`] has the findings that are [`Verdict::Failed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -44,6 +48,25 @@ pub enum Verdict {
 }
 
 /// One thing that was looked at.
+///
+/// ```
+/// use tokenward::doctor::{Layer, Verdict};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// openai.stop().await?;
+/// let diagnosis = runtime.doctor().await;
+/// let finding = diagnosis.failed().next().expect("nothing listens there");
+/// assert_eq!((finding.layer, finding.verdict), (Layer::Connection, Verdict::Failed));
+/// println!("{finding}"); // what was seen, and what to do
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -60,6 +83,26 @@ pub struct Finding {
 }
 
 /// Everything that was found. One line each when printed.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let diagnosis = runtime.doctor().await;
+/// print!("{diagnosis}"); // a line for each layer that was looked at
+/// if !diagnosis.is_well() {
+///     for finding in diagnosis.failed() {
+///         eprintln!("{}: {}", finding.subject, finding.detail);
+///     }
+/// }
+/// # assert!(diagnosis.findings.len() > 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {

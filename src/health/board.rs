@@ -12,6 +12,22 @@ use crate::event::HealthState;
 use crate::identity::ProviderId;
 
 /// One provider's health, as it was after the last check.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// runtime.check_health("openai").await?;
+/// let health = runtime.health().of("openai").expect("a provider of this runtime");
+/// assert_eq!(health.consecutive_failures, 0);
+/// assert!(health.last_success.is_some() && health.last_failure.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
@@ -29,6 +45,8 @@ pub struct Health {
 
 /// What a check found that was good: the provider answered or, where that is asked of it, granted
 /// a token.
+///
+/// [`Runtime::check_health`](crate::Runtime::check_health) answers with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthCheck {
@@ -37,6 +55,23 @@ pub struct HealthCheck {
 }
 
 /// A check that was not good.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// openai.stop().await?;
+/// runtime.check_health("openai").await.expect_err("nothing listens there");
+/// let health = runtime.health().of("openai").expect("a provider of this runtime");
+/// let failure = health.last_failure.as_ref().expect("it failed");
+/// println!("{:?}: {}", failure.at, failure.reason);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LastFailure {

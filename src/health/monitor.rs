@@ -8,6 +8,27 @@ use crate::clock::{Moment, share};
 use crate::event::HealthState;
 
 /// How providers are watched.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::health::HealthPolicy;
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory()).provider(openai.spec());
+/// // Twice a minute, and told as unhealthy only after three failures in a row.
+/// let policy = HealthPolicy {
+///     every: Duration::from_secs(30),
+///     unhealthy_after: 3,
+///     ..HealthPolicy::default()
+/// };
+/// let runtime = builder.health(policy).start().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthPolicy {
     /// How long it is from one look at a provider to the next, where the provider's own data does

@@ -20,6 +20,25 @@ use crate::resilience::{Breaker, BreakerStatus};
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
 
 /// The health of all providers of a runtime. Cheap to clone; it outlives restarts of its actor.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let health = runtime.health();
+/// let check = health.check("openai").await?;
+/// println!("it answered in {:?}", check.latency);
+///
+/// for (provider, found) in health.all() {
+///     println!("{provider} is {}, last failure {:?}", found.state, found.last_failure);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ProviderHealth {
     actor: Handle<HealthMessage>,

@@ -36,6 +36,32 @@ pub(super) struct Call {
 
 /// How often a call was attempted, in the extensions of its answer:
 /// `reply.extensions().get::<tokenward::http::Attempts>()`.
+///
+/// ```
+/// use tokenward::http::Attempts;
+/// use tokenward::resilience::GiveUp;
+/// use tokenward::testing::{Endpoint, Fault};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// # anthropic.faults().on(Endpoint::Resource).always(Fault::Status(502, String::new()));
+/// // The provider answers 502, and nothing says that this POST may be made twice.
+/// let reply = session.client().post("/v1/messages").json(&[0; 0]).send().await?;
+/// assert_eq!(reply.status(), 502);
+/// let attempts = reply.extensions().get::<Attempts>().expect("of every answer");
+/// assert_eq!((attempts.made, attempts.gave_up), (1, Some(GiveUp::NotSafe)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempts {

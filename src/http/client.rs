@@ -13,6 +13,29 @@ use crate::runtime::{Authentication, Session};
 /// The active provider gives the base URL and the credential, so a path such as `/v1/messages` is
 /// all a request needs. A request whose credential is refused (401) is sent once more with a
 /// renewed one, when there is one and the body can be sent again.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let client = session.client();
+/// let reply = client.get("/v1/models").query("limit", "20").send().await?;
+/// assert_eq!(reply.status(), 200);
+///
+/// // Only to the provider that is active in the session, and to no other place.
+/// let elsewhere = client.get("https://elsewhere.example/v1/models").send().await;
+/// assert!(elsewhere.expect_err("refused").is_invalid_input());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     session: Session,

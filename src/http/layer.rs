@@ -27,6 +27,33 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type CopyBody<B> = fn(&B) -> Option<B>;
 
 /// A layer that authenticates requests with bodies of type `B`: [`Session::layer`].
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::Client;
+/// use hyper_util::rt::TokioExecutor;
+/// use tower::{Service as _, ServiceBuilder};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let mut service = ServiceBuilder::new().layer(session.layer()).service(client);
+/// let request = http::Request::get("/v1/models").body(Full::default())?;
+/// let answer = service.call(request).await.map_err(|error| error.to_string())?;
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 pub struct AuthenticateLayer<B> {
     session: Session,
     copy: CopyBody<B>,
@@ -34,11 +61,26 @@ pub struct AuthenticateLayer<B> {
 
 /// In the extensions of a request: the class of routes that it is of
 /// ([`Upstream::route_class`](crate::runtime::Upstream::route_class)).
+///
+/// ```
+/// use tokenward::http::RouteClass;
+///
+/// # fn main() -> Result<(), http::Error> {
+/// // When embeddings fail, the provider's other routes go on being called.
+/// let request = http::Request::post("/v1/embeddings")
+///     .extension(RouteClass("embeddings"))
+///     .body("{}")?;
+/// # assert_eq!(request.extensions().get::<RouteClass>(), Some(&RouteClass("embeddings")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteClass(pub &'static str);
 
 /// A service whose requests carry the active credential of a session: what [`AuthenticateLayer`]
 /// makes of the service `S`.
+///
+/// [`Session::layer`] shows one around a client.
 pub struct Authenticate<S, B> {
     inner: S,
     session: Session,

@@ -13,6 +13,28 @@ use crate::runtime::Authentication;
 /// A request with the headers of a usable token, for hosts with an HTTP client of their own.
 ///
 /// Send it soon, since its token expires, and follow no redirect to another origin with it.
+///
+/// [`Recovery`] shows how one is sent.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let prepared = session.client().get("/v1/models").prepare().await?;
+/// let request = prepared.request();
+/// assert_eq!(request.url().path(), "/v1/models");
+/// assert!(request.headers()["x-api-key"].is_sensitive());
+/// # Ok(())
+/// # }
+/// ```
 pub struct PreparedRequest {
     request: Request,
     recovery: Recovery,
@@ -20,6 +42,20 @@ pub struct PreparedRequest {
 
 /// What can be done about an answer that refuses the credential: to renew it and to send the
 /// request once more. It is used up by that, so that no loop can come of it.
+///
+/// ``` own: reqwest^Client
+/// # async fn example(session: tokenward::Session) -> Result<(), Box<dyn std::error::Error>> {
+/// let prepared = session.client().get("/v1/models").prepare().await?;
+/// let (request, recovery) = prepared.into_parts();
+/// let mut reply = own.execute(request).await?;
+/// // No body to look at here: this provider says by its status that it refuses a credential.
+/// if let Some(again) = recovery.after(reply.status(), b"").await {
+///     reply = own.execute(again).await?;
+/// }
+/// println!("{}", reply.status());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Recovery {
     again: Option<Request>,
     /// The caller's own headers.

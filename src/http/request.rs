@@ -18,6 +18,37 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::{Active, Session};
 
 /// A request that is being built. Mistakes are kept and told by [`RequestBuilder::send`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::http::Attempts;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let body = serde_json::json!({ "model": "m", "max_tokens": 16, "messages": [] });
+/// let reply = session
+///     .client()
+///     .post("/v1/messages")
+///     .header("Idempotency-Key", "order-17") // may be made again, though it is a POST
+///     .json(&body)
+///     .timeout(Duration::from_secs(30))
+///     .whole_body(1024 * 1024) // read within the attempt
+///     .send()
+///     .await?;
+/// assert_eq!(reply.status(), 200);
+/// assert_eq!(reply.extensions().get::<Attempts>().map(|it| it.made), Some(1));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "nothing is sent before send()"]
 pub struct RequestBuilder {
     session: Session,

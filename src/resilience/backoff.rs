@@ -9,6 +9,18 @@ use crate::clock::share;
 
 /// Exponential back-off with full jitter: a wait is drawn from nothing to the bound, and the bound
 /// doubles with each failure.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::resilience::Backoff;
+///
+/// let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+/// // The longest wait doubles, up to the cap; the wait itself is drawn from nothing to that.
+/// assert_eq!(backoff.bound(1), Duration::from_millis(100));
+/// assert_eq!(backoff.bound(2), Duration::from_millis(200));
+/// assert_eq!(backoff.bound(9), Duration::from_secs(1));
+/// assert!(backoff.wait(2, 0x5eed) <= backoff.bound(2));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backoff {

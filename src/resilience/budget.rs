@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Sources;
 
 /// How many retries are allowed.
+///
+/// ```
+/// use tokenward::resilience::{BudgetPolicy, CallPolicy};
+///
+/// // A retry for every tenth call, and one a second however little is called.
+/// let budget = BudgetPolicy { percent: 10, reserve_per_second: 1, ..BudgetPolicy::default() };
+/// let policy = CallPolicy { budget, ..CallPolicy::default() };
+/// assert!(policy.validate().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetPolicy {
@@ -30,6 +39,20 @@ impl Default for BudgetPolicy {
 }
 
 /// A retry budget that all calls to one upstream share. Clones are the same budget.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::resilience::{Budget, BudgetPolicy};
+///
+/// let policy = BudgetPolicy { percent: 10, reserve_per_second: 0, ..BudgetPolicy::default() };
+/// let budget = Budget::new(policy, Sources::system());
+/// assert!(!budget.withdraw(), "nothing was called: there is nothing to make again");
+///
+/// // Ten calls allow for one retry.
+/// (0..10).for_each(|_| budget.deposit());
+/// assert!(budget.withdraw());
+/// assert!(!budget.withdraw());
+/// ```
 #[derive(Clone)]
 pub struct Budget {
     core: Arc<Mutex<Core>>,

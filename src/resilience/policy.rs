@@ -14,6 +14,22 @@ use crate::error::Error;
 /// The deadline is outermost; within it a call is attempted as [`CallPolicy::retry`] says, and each
 /// attempt waits for a credential, then for one of the [`CallPolicy::concurrency`] places, and is let
 /// through by the breaker when it is about to be sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::catalog;
+/// use tokenward::resilience::{CallPolicy, RetryPolicy};
+///
+/// let impatient = CallPolicy {
+///     deadline: Duration::from_secs(30),
+///     attempt_timeout: Duration::from_secs(10),
+///     retry: RetryPolicy { attempts: 2, ..RetryPolicy::default() },
+///     ..CallPolicy::default()
+/// };
+/// assert!(impatient.validate().is_ok());
+/// let provider = catalog::openai().with_call_policy(impatient);
+/// # let _ = provider;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallPolicy {

@@ -10,6 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::Backoff;
 
 /// When calls are made again.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::resilience::{Failed, GiveUp, RetryPolicy, Verdict};
+///
+/// let (policy, left, noise) = (RetryPolicy::default(), Duration::from_mins(1), 0);
+/// // What never left may be sent again, whatever it was.
+/// let verdict = policy.decide(1, Failed::BeforeSending, false, left, noise);
+/// assert!(matches!(verdict, Verdict::RetryIn(_)));
+/// // What may have arrived, only if it can be carried out twice.
+/// let verdict = policy.decide(1, Failed::Unanswered, false, left, noise);
+/// assert_eq!(verdict, Verdict::GiveUp(GiveUp::NotSafe));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
@@ -30,6 +43,17 @@ impl Default for RetryPolicy {
 }
 
 /// How an attempt failed.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::StatusCode;
+/// use tokenward::resilience::Failed;
+///
+/// let busy = Failed::Answered(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(7)));
+/// assert!(busy.is_promising(), "another attempt may mend it");
+/// assert_eq!(busy.retry_after(), Some(Duration::from_secs(7)));
+/// assert!(!Failed::Answered(StatusCode::NOT_FOUND, None).is_promising());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failed {
@@ -42,6 +66,8 @@ pub enum Failed {
 }
 
 /// What comes after an attempt that failed.
+///
+/// [`RetryPolicy::decide`] answers with it; [`RetryPolicy`] shows both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -52,6 +78,8 @@ pub enum Verdict {
 }
 
 /// Why there is no further attempt.
+///
+/// [`Attempts::gave_up`](crate::http::Attempts::gave_up) tells it of a call that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GiveUp {

@@ -27,6 +27,32 @@ use crate::vault::{Vault, VaultHandle};
 
 /// What a runtime is made of. A vault and at least one provider are needed; everything else has a
 /// default.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::health::HealthPolicy;
+/// use tokenward::testing::SimulatedProvider;
+/// use tokenward::{Runtime, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// let runtime = Runtime::builder()
+///     .application("Notes")
+///     .vault(Vault::in_memory())
+///     .provider(openai.spec())
+///     .idle_after(Duration::from_mins(2))
+///     .health(HealthPolicy::default())
+///     .start()
+///     .await?;
+/// assert_eq!(runtime.providers()[0].id().as_str(), "openai");
+///
+/// // Whatever is missing or wrong is told at once, before anything starts.
+/// let error = Runtime::builder().start().await.expect_err("neither vault nor provider");
+/// assert!(error.is_configuration());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "nothing runs before start()"]
 pub struct RuntimeBuilder {

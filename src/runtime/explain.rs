@@ -13,6 +13,26 @@ use crate::identity::{CredentialId, Method, ProviderId};
 
 /// Which credential the next request of a session would use, and why each other one of its user would
 /// not. One line for each when printed, without a secret.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let choice = session.explain().await?;
+/// print!("{choice}"); // a line for each credential, and why it is or is not used
+/// let used = choice.used().expect("she is signed in");
+/// assert_eq!(used.credential.id().to_string(), "ada/anthropic/api-key");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Choice {
@@ -23,6 +43,8 @@ pub struct Choice {
 }
 
 /// One credential of the user.
+///
+/// [`Session::explain`] answers with all of a user.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Candidate {
@@ -34,6 +56,29 @@ pub struct Candidate {
 
 /// Why a credential would be used, or would not. It says what a request begins with: a refusal on its way
 /// may still lead to a renewal, and from there to an API key that stands in.
+///
+/// ```
+/// use tokenward::runtime::Why;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// let session = ada.open_session().await?;
+/// let choice = session.explain().await?;
+/// assert_eq!(choice.candidates[0].why, Why::NoProvider, "it has to be switched to first");
+///
+/// session.use_provider("anthropic").await?;
+/// let choice = session.explain().await?;
+/// assert_eq!(choice.candidates[0].why, Why::Own);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {

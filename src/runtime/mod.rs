@@ -49,6 +49,29 @@ use upstream::Upstreams;
 /// Call [`Runtime::shutdown`] before the process ends, so that renewals under way finish and are
 /// durable. Nothing that was acknowledged is lost without it, but a renewal that is cut off may
 /// cost its user a new sign-in.
+///
+/// ```
+/// use tokenward::testing::SimulatedProvider;
+/// use tokenward::{Runtime, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let anthropic = SimulatedProvider::anthropic().start().await?;
+/// let runtime = Runtime::builder()
+///     .vault(Vault::in_memory())
+///     .provider(anthropic.spec())
+///     .start()
+///     .await?;
+///
+/// // A clone is the same runtime, for another task of the host.
+/// let ada = runtime.clone().user("ada");
+/// ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+///
+/// let unfinished = runtime.shutdown(std::time::Duration::from_secs(5)).await;
+/// assert!(unfinished.is_empty(), "everything is durable");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Runtime(Arc<Inside>);
 

@@ -20,6 +20,29 @@ use crate::session::{ProviderContext, SessionHandle, SessionView};
 
 /// One session of one user. Cheap to clone; it outlives restarts of the session manager, and of
 /// the process: [`User::session`] finds it again by its id.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// let session = ada.open_session().await?;
+/// session.use_provider("anthropic").await?;
+/// let reply = session.client().get("/v1/models").send().await?;
+/// assert_eq!(reply.status(), 200);
+///
+/// // Later, perhaps in another process, by its id.
+/// let again = ada.session(&session.id()).await?;
+/// let active = again.active()?.expect("still the same provider");
+/// assert_eq!(active.provider.as_str(), "anthropic");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Session(Arc<Inside>);
 
@@ -65,6 +88,30 @@ impl Admitted {
 /// Send it to an address that [`Authentication::url`] made, and follow no redirect to another origin with it. When the answer
 /// [is a refusal](Authentication::is_refusal), send the request once more with what
 /// [`Authentication::after_refusal`] gives, and take the answer to that as it is.
+///
+/// See [`Session::authentication`] for a request that is sent with it.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let authentication = session.authentication().await?;
+/// assert!(authentication.headers["x-api-key"].is_sensitive());
+/// assert!(authentication.url("/v1/models")?.as_str().starts_with(anthropic.base_url().as_str()));
+///
+/// // Not to another place, whoever asks for it.
+/// assert!(authentication.url("https://elsewhere.example/").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Authentication {

@@ -50,6 +50,32 @@ impl fmt::Display for KeyChoice {
 }
 
 /// A sign-in of one user to one provider. One of the `with_…` and `in_…` methods carries it out.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let ada = runtime.user("ada");
+///
+/// // By a key, which is stored, or first shown to the provider.
+/// let key = openai.issue_api_key();
+/// let credential = ada.sign_in("openai").label("work").with_verified_api_key(key).await?;
+/// assert_eq!(credential.to_string(), "ada/openai/api-key/work");
+///
+/// // In a browser elsewhere, whose last address or code the user pastes here.
+/// let login = ada.sign_in("openai").by_paste().await?;
+/// println!("open {}", login.url());
+/// # let pasted = openai.approve_for_paste(login.url())?;
+/// login.paste(&pasted).await?;
+/// let credential = login.finished().await?;
+/// assert_eq!(credential.to_string(), "ada/openai/authorization-code");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "say how to sign in, for example with_api_key"]
 pub struct SignIn {

@@ -21,6 +21,32 @@ use crate::resilience::{
 use crate::supervision::EventBus;
 
 /// One upstream, as calls to it see it. Clones are the same upstream.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let upstream = runtime.upstream("anthropic")?;
+/// println!("{} is {}", upstream.origin(), upstream.status().state);
+///
+/// // An operator takes it out of use: nothing is sent.
+/// upstream.breaker().force_open();
+/// let error = session.client().get("/v1/models").send().await.expect_err("held back");
+/// assert!(error.is_circuit_open());
+///
+/// upstream.breaker().close();
+/// assert_eq!(session.client().get("/v1/models").send().await?.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Upstream(Arc<Inside>);
 

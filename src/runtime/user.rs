@@ -8,6 +8,33 @@ use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, Method, NameError, ProviderId, SessionId, UserId};
 
 /// The face of one user. Cheap to make and to clone.
+///
+/// ```
+/// use tokenward::Method;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// let ada = runtime.user("ada");
+/// ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// ada.sign_in("anthropic").label("work").with_api_key(anthropic.issue_api_key()).await?;
+///
+/// for credential in ada.credentials().await? {
+///     assert_eq!(credential.id().method, Method::ApiKey);
+///     println!("{} is {}", credential.id(), credential.state());
+/// }
+/// // What belongs to ada can not be reached under another name.
+/// assert!(runtime.user("grace").credentials().await?.is_empty());
+///
+/// // Out of use at once, and erased.
+/// assert_eq!(ada.sign_out("anthropic").await?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct User {
     pub(super) runtime: Runtime,

@@ -47,6 +47,30 @@ struct Limits {
 }
 
 /// An authorization server on a runtime. Cheap to clone; it stops with the runtime.
+///
+/// ```
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let spec = ApplicationSpec::new("reports").permissions("memories:read".parse()?);
+/// let registered = server.issuer().register(spec).await?;
+/// println!("{} {}", registered.application.id(), registered.secret.expose());
+///
+/// // Beside the host's own routes; what is not a token of its own is refused.
+/// let app: axum::Router = axum::Router::new().merge(server.router());
+/// assert!(server.verify("not a token").is_err());
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inside>);
 

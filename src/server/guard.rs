@@ -23,6 +23,34 @@ use super::verify::Caller;
 ///
 /// Whoever brings no token, or brings it in another way, gets a 401 without an error; one that is not
 /// good a 401, one without the permissions a 403 that names them (RFC 6750 §3.1).
+///
+/// ```
+/// use axum::Router;
+/// use axum::body::Body;
+/// use axum::routing::get;
+/// use http::{Request, StatusCode};
+/// use tokenward::server::{AuthorizationServer, ServerSettings};
+/// use tower::ServiceExt as _;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let app = Router::new()
+///     .route("/memories", get(|| async { "what the caller may read" }))
+///     .route_layer(server.guard("memories:read".parse()?));
+///
+/// // Nobody gets there without a token.
+/// let answer = app.oneshot(Request::get("/memories").body(Body::empty())?).await?;
+/// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Guard {
     server: AuthorizationServer,
@@ -111,6 +139,9 @@ impl<S> Layer<S> for Guard {
 }
 
 /// A service behind a [`Guard`].
+///
+/// [`AuthorizationServer::guard`](super::AuthorizationServer::guard) makes the layer; [`Guard`]
+/// shows it.
 #[derive(Debug, Clone)]
 pub struct Guarded<S> {
     guard: Guard,

@@ -22,6 +22,25 @@ const SLOTS: usize = 13;
 /// Who sent a request. A host behind a proxy puts it among the extensions of each request; otherwise
 /// it is the peer of the connection, which axum tells where the host serves with
 /// `into_make_service_with_connect_info::<SocketAddr>()`. Without either nobody is limited by address.
+///
+/// ```
+/// use axum::extract::{ConnectInfo, Request};
+/// use axum::middleware::{self, Next};
+/// use axum::response::Response;
+/// use std::net::SocketAddr;
+/// use tokenward::server::ClientAddress;
+///
+/// // Behind a proxy of the host's own, which writes the address of the client into a header.
+/// async fn behind_the_proxy(mut request: Request, next: Next) -> Response {
+///     let header = request.headers().get("x-real-ip").and_then(|value| value.to_str().ok());
+///     if let Some(address) = header.and_then(|text| text.parse().ok()) {
+///         request.extensions_mut().insert(ClientAddress(address));
+///     }
+///     next.run(request).await
+/// }
+/// # let app: axum::Router = axum::Router::new().layer(middleware::from_fn(behind_the_proxy));
+/// # let _ = (app, None::<ConnectInfo<SocketAddr>>);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 

@@ -11,11 +11,33 @@ use serde::{Deserialize, Serialize, Serializer};
 const LONGEST: usize = 4 * 1024;
 
 /// A set of permissions, such as `memories:read memories:write`.
+///
+/// ```
+/// use tokenward::server::Scope;
+///
+/// # fn main() -> Result<(), tokenward::server::ScopeError> {
+/// let granted: Scope = "memories:read memories:write".parse()?;
+/// assert!(granted.contains("memories:read"));
+/// assert!(!granted.contains("memories"), "whole words only");
+///
+/// // What was asked for, as far as it may be had.
+/// let asked: Scope = "memories:read admin".parse()?;
+/// assert!(!granted.contains_all(&asked));
+/// assert_eq!(granted.and(&asked).to_string(), "memories:read");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Scope(Arc<BTreeSet<Arc<str>>>);
 
 /// A scope that is not written as RFC 6749 §3.3 has it.
+///
+/// ```
+/// use tokenward::server::{Scope, ScopeError};
+///
+/// assert_eq!("two  spaces".parse::<Scope>(), Err(ScopeError));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a scope is words of printable ASCII without quotes and backslashes, one space between them"

@@ -20,6 +20,8 @@ pub(crate) const MOST_LEEWAY: Duration = Duration::from_mins(1);
 
 /// What can be switched off, by [`ServerSettings::without`]. In a file it is written in small letters:
 /// `token-issue`.
+///
+/// [`ServerSettings`] shows how one is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -41,6 +43,17 @@ pub enum Capability {
 }
 
 /// What a server is to be.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::server::{Capability, ServerSettings};
+///
+/// // Who issues the tokens, and whom they are for.
+/// let settings = ServerSettings::new("https://host.example", "https://host.example/api")
+///     .signing_key_lifetime(Duration::from_hours(7 * 24))
+///     .without(Capability::Administration);
+/// # let _ = settings;
+/// ```
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     pub(crate) issuer: String,

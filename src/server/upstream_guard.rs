@@ -19,6 +19,37 @@ use crate::error::Error;
 
 /// A layer that lets requests through while a credential can be used. One that is expired is renewed
 /// first, once for all who wait. Otherwise the answer is 503, with `Retry-After` where it is known.
+///
+/// ```
+/// use axum::Router;
+/// use axum::body::Body;
+/// use axum::routing::get;
+/// use http::{Request, StatusCode};
+/// use tokenward::server::UpstreamGuard;
+/// use tower::ServiceExt as _;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let app: Router = Router::new()
+///     .route("/balance", get(|| async { "what the provider said" }))
+///     .route_layer(UpstreamGuard::new(credential));
+///
+/// let answer = app.clone().oneshot(Request::get("/balance").body(Body::empty())?).await?;
+/// assert_eq!(answer.status(), StatusCode::OK);
+/// ada.sign_out("orange").await?;
+/// let answer = app.oneshot(Request::get("/balance").body(Body::empty())?).await?;
+/// assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct UpstreamGuard(CredentialHandle);
 
@@ -44,6 +75,8 @@ impl<S> Layer<S> for UpstreamGuard {
 }
 
 /// A service behind an [`UpstreamGuard`].
+///
+/// [`UpstreamGuard`] makes it.
 #[derive(Debug, Clone)]
 pub struct UpstreamGuarded<S> {
     guard: UpstreamGuard,

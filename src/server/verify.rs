@@ -10,6 +10,18 @@ use super::scope::Scope;
 
 /// Who calls, as a token says that was verified. Guarded handlers find it among the extensions of
 /// their request.
+///
+/// ```
+/// use axum::Extension;
+/// use tokenward::server::Caller;
+///
+/// // A route behind a guard: who calls, and what else they may do.
+/// async fn list(Extension(caller): Extension<Caller>) -> String {
+///     let may_write = caller.permissions().contains("memories:write");
+///     format!("{} may write: {may_write}", caller.client_id())
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(list));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Caller {
     claims: AccessClaims,
@@ -50,6 +62,25 @@ impl Caller {
 
 /// Why a token is not good. The text is for logs: a caller is told that the token is invalid, and no
 /// more.
+///
+/// ```
+/// use tokenward::server::{AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let refused = server.verify("not.a.token").expect_err("nobody signed it");
+/// println!("{refused}"); // for a log; the sender is told only that the token is invalid
+/// assert_eq!(refused.client_id(), None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct TokenRefused {

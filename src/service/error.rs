@@ -10,6 +10,34 @@ use crate::error::{Error, ErrorKind};
 
 /// Why a call to a service failed. Its text names the service and what to do, and never holds the
 /// body of an answer.
+///
+/// ```
+/// use tokenward::service::ServiceErrorKind;
+/// use tokenward::service::memory_bank::MemoryBank;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank_of_hers = MemoryBank::new(session.client_for("memory-bank").await?);
+/// let error = bank_of_hers.get(&"none".parse()?).await.expect_err("there is no such memory");
+/// match error.kind() {
+///     ServiceErrorKind::NotFound => println!("it is gone"),
+///     ServiceErrorKind::Invalid => println!("mend {:?}", error.field()),
+///     _ if error.is_transient() => println!("again in {:?}", error.retry_after()),
+///     _ => println!("{error}"),
+/// }
+/// # assert_eq!(error.kind(), ServiceErrorKind::NotFound);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServiceError(Arc<Inner>);
 
@@ -26,6 +54,8 @@ struct Inner {
 }
 
 /// What kind of failure it was.
+///
+/// [`ServiceError::kind`] tells it; [`ServiceError`] shows what to do by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServiceErrorKind {

@@ -15,6 +15,26 @@ use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, Label, Method, ProviderId, SessionId, UserId};
 
 /// Which of a user's credentials a session uses at one provider.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let context = session.active()?.expect("a provider");
+/// // With a user it names a credential.
+/// let id = context.credential(ada.id()?);
+/// assert_eq!(id.to_string(), "ada/anthropic/api-key");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ProviderContext {
     /// Where.
@@ -38,6 +58,28 @@ impl ProviderContext {
 }
 
 /// Whether a session can be used.
+///
+/// ```
+/// use tokenward::session::Standing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// assert_eq!(session.view().standing(), Standing::Open);
+/// session.close().await?;
+/// assert_eq!(session.view().standing(), Standing::Closed);
+/// assert!(session.acquire().await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -61,6 +103,31 @@ impl Standing {
 }
 
 /// A session as it was at one moment.
+///
+/// ```
+/// use tokenward::session::Standing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// let view = session.view();
+/// assert_eq!(view.standing(), Standing::Open);
+/// assert_eq!(view.user().as_str(), "ada");
+/// let active = view.active().expect("it was switched to");
+/// assert_eq!(active.provider.as_str(), "anthropic");
+/// # session.close().await?;
+/// # assert_eq!(session.view().standing(), Standing::Closed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionView {
     pub(super) id: SessionId,
@@ -110,6 +177,28 @@ impl SessionView {
 
 /// One session, for whoever works in it. Cheap to clone; it outlives restarts of the manager, and
 /// reading through it sends no message and takes no lock.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// let sessions = runtime.sessions();
+/// let handle = sessions.open(ada.id()?).await?;
+/// // A request enters, which counts as activity, and fails once the session is over.
+/// let view = handle.enter()?;
+/// assert!(view.active().is_none());
+///
+/// sessions.close(ada.id()?, view.id()).await?;
+/// assert!(handle.enter().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SessionHandle {
     cell: Arc<Cell>,

@@ -9,6 +9,14 @@ use crate::config::value::{Entry, Value};
 use crate::config::{Origin, SettingPath};
 
 /// What was chosen for one setting.
+///
+/// ```
+/// use tokenward::Settings;
+///
+/// let settings = Settings::new().with_toml("host.toml", "[sessions]\ntimeout = \"1h\"\n");
+/// let explained = settings.explain_setting("sessions.timeout").expect("it is set");
+/// assert_eq!(explained.to_string(), "sessions.timeout = \"1h\", by host.toml:2, over default");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explained {
@@ -25,6 +33,14 @@ pub struct Explained {
 }
 
 /// What was chosen for each setting, and why: one line each when printed.
+///
+/// ```
+/// use tokenward::Settings;
+///
+/// let settings = Settings::new().with_toml("host.toml", "[sessions]\ntimeout = \"1h\"\n");
+/// print!("{}", settings.explain()); // a line for everything that is set, without secrets
+/// assert!(settings.explain().iter().any(|it| it.setting == "sessions.timeout"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation(Vec<Explained>);
 

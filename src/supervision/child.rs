@@ -16,6 +16,8 @@ use super::supervisor::Family;
 use crate::clock::Sources;
 
 /// What a child's starter is given at each start and restart.
+///
+/// [`ChildSpec`] shows a starter that uses it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Spawning<M: Message> {
@@ -34,6 +36,52 @@ pub struct Spawning<M: Message> {
 ///
 /// What a child dies of is reported in events and logs, shortened: an actor never puts a secret
 /// into a panic or into an error that ends it.
+///
+/// ```
+/// use ractor::{Actor as _, ActorProcessingErr, ActorRef};
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{ChildSpec, EventBus, Reply, Spawning, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// struct Counter;
+///
+/// enum Ask {
+///     Next(Reply<u32>),
+/// }
+///
+/// #[ractor::actor(message = Ask, state = u32)]
+/// impl Counter {
+///     async fn pre_start(&self, _: ActorRef<Ask>, (): ()) -> Result<u32, ActorProcessingErr> {
+///         Ok(0)
+///     }
+///
+///     async fn handle(
+///         &self,
+///         _: ActorRef<Ask>,
+///         Ask::Next(reply): Ask,
+///         count: &mut u32,
+///     ) -> Result<(), ActorProcessingErr> {
+///         *count += 1;
+///         let _ = reply.send(*count);
+///         Ok(())
+///     }
+/// }
+///
+/// # let sources = Sources::system();
+/// # let root = Supervisor::start("host", sources.clone(), EventBus::new(sources)).await?;
+/// let spec = ChildSpec::new("counter", |spawning: Spawning<Ask>| {
+///     Box::pin(Counter::spawn_linked(None, Counter, (), spawning.supervisor))
+/// });
+/// let counter = root.start_child(spec).await?;
+/// assert_eq!(counter.ask(Ask::Next).await, Ok(1));
+///
+/// // It crashes, and is started again. The handle is the same, the state anew.
+/// root.crash_child("counter").await;
+/// assert_eq!(counter.ask_again(Ask::Next).await, Ok(1));
+/// # Ok(())
+/// # }
+/// ```
 pub struct ChildSpec<M: Message> {
     name: Arc<str>,
     start: Box<StartFn<M>>,

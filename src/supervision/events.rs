@@ -13,6 +13,24 @@ use crate::metrics::Meters;
 const KEPT: usize = 1_024;
 
 /// Where the parts of one runtime report what happens. Cheap to clone.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::EventBus;
+/// use tokenward::{EventKind, Notice};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::new(Sources::system());
+/// bus.emit(EventKind::VaultRecovered); // Nobody listens: nothing is kept.
+///
+/// let mut events = bus.subscribe();
+/// bus.emit(EventKind::ShuttingDown);
+/// let Some(Notice::Event(event)) = events.next().await else { panic!("no event") };
+/// assert_eq!(event.kind, EventKind::ShuttingDown);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct EventBus {
     sender: broadcast::Sender<Arc<Event>>,
@@ -50,6 +68,21 @@ impl EventBus {
 }
 
 /// What a subscriber receives.
+///
+/// ```
+/// use tokenward::Notice;
+///
+/// # async fn example(mut events: tokenward::Events) -> Result<(), Box<dyn std::error::Error>> {
+/// while let Some(notice) = events.next().await {
+///     match notice {
+///         Notice::Event(event) => println!("{:?}", event.kind),
+///         // What is known from events is out of date: look anew, at User::credentials.
+///         Notice::Missed(count) => println!("{count} events came too fast"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Something happened.
@@ -59,6 +92,31 @@ pub enum Notice {
 }
 
 /// One subscription.
+///
+/// ```
+/// use tokenward::{EventKind, Notice};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let mut events = runtime.events();
+/// ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+///
+/// while let Some(notice) = events.next().await {
+///     let Notice::Event(event) = notice else { continue };
+///     if let EventKind::SignedIn { credential, .. } = &event.kind {
+///         assert_eq!(credential.to_string(), "ada/anthropic/api-key");
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Arc<Event>>);
 

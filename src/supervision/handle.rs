@@ -39,9 +39,34 @@ use crate::error::{Error, ErrorKind};
 /// Where an actor sends the answer to a request.
 ///
 /// The port does not tell whether the caller still waits: see the module's words on admission.
+///
+/// [`Handle::ask`] makes one; [`ChildSpec`](super::ChildSpec) shows an actor that answers.
 pub type Reply<T> = RpcReplyPort<T>;
 
 /// The address of a supervised actor that takes messages of type `M`. Cheap to clone.
+///
+/// ```
+/// use tokenward::supervision::ChildStatus;
+/// use tokenward::vault::VaultMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// // Every actor of a runtime has one: here the vault's.
+/// let vault = runtime.vault().messages();
+/// assert_eq!((vault.name(), vault.status()), ("vault", ChildStatus::Running));
+///
+/// // A question that may be asked twice survives a crash of whoever answers it.
+/// runtime.crash_actor("vault").await;
+/// let inspection = vault.ask_again(|reply| VaultMessage::Inspect { reply }).await??;
+/// println!("{} records", inspection.records);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Handle<M: Message>(Arc<Slot<M>>);
 
 impl<M: Message> Handle<M> {
@@ -240,6 +265,15 @@ impl<M: Message> fmt::Debug for Handle<M> {
 }
 
 /// Why a request to an actor was not met.
+///
+/// ```
+/// use tokenward::Error;
+/// use tokenward::supervision::AskError;
+///
+/// // Nothing was delivered; the same question may be asked again shortly.
+/// assert!(Error::from(AskError::Overloaded).is_overloaded());
+/// assert!(Error::from(AskError::Stopped).is_shutting_down());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {

@@ -15,6 +15,8 @@ use super::supervisor::Family;
 use crate::error::Error;
 
 /// How a child fares.
+///
+/// [`Handle::status`](super::Handle::status) and [`TreeNode`] tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildStatus {
@@ -31,6 +33,30 @@ pub enum ChildStatus {
 }
 
 /// A supervision tree as it is now, for display.
+///
+/// ```
+/// use tokenward::supervision::TreeNode;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// fn print(node: &TreeNode, depth: usize) {
+///     println!("{:depth$}{} {:?}, {} restarts", "", node.name, node.status, node.restarts);
+///     node.children.iter().for_each(|child| print(child, depth + 2));
+/// }
+///
+/// let tree = runtime.tree().await;
+/// print(&tree, 0);
+/// assert!(tree.children.iter().any(|child| child.name.ends_with("vault")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeNode {

@@ -7,6 +7,18 @@ use std::time::Duration;
 use crate::clock::{Moment, share};
 
 /// Which exits of a child are followed by a restart.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+///
+/// let now = Sources::system().now();
+/// let policy = RestartPolicy::default();
+/// // Started again after a fault only: one that is done is done.
+/// let mut task = RestartLedger::new(Restart::Transient, policy, false);
+/// assert_eq!(task.on_exit(Exit::Fault, now, 0), Decision::Restart);
+/// assert_eq!(task.on_exit(Exit::Normal, now, 0), Decision::Forget);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Restart {
@@ -20,6 +32,21 @@ pub enum Restart {
 }
 
 /// How often and how fast a child is restarted. Data; [`Default`] is the one place of defaults.
+///
+/// [`ChildSpec::policy`](super::ChildSpec::policy) takes it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::supervision::RestartPolicy;
+///
+/// // Kept down for five minutes when it falls more than three times within one.
+/// let policy = RestartPolicy {
+///     intensity: 3,
+///     quarantine: Duration::from_mins(5),
+///     ..RestartPolicy::default()
+/// };
+/// assert_eq!(policy.within, Duration::from_mins(1));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartPolicy {
     /// The most restarts within [`RestartPolicy::within`]; the next exit quarantines the child.
@@ -54,6 +81,8 @@ impl Default for RestartPolicy {
 }
 
 /// How an incarnation of a child ended.
+///
+/// [`RestartLedger::on_exit`] takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exit {
@@ -64,6 +93,8 @@ pub enum Exit {
 }
 
 /// What to do about an exit.
+///
+/// [`RestartLedger::on_exit`] answers with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
@@ -80,6 +111,19 @@ pub enum Decision {
 }
 
 /// The history of one child's restarts, as far as it matters for the next decision.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+///
+/// let now = Sources::system().now();
+/// let policy = RestartPolicy { intensity: 1, ..RestartPolicy::default() };
+/// let mut ledger = RestartLedger::new(Restart::Permanent, policy, false);
+/// assert_eq!(ledger.on_exit(Exit::Fault, now, 0), Decision::Restart);
+/// // The second fall within the window is one too many.
+/// assert!(matches!(ledger.on_exit(Exit::Fault, now, 0), Decision::Quarantine(_)));
+/// assert!(ledger.probation().is_some(), "and then it has to run for a while");
+/// ```
 #[derive(Debug, Clone)]
 pub struct RestartLedger {
     restart: Restart,

@@ -16,6 +16,8 @@ use super::nursery::{ChildId, ChildStatus};
 use crate::clock::Sources;
 
 /// The right to stand in an actor's mailbox; given back when it is dropped.
+///
+/// [`Handle::send_with`](super::Handle::send_with) gives one.
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 

@@ -25,6 +25,27 @@ use crate::error::{Error, ErrorKind};
 /// A child that dies is restarted as its [`ChildSpec`] says. Its siblings do not notice. A
 /// supervisor that dies itself takes its children with it, is restarted by the supervisor above,
 /// and starts them again.
+///
+/// [`ChildSpec`](super::ChildSpec) shows an actor beneath one.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{ChildStatus, EventBus, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sources = Sources::system();
+/// let root = Supervisor::start("host", sources.clone(), EventBus::new(sources)).await?;
+/// root.start_supervisor("workers").await?;
+///
+/// let tree = root.tree().await;
+/// assert_eq!(tree.children[0].status, ChildStatus::Running);
+/// let unfinished = root.drain(Duration::from_secs(1)).await;
+/// assert!(unfinished.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Supervisor {
     handle: Handle<SupervisorMessage>,

@@ -31,6 +31,29 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// All deadlines of one runtime. Cheap to clone.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::supervision::{EventBus, Supervisor, Timekeeper};
+/// use tokenward::testing::ManualClock;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// let sources = clock.sources();
+/// let events = EventBus::new(sources.clone());
+/// let root = Supervisor::start("host", sources.clone(), events.clone()).await?;
+/// let timekeeper = Timekeeper::start(&root, sources.clone(), events).await?;
+///
+/// let (ring, mut rung) = tokio::sync::mpsc::unbounded_channel();
+/// let alarm = timekeeper.alarm(move || drop(ring.send("in an hour")));
+/// alarm.set(sources.now().after(Duration::from_hours(1)));
+/// clock.until_waits(1).await;
+/// clock.advance(Duration::from_hours(1));
+/// assert_eq!(rung.recv().await, Some("in an hour"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Timekeeper(Arc<Shared>);
 
@@ -100,6 +123,8 @@ impl fmt::Debug for Timekeeper {
 
 /// One deadline at a time, which rings once when either clock has reached it. Dropping it clears
 /// it.
+///
+/// [`Timekeeper::alarm`] makes one; [`Timekeeper`] shows it.
 #[must_use = "an alarm that is dropped never rings"]
 pub struct Alarm {
     key: Key,

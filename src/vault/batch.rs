@@ -22,6 +22,32 @@ const ENTRY_BYTES: usize = 1024;
 const LONGEST_NAME: usize = 1024;
 
 /// What must stand under a key for a batch to be applied.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{Batch, Expect, RecordKey, RecordKind, Tags};
+/// use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "counter");
+/// let put = |text: &[u8], expect| {
+///     let payload = Zeroizing::new(text.to_vec());
+///     Batch::new().put(key.clone(), payload, expect, Tags::default())
+/// };
+/// runtime.vault().commit(put(b"1", Expect::Absent)).await?;
+///
+/// // Another one that also believed to be the first changes nothing, and is told.
+/// let error = runtime.vault().commit(put(b"1", Expect::Absent)).await.expect_err("too late");
+/// assert!(error.is_conflict());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expect {
@@ -55,6 +81,36 @@ pub(crate) struct Step {
 /// Every expectation is judged against what stood there before the batch. A key is changed at most
 /// once per batch; all records that are put get the same new version. At most 256 steps, 1 MiB
 /// of payload, and 1 KiB for a name.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{Batch, Expect, RecordKey, RecordKind, Tags};
+/// use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let ada = UserId::new("ada")?;
+/// let key = |name| RecordKey::new(RecordKind::Probe, ada.clone(), name);
+/// let (old, new) = (key("old"), key("new"));
+/// # let text = Zeroizing::new(b"text".to_vec());
+/// # let put = Batch::new().put(old.clone(), text, Expect::Absent, Tags::default());
+/// # runtime.vault().commit(put).await?;
+/// let kept = runtime.vault().read(&old).await?.expect("a record");
+///
+/// // Renamed: both steps or none, and only as long as nobody has changed it meanwhile.
+/// let batch = Batch::new()
+///     .put(new, kept.payload, Expect::Absent, Tags::default())
+///     .delete(old.clone(), Expect::Version(kept.version));
+/// runtime.vault().commit(batch).await?;
+/// assert!(runtime.vault().read(&old).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct Batch {
     steps: Vec<Step>,

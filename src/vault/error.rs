@@ -12,6 +12,24 @@ use crate::supervision::AskError;
 /// Why the vault could not do what it was asked.
 ///
 /// The kind is private; callers decide by the predicates. The text holds no secret.
+///
+/// ```
+/// use tokenward::{MasterKey, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("agent.vault");
+/// # let key = MasterKey::from_file(folder.path().join("agent.key")).create_if_missing();
+/// let vault = Vault::open(&path).master_key(key).create_if_missing(false);
+/// let error = vault.inspect().await.expect_err("nobody made one there");
+/// assert!(error.is_absent());
+///
+/// // The public error says the same in wider words.
+/// println!("{}", tokenward::Error::from(error));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct VaultError(Arc<Inner>);
 

@@ -26,6 +26,29 @@ use crate::metrics::{Latency, Meters};
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
 
 /// An open vault. Clones are the same vault.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
+/// use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let vault = runtime.vault();
+/// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "a note of the host");
+/// let text = Zeroizing::new(b"sealed on disk".to_vec());
+/// vault.commit(Batch::new().put(key.clone(), text, Expect::Absent, Tags::default())).await?;
+///
+/// let record = vault.read(&key).await?.expect("it is durable");
+/// assert_eq!(*record.payload, b"sealed on disk");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VaultHandle(Handle<VaultMessage>, Notebook, Timing);
 

@@ -7,6 +7,27 @@ use super::opened::OpenVault;
 use super::record::RecordVersion;
 
 /// What the vault says about itself. It names keys by their numbers and shows none.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let inspection = runtime.inspect_vault().await?;
+/// println!("{}, key in {}", inspection.store, inspection.master_key);
+/// assert!(inspection.records > 0);
+/// assert!(!inspection.refuses_writes && inspection.degraded.is_none());
+/// for warning in &inspection.warnings {
+///     eprintln!("{warning}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
@@ -43,6 +64,23 @@ pub struct Inspection {
 }
 
 /// One data key.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// runtime.vault().rotate_data_key().await?;
+/// let inspection = runtime.inspect_vault().await?;
+/// // The former key is kept for as long as a record is sealed by it.
+/// let newest = inspection.data_keys.iter().find(|key| key.retired.is_none()).expect("one seals");
+/// println!("key {} has sealed {} times", newest.id, newest.seals);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DataKeyInspection {

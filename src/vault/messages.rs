@@ -15,9 +15,29 @@ use crate::identity::UserId;
 use crate::supervision::Reply;
 
 /// Where the vault's answer goes.
+///
+/// [`VaultMessage`] shows one that is asked for.
 pub type Answer<T> = Reply<Result<T, VaultError>>;
 
 /// What the vault's actor can be asked. [`super::VaultHandle`] has a method for each.
+///
+/// ```
+/// use tokenward::vault::{Query, RecordKind, VaultMessage};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let vault = runtime.vault().messages();
+/// let query = Query::all(RecordKind::Credential);
+/// let list = |reply| VaultMessage::List { query: query.clone(), reply };
+/// assert!(vault.ask_again(list).await??.is_empty(), "nobody is signed in");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum VaultMessage {

@@ -12,11 +12,30 @@ pub(crate) type Quarantine = BTreeMap<BlindName, String>;
 
 /// Names a quarantined record, also one of which nothing else is known. It says nothing about the
 /// record and stays the same from one opening to the next.
+///
+/// [`VaultHandle::discard`](super::VaultHandle::discard) takes the one of a [`Quarantined`] record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuarantineId(pub(super) BlindName);
 
 /// A record that can not be opened. It is left as it is, and nothing is written in its place until
 /// it is discarded or replaced (see [`super::Expect::AnythingOrQuarantined`]).
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// for record in runtime.vault().quarantined().await? {
+///     println!("{:?} does not open: {}", record.key, record.reason);
+///     // Only when nothing can be had from a backup: it is gone then.
+///     runtime.vault().discard(record.id).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quarantined {

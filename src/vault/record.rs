@@ -10,6 +10,8 @@ use crate::identity::{ProviderId, UserId};
 
 /// What a record is about. The kind is part of a record's name, so that one user can have a
 /// credential and a session of the same name.
+///
+/// [`Query`] and [`RecordKey`] name one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -71,6 +73,24 @@ impl fmt::Display for RecordKind {
 }
 
 /// Names one record. There is at most one record under each key.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{RecordKey, RecordKind};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// // The same name under another user, or of another kind, is another record.
+/// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "a note of the host");
+/// assert!(runtime.vault().read(&key).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
     /// What it is about.
@@ -90,6 +110,8 @@ impl RecordKey {
 
 /// Tells one writing of a record from every other, of any record of the same vault: each committed
 /// batch has a higher version than the one before it.
+///
+/// [`Expect::Version`](super::Expect::Version) takes the one that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordVersion(pub u64);
@@ -101,6 +123,8 @@ impl fmt::Display for RecordVersion {
 }
 
 /// A record as it was opened.
+///
+/// [`VaultHandle::read`](super::VaultHandle::read) answers with it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
@@ -126,6 +150,8 @@ impl fmt::Debug for Record {
 }
 
 /// What a record can be looked up by, besides its key.
+///
+/// [`Query::for_provider`] and [`Query::due_before`] find records by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
     /// The provider it is for.
@@ -135,6 +161,8 @@ pub struct Tags {
 }
 
 /// What the index knows of a record without opening it.
+///
+/// [`VaultHandle::list`](super::VaultHandle::list) answers with them; [`Query`] shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -151,6 +179,26 @@ pub struct Entry {
 }
 
 /// Which entries to list: those that meet every condition.
+///
+/// ```
+/// use tokenward::vault::{Query, RecordKind};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let query = Query::all(RecordKind::Credential).of_user(ada.id()?.clone());
+/// for entry in runtime.vault().list(query).await? {
+///     println!("{} of {:?}, version {}", entry.key.name, entry.tags.provider, entry.version);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Of this kind.

@@ -16,6 +16,30 @@ use crate::supervision::{AskError, Handle};
 
 /// A pending sign-in. Clones are the same one, and any of them can complete it; so can the
 /// browser that comes back to the listener. Dropping it ends nothing.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let google = SimulatedProvider::google().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(google.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let login = ada.sign_in("google").in_browser().await?;
+/// println!("open {} before {:?}", login.url(), login.expires_at());
+/// if let Some(error) = login.no_listener() {
+///     println!("{error}"); // Then the user pastes where the browser ends: login.paste(text)
+/// }
+/// # login.paste(&google.approve(login.url())?).await?;
+///
+/// // Once the browser has come back, and the token is durable.
+/// let credential = login.finished().await?;
+/// assert_eq!(credential.to_string(), "ada/google/authorization-code");
+/// assert!(login.is_over());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "nobody is signed in before the user has been to url()"]
 pub struct Login(Arc<Face>);

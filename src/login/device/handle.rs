@@ -17,6 +17,32 @@ use crate::supervision::Handle;
 /// [`user_code`](DeviceLogin::user_code) and [`verification_uri`](DeviceLogin::verification_uri),
 /// and wait for [`finished`](DeviceLogin::finished): the provider is asked by itself, at its pace.
 /// Clones are the same one. Dropping it ends nothing.
+///
+/// ```
+/// use tokenward::testing::{ManualClock, SimulatedProvider};
+/// use tokenward::{Method, Runtime, Vault};
+/// # use tokenward::clock::Clock as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let clock = ManualClock::new(std::time::SystemTime::UNIX_EPOCH);
+/// # let google = SimulatedProvider::google().sources(clock.sources()).start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory()).sources(clock.sources());
+/// # let runtime = builder.provider(google.spec()).start().await?;
+/// let login = runtime.user("ada").sign_in("google").with_device_code().await?;
+/// println!("open {} anywhere, enter {}", login.verification_uri(), login.user_code());
+/// # // What the user does, and the time until the first poll.
+/// # google.approve_device(login.user_code())?;
+/// # let mut progress = login.progress();
+/// # let next = progress.wait_for(|now| now.next_poll.is_some()).await?.next_poll;
+/// # clock.advance(next.expect("a poll").duration_since(clock.now().wall)?);
+///
+/// // The provider is asked at its own pace until the user has decided.
+/// let credential = login.finished().await?;
+/// assert_eq!(credential.method, Method::DeviceCode);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "nobody is signed in before the user has typed user_code()"]
 pub struct DeviceLogin(Arc<Face>);
@@ -35,6 +61,17 @@ struct Face {
 }
 
 /// How a device sign-in goes on while the user is busy elsewhere.
+///
+/// ```
+/// # async fn example(login: tokenward::DeviceLogin) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut progress = login.progress();
+/// while progress.changed().await.is_ok() {
+///     let now = *progress.borrow_and_update();
+///     println!("asked {} times, every {:?}", now.polls, now.interval);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceProgress {

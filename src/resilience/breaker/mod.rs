@@ -22,6 +22,8 @@ pub(super) use self::policy::refuse;
 pub use self::window::Counts;
 
 /// Where a breaker stands.
+///
+/// [`BreakerStatus`] and [`Change`] tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -91,6 +93,9 @@ pub enum Reason {
 }
 
 /// One change of a breaker's state. There is exactly one for each generation.
+///
+/// [`Breaker::new`] is told of each, and the event
+/// [`BreakerChanged`](crate::EventKind::BreakerChanged) has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
@@ -107,6 +112,22 @@ pub struct Change {
 }
 
 /// What a breaker says about itself.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let status = runtime.upstream("openai")?.status();
+/// let counts = status.counts;
+/// println!("{}: {} of {} calls failed", status.state, counts.failures, counts.calls);
+/// assert_eq!(status.generation, 0, "it has never changed");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BreakerStatus {
@@ -121,6 +142,29 @@ pub struct BreakerStatus {
 }
 
 /// A breaker before one upstream. Clones are the same breaker.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::resilience::{Breaker, BreakerPolicy, State};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = BreakerPolicy { minimum_calls: 2, ..BreakerPolicy::default() };
+/// let breaker = Breaker::new(policy, Sources::system(), |change| {
+///     println!("{} to {}: {:?}", change.from, change.to, change.reason);
+/// })?;
+///
+/// for _ in 0..2 {
+///     let permit = breaker.admit().expect("closed");
+///     // … the call, which found nobody there.
+///     permit.failed(None);
+/// }
+/// assert!(matches!(breaker.status().state, State::Open { .. }));
+/// let held_back = breaker.admit().expect_err("nothing may be sent");
+/// println!("ask again in {:?}", held_back.retry_in);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Breaker(Arc<Inside>);
 
@@ -280,6 +324,8 @@ impl fmt::Debug for Breaker {
 
 /// Leave to make one call. Say how it ended; a permit that is dropped says nothing about the
 /// upstream and gives its place back.
+///
+/// [`Breaker::admit`] gives one; [`Breaker`] shows what is done with it.
 #[must_use = "say how the call ended, or it is not counted"]
 #[derive(Debug)]
 pub struct Permit {
@@ -332,6 +378,8 @@ impl Drop for Permit {
 }
 
 /// A call that the upstream answered. There is nothing to do with it unless the answer breaks off.
+///
+/// [`Permit::succeeded`] gives one.
 #[derive(Debug)]
 pub struct Answered {
     breaker: Breaker,
@@ -349,6 +397,8 @@ impl Answered {
 }
 
 /// A call was held back. Nothing was sent.
+///
+/// [`Breaker::admit`] answers with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldBack {

@@ -11,6 +11,22 @@ use crate::error::{Error, ErrorKind};
 /// When calls to an upstream are held back, and when they are tried again.
 ///
 /// [`Default`] is the one place of defaults.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::resilience::BreakerPolicy;
+///
+/// // For an upstream that is called now and then, and is slow when it is ill.
+/// let policy = BreakerPolicy {
+///     minimum_calls: 5,
+///     slow_after: Duration::from_secs(20),
+///     ..BreakerPolicy::default()
+/// };
+/// assert!(policy.validate().is_ok());
+///
+/// let senseless = BreakerPolicy { failure_percent: 0, ..policy };
+/// assert!(senseless.validate().expect_err("told before anything is called").is_configuration());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerPolicy {

@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::BreakerPolicy;
 
 /// How many calls there were, and how they went.
+///
+/// [`BreakerStatus`](super::BreakerStatus) tells those that count at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Counts {

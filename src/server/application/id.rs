@@ -20,6 +20,18 @@ const PREFIX: &str = "app_";
 const LONGEST: usize = 100;
 
 /// Names an application: `app_` and then letters, digits, `-`, `.`, `_` or `~`.
+///
+/// ```
+/// use tokenward::server::ApplicationId;
+///
+/// # fn main() -> Result<(), tokenward::Error> {
+/// // One that other systems know already; without, a random one is made.
+/// let id: ApplicationId = "app_reports".parse()?;
+/// assert_eq!(id.as_str(), "app_reports");
+/// assert!("ada".parse::<ApplicationId>().is_err(), "it could be taken for a user");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ApplicationId(Arc<str>);

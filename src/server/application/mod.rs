@@ -31,6 +31,13 @@ pub use spec::{ApplicationChange, ApplicationSpec};
 pub const LONGEST_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
 /// How an application gets a token (RFC 6749 §1.3).
+///
+/// ```
+/// use tokenward::server::GrantType;
+///
+/// // As a request to the token endpoint writes them.
+/// assert_eq!(GrantType::ALL.map(GrantType::as_str), ["client_credentials", "refresh_token"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -67,6 +74,16 @@ impl fmt::Display for GrantType {
 }
 
 /// How often an application may ask for tokens, or about them.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use tokenward::server::{ApplicationSpec, RateLimit};
+///
+/// // Ten tokens a minute are enough for one that keeps them.
+/// let limit = NonZeroU32::new(10).map_or(RateLimit::Unlimited, RateLimit::PerMinute);
+/// let spec = ApplicationSpec::new("reports").rate_limit(limit);
+/// # let _ = spec;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RateLimit {
@@ -90,6 +107,9 @@ impl Default for RateLimit {
 }
 
 /// A registered application. Its secrets are known by their keyed hashes only.
+///
+/// [`TokenIssuer::application`](super::TokenIssuer::application) answers with it, and
+/// [`TokenIssuer::applications`](super::TokenIssuer::applications) with all of them.
 #[derive(Clone, PartialEq)]
 pub struct Application {
     pub(crate) id: ApplicationId,

@@ -49,6 +49,31 @@ impl fmt::Debug for StoredSecret {
 }
 
 /// One of the secrets of an application, without the secret itself.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// # let registered = server.issuer().register(ApplicationSpec::new("reports")).await?;
+/// let id = registered.application.id();
+/// // The old secret is good for another hour.
+/// let fresh = server.issuer().rotate_secret(id, Duration::from_hours(1)).await?;
+/// let application = server.issuer().application(id).expect("it is there");
+/// let mut secrets = application.secrets(SystemTime::now());
+/// assert!(secrets.any(|secret| secret.ends.is_some()));
+/// # let _ = fresh;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretStatus {

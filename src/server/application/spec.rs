@@ -20,6 +20,29 @@ const LONGEST_NAME: usize = 200;
 
 /// An application that is to be registered: enabled, with client credentials as its one grant,
 /// access tokens of five minutes, and no permission yet.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, GrantType, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let spec = ApplicationSpec::new("reports")
+///     .permissions("memories:read memories:write".parse()?)
+///     .grants([GrantType::ClientCredentials])
+///     .access_token_lifetime(Duration::from_mins(5));
+/// let registered = server.issuer().register(spec).await?;
+/// assert_eq!(registered.application.name(), "reports");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ApplicationSpec {
     id: Option<ApplicationId>,
@@ -28,6 +51,29 @@ pub struct ApplicationSpec {
 }
 
 /// What is to be changed about an application. What is not named stays as it is.
+///
+/// ```
+/// use tokenward::server::ApplicationChange;
+/// # use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// # let registered = server.issuer().register(ApplicationSpec::new("reports")).await?;
+/// let id = registered.application.id();
+/// // At once: tokens that it has already are refused from now on, too.
+/// server.issuer().change(id, ApplicationChange::new().enabled(false)).await?;
+/// let application = server.issuer().application(id).expect("it is there still");
+/// assert!(!application.is_enabled());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct ApplicationChange {
     name: Option<String>,

@@ -10,6 +10,9 @@ use crate::supervision::Reply;
 
 /// A request to the token issuer. What changes something is answered once it is durable and in
 /// force: also for tokens that were issued before.
+///
+/// [`TokenIssuer::messages`](super::TokenIssuer::messages) is where to send one. Each method of
+/// [`TokenIssuer`](super::TokenIssuer) does the same.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IssuerMessage {
@@ -74,6 +77,9 @@ pub enum IssuerMessage {
 }
 
 /// An application that was registered just now.
+///
+/// [`TokenIssuer::register`](super::TokenIssuer::register) answers with it. The secret is shown
+/// this once: only a hash of it is kept.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Registered {
@@ -84,6 +90,9 @@ pub struct Registered {
 }
 
 /// How another signing key takes over.
+///
+/// [`TokenIssuer::rotate_signing_key`](super::TokenIssuer::rotate_signing_key) takes it;
+/// [`TokenIssuer`](super::TokenIssuer) shows one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRotation {

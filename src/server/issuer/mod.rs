@@ -41,6 +41,30 @@ const ISSUER: &str = "token-issuer";
 /// The token issuer of a server. Cheap to clone; it outlives restarts of its actor.
 ///
 /// Every asynchronous method sends the [`IssuerMessage`] of the same name.
+///
+/// ```
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, KeyRotation, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let issuer = server.issuer();
+/// let registered = issuer.register(ApplicationSpec::new("reports")).await?;
+/// assert_eq!(issuer.applications().len(), 1);
+///
+/// // A signing key was seen by somebody: another one signs at once, and old tokens are refused.
+/// issuer.rotate_signing_key(KeyRotation::Compromised).await?;
+/// issuer.remove(registered.application.id()).await?;
+/// assert!(issuer.applications().is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct TokenIssuer {
     actor: Handle<IssuerMessage>,

@@ -21,6 +21,8 @@ pub use verification::{KeySet, VerificationKey};
 pub const LONGEST_TOKEN: usize = 8 * 1024;
 
 /// An algorithm by which signatures are verified (RFC 7518 §3.1, RFC 8037 §3.1).
+///
+/// [`VerificationKey::algorithm`] tells the one of a key: a token is verified by no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -53,6 +55,14 @@ impl fmt::Display for Algorithm {
 }
 
 /// Why a token is no token of ours. For logs: a caller is told that it is invalid, and no more.
+///
+/// ```
+/// use tokenward::server::jws::{self, JwsError, KeySet};
+///
+/// let nobody: KeySet = [].into_iter().collect();
+/// let answer = jws::verify(&nobody, "at+jwt", "not a token");
+/// assert_eq!(answer, Err(JwsError::NotCompact));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwsError {

@@ -13,6 +13,17 @@ use super::{Algorithm, JwsError, VerificationKey};
 use crate::clock::{Entropy, EntropyError};
 
 /// An algorithm by which tokens are signed.
+///
+/// ```
+/// use tokenward::server::ServerSettings;
+/// use tokenward::server::jws::{Algorithm, SigningAlgorithm};
+///
+/// // For callers that verify tokens themselves and do not know Ed25519.
+/// let settings = ServerSettings::new("https://host.example", "https://host.example/api")
+///     .signing_algorithm(SigningAlgorithm::Es256);
+/// assert_eq!(Algorithm::from(SigningAlgorithm::Es256).as_str(), "ES256");
+/// # let _ = settings;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SigningAlgorithm {
@@ -35,6 +46,20 @@ impl From<SigningAlgorithm> for Algorithm {
 }
 
 /// A key pair that signs tokens.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::server::jws::{self, KeySet, SigningAlgorithm, SigningKey};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = SigningKey::generate(SigningAlgorithm::EdDsa, &*Sources::system().entropy)?;
+/// let token = jws::sign(&key, "at+jwt", br#"{"sub":"app_reports"}"#)?;
+///
+/// let published: KeySet = [key.verification_key().clone()].into_iter().collect();
+/// assert_eq!(jws::verify(&published, "at+jwt", &token)?, br#"{"sub":"app_reports"}"#);
+/// # Ok(())
+/// # }
+/// ```
 pub struct SigningKey {
     /// What the pair was made of, to be sealed: a seed for Ed25519, PKCS #8 for P-256.
     secret: Zeroizing<Vec<u8>>,

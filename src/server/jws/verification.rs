@@ -15,6 +15,21 @@ use serde_json::{Value, json};
 use super::{Algorithm, JwsError};
 
 /// A public key and the one algorithm that it is for.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::server::jws::{SigningAlgorithm, SigningKey, VerificationKey};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = SigningKey::generate(SigningAlgorithm::Es256, &*Sources::system().entropy)?;
+/// // What may be published of it: its id is the thumbprint, unless another one is given.
+/// let public: VerificationKey = key.verification_key().clone();
+/// assert_eq!(public.id(), key.id());
+/// assert_eq!(public.to_jwk()["crv"], "P-256");
+/// assert_eq!(public.with_id("of-2026").to_jwk()["kid"], "of-2026");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct VerificationKey {
     id: String,
@@ -144,6 +159,19 @@ impl fmt::Debug for VerificationKey {
 }
 
 /// The keys whose signatures count, by their `kid`.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::server::jws::{KeySet, SigningAlgorithm, SigningKey};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = SigningKey::generate(SigningAlgorithm::EdDsa, &*Sources::system().entropy)?;
+/// let keys: KeySet = [key.verification_key().clone()].into_iter().collect();
+/// assert!(keys.get(key.id()).is_some());
+/// assert_eq!(keys.to_jwks()["keys"][0]["kid"], key.id());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct KeySet(BTreeMap<String, VerificationKey>);
 

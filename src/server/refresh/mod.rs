@@ -27,6 +27,19 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 const LONGEST_GRACE: Duration = Duration::from_mins(1);
 
 /// Whether an application gets refresh tokens with its access tokens, and how long they live.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::server::{ApplicationSpec, GrantType, RefreshPolicy};
+///
+/// // A night without a use is the end of it, and so is a week. An answer that was lost is not.
+/// let policy = RefreshPolicy::new()
+///     .idle(Duration::from_hours(12))
+///     .absolute(Duration::from_hours(7 * 24))
+///     .grace(Duration::from_secs(30));
+/// let spec = ApplicationSpec::new("desktop").grants(GrantType::ALL).refresh_policy(policy);
+/// # let _ = spec;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefreshPolicy {
     pub(crate) idle: Duration,

@@ -13,6 +13,9 @@ use crate::service::ServiceError;
 const LONGEST_NAME: usize = 255;
 
 /// A memory as the service keeps it.
+///
+/// [`MemoryBank::create`](super::MemoryBank::create) and
+/// [`MemoryBank::get`](super::MemoryBank::get) answer with one.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Memory {
@@ -35,6 +38,8 @@ pub struct Memory {
 }
 
 /// The name of a memory: letters, digits and `-_.:~`.
+///
+/// [`MemoryBank::get`](super::MemoryBank::get) takes one; [`Memory::id`] has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MemoryId(String);
@@ -84,6 +89,32 @@ impl fmt::Display for MemoryId {
 }
 
 /// A memory that is to be created.
+///
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// // Made once, however often this is run: the key is the host's own.
+/// let memory = NewMemory::new("Ada drinks tea")
+///     .tag("taste")
+///     .metadata("conversation", 17)
+///     .idempotency_key("conversation-17");
+/// let first = bank.create(&memory).await?;
+/// assert_eq!(bank.create(&memory).await?.id, first.id);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewMemory {
     content: String,

@@ -50,6 +50,28 @@ use crate::http::{Client, RequestBuilder};
 const MEMORIES: &str = "/v1/memories";
 
 /// A Memory Bank, as the user of a session. Cheap to clone.
+///
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// let memory = bank.create(&NewMemory::new("Ada drinks tea")).await?;
+/// assert_eq!(bank.get(&memory.id).await?.content, "Ada drinks tea");
+/// bank.delete(&memory.id).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MemoryBank {
     client: Client,
@@ -59,6 +81,29 @@ pub struct MemoryBank {
 /// What the client takes from a Memory Bank, and sends to it, at most. How calls are made (time,
 /// attempts, breaker, concurrency) is [`CallPolicy`](crate::resilience::CallPolicy), the provider's
 /// `calls`.
+///
+/// ```
+/// use tokenward::service::ServiceErrorKind;
+/// use tokenward::service::memory_bank::{MemoryBank, MemoryBankLimits, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// let limits = MemoryBankLimits { content_bytes: 10, ..MemoryBankLimits::default() };
+/// let bank = MemoryBank::new(session.client_for("memory-bank").await?).with_limits(limits);
+/// let error = bank.create(&NewMemory::new("longer than that")).await.expect_err("not sent");
+/// assert_eq!(error.kind(), ServiceErrorKind::Invalid);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBankLimits {
     /// The largest answer, in bytes: 8 MiB. A page of the most and longest memories takes 6.25 MiB

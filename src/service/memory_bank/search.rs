@@ -22,6 +22,33 @@ const LONGEST_QUERY: usize = 2_000;
 const LONGEST_CURSOR: usize = 2_000;
 
 /// What is searched for.
+///
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory, Search};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// for text in ["green tea", "black tea", "tea with milk"] {
+///     bank.create(&NewMemory::new(text)).await?;
+/// }
+/// let first = bank.search(&Search::new("tea").limit(2)).await?;
+/// assert_eq!(first.hits.len(), 2);
+/// let next = first.next.expect("there is more");
+/// let second = bank.search(&Search::new("tea").limit(2).starting_at(next)).await?;
+/// assert_eq!(second.hits.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
     query: String,
@@ -33,10 +60,15 @@ pub struct Search {
 }
 
 /// Where a page begins. It means something to the service alone, and only for the same search.
+///
+/// [`Page::next`] has it, and [`Search::starting_at`] takes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
 
 /// A memory that was found.
+///
+/// [`Page::hits`] has them, and [`MemoryBank::search_all`](super::MemoryBank::search_all) gives one
+/// after another.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Hit {
@@ -48,6 +80,8 @@ pub struct Hit {
 }
 
 /// Some of what was found, the best ones first.
+///
+/// [`MemoryBank::search`](super::MemoryBank::search) answers with it; [`Search`] goes to the next.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Page {

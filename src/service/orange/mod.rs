@@ -29,6 +29,33 @@ use crate::http::{Client, RequestBuilder};
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Orange, as the user of a session. Cheap to clone.
+///
+/// ```
+/// use tokenward::service::orange::{Orange, Sms};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("orange").await?;
+/// let service = Orange::new(session.client_for("orange").await?);
+/// let sms = Sms::new("+33600000000".parse()?, "+33612345678".parse()?, "hello");
+/// let sent = service.send_sms(&sms).await?;
+/// println!("{:?}", sent.resource_url);
+///
+/// // Of its other APIs, any address beneath its base.
+/// let contracts = service.request(http::Method::GET, "/sms/admin/v1/contracts");
+/// # let _ = contracts;
+/// # assert_eq!(orange.messages().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Orange {
     client: Client,

@@ -8,6 +8,17 @@ use std::str::FromStr;
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// A telephone number in its international form (ITU-T E.164), such as `+33612345678`.
+///
+/// ```
+/// use tokenward::service::orange::PhoneNumber;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let number: PhoneNumber = "+33612345678".parse()?;
+/// assert_eq!(number.to_uri(), "tel:+33612345678");
+/// assert!("06 12 34 56 78".parse::<PhoneNumber>().is_err(), "without its country");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber {
     /// Without the plus sign.
@@ -15,6 +26,8 @@ pub struct PhoneNumber {
 }
 
 /// A text that is no telephone number. It does not repeat the text.
+///
+/// [`PhoneNumber`] shows a text that is refused with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a telephone number is written as +33612345678: a plus sign and 7 to 15 digits, the first not 0"

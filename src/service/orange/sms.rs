@@ -9,6 +9,19 @@ use crate::service::ServiceError;
 use crate::service::answer::Answer;
 
 /// A message from one number to another.
+///
+/// [`Orange::send_sms`](super::Orange::send_sms) sends it.
+///
+/// ```
+/// use tokenward::service::orange::Sms;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sms = Sms::new("+33600000000".parse()?, "+33612345678".parse()?, "hello")
+///     .sender_name("Host");
+/// # let _ = sms;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sms {
     from: PhoneNumber,
@@ -18,6 +31,8 @@ pub struct Sms {
 }
 
 /// A message that Orange has taken. Whether it is delivered is known later.
+///
+/// [`Orange::send_sms`](super::Orange::send_sms) answers with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SentSms {

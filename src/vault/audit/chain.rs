@@ -22,6 +22,8 @@ const HASH: usize = 32;
 /// Entries are numbered from 1. Whoever keeps the mark of the newest entry outside of the vault can
 /// tell later whether the trail still has everything up to there, also when the whole vault was put
 /// back to an older state. Its text holds nothing secret.
+///
+/// [`AuditReport`](super::AuditReport) shows one that is kept elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditMark {
     pub(crate) number: u64,

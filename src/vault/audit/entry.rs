@@ -13,6 +13,13 @@ use crate::identity::{CredentialId, Label, Method, ProviderId, SessionId, UserId
 const LONGEST_REASON: usize = 500;
 
 /// What an entry tells of.
+///
+/// ```
+/// use tokenward::vault::audit::{AuditKind, AuditOutcome};
+///
+/// assert_eq!(AuditKind::AccessDenied.as_str(), "access-denied");
+/// assert_eq!(AuditKind::AccessDenied.outcome(), AuditOutcome::Denied);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -85,6 +92,8 @@ pub enum AuditKind {
 }
 
 /// How what an entry tells of came out.
+///
+/// [`AuditKind::outcome`] tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -157,6 +166,28 @@ impl fmt::Display for AuditKind {
 /// It goes into the batch of the change that it tells of ([`Batch::record`](crate::vault::Batch::record)),
 /// so that both are durable together. What changes nothing durable is noted
 /// ([`VaultHandle::note`](crate::vault::VaultHandle::note)).
+///
+/// ```
+/// use tokenward::vault::audit::{AuditEntry, AuditKind, AuditQuery};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// // The host refused something of its own. It is noted, and nobody waits for that.
+/// let entry = AuditEntry::new(AuditKind::AccessDenied).user(ada.id()?).because("no licence");
+/// runtime.vault().note(entry);
+///
+/// let denied = AuditQuery::all().of_kind(AuditKind::AccessDenied);
+/// let page = runtime.audit().entries(denied).await?;
+/// assert_eq!(page.entries[0].reason.as_deref(), Some("no licence"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub(crate) what: What,

@@ -17,10 +17,51 @@ const EXPORT_PAGE: usize = 1_000;
 /// The audit trail of a vault. Cheap to clone.
 ///
 /// What was noted before is written before anything is read, so a caller finds what it has caused.
+///
+/// ```
+/// use tokenward::vault::audit::{AuditKind, AuditQuery};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let audit = runtime.audit();
+/// let signed_in = AuditQuery::all().of_kind(AuditKind::SignedIn);
+/// let page = audit.entries(signed_in).await?;
+/// assert_eq!(page.entries[0].user.name(), Some(ada.id()?));
+///
+/// let report = audit.verify().await?;
+/// assert!(report.finding.is_none(), "every entry is as it was written");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Audit(VaultHandle);
 
 /// What a verification of the whole trail found.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let kept = runtime.audit().verify().await?.verified.to_string();
+/// // Later: is this the history that the mark was taken from?
+/// let report = runtime.audit().verify_against(kept.parse()?).await?;
+/// assert!(report.finding.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditReport {
@@ -34,6 +75,24 @@ pub struct AuditReport {
 }
 
 /// What retention did.
+///
+/// ```
+/// use tokenward::vault::audit::AuditRetention;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let removal = runtime.audit().apply_retention(AuditRetention::default()).await?;
+/// assert_eq!(removal.removed, 0, "all of them are newer than 400 days");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AuditRemoval {

@@ -28,6 +28,8 @@ pub(in crate::vault) use retention::Mentions;
 pub(in crate::vault) use trail::entry_key;
 
 /// Takes what is to be recorded although it changes nothing durable.
+///
+/// [`VaultHandle::audit_sink`](crate::vault::VaultHandle::audit_sink) gives one.
 pub type AuditSink = std::sync::Arc<dyn Fn(AuditEntry) + Send + Sync>;
 
 /// Reads `plain` as an entry of the trail.

@@ -17,6 +17,35 @@ const LONGEST_PAGE: usize = 1_000;
 
 /// Which entries are asked for: those that meet every condition. The oldest first, unless
 /// [`AuditQuery::newest_first`] says otherwise.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::vault::audit::AuditQuery;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let mut query = AuditQuery::all()
+///     .from(SystemTime::now() - Duration::from_hours(24))
+///     .of_user(ada.id()?.clone())
+///     .limit(100);
+/// loop {
+///     let page = runtime.audit().entries(query.clone()).await?;
+///     for entry in &page.entries {
+///         println!("{entry}");
+///     }
+///     let Some(next) = page.next else { break };
+///     query = query.starting_at(next);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditQuery {
     pub(super) from: Option<SystemTime>,
@@ -133,6 +162,8 @@ impl Default for AuditQuery {
 }
 
 /// A part of what was asked for.
+///
+/// [`Audit::entries`](super::Audit::entries) answers with it; [`AuditQuery`] goes through all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AuditPage {
@@ -150,6 +181,21 @@ pub struct AuditPage {
 /// The oldest are removed in whole segments of 256, as soon as all of a segment are older than
 /// `keep`, and never so many that fewer than `at_least` are left: so a clock that is wrong can not
 /// empty the trail.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::Runtime;
+/// use tokenward::vault::audit::AuditRetention;
+///
+/// // Two years, and the newest ten thousand entries in any case.
+/// let two_years = AuditRetention {
+///     keep: Some(Duration::from_hours(2 * 366 * 24)),
+///     ..AuditRetention::default()
+/// };
+/// let builder = Runtime::builder().audit_retention(two_years);
+/// # let _ = builder;
+/// assert_eq!(AuditRetention::for_ever().keep, None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditRetention {
     /// For how long; none: for ever.

@@ -13,6 +13,28 @@ use crate::identity::{Label, Method, ProviderId, SessionId, UserId};
 const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
 
 /// An entry of the audit trail.
+///
+/// ```
+/// use tokenward::vault::audit::AuditQuery;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let newest = AuditQuery::all().newest_first().limit(1);
+/// let page = runtime.audit().entries(newest).await?;
+/// let entry = &page.entries[0];
+/// println!("{entry}"); // for a person
+/// println!("{}", entry.to_json()); // for a program: a line of `Audit::export`
+/// # assert!(entry.to_json().contains("\"number\""));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditRecord {
@@ -41,6 +63,27 @@ pub struct AuditRecord {
 }
 
 /// Whom an entry is about.
+///
+/// ```
+/// use tokenward::vault::audit::{AuditQuery, AuditUser};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// ada.erase().await?;
+/// // What happened stays told; whom it was about is gone.
+/// let page = runtime.audit().entries(AuditQuery::all()).await?;
+/// assert!(page.entries.iter().any(|entry| entry.user == AuditUser::Erased));
+/// assert!(page.entries.iter().all(|entry| entry.user.name().is_none()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditUser {

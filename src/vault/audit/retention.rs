@@ -16,6 +16,9 @@ use crate::vault::record::{RecordKind, RecordVersion};
 use crate::vault::store::StoreBatch;
 
 /// What one step of retention did.
+///
+/// [`VaultHandle::apply_audit_retention`](crate::vault::VaultHandle::apply_audit_retention) answers
+/// with it, and [`Audit::apply_retention`](super::Audit::apply_retention) asks until all is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RetentionProgress {

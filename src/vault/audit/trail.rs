@@ -25,6 +25,8 @@ const TRAIL: &[u8] = b"a";
 pub(super) const MOST_READS: usize = 1_024;
 
 /// What is wrong with an entry.
+///
+/// An [`AuditFinding`] names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditProblem {
@@ -42,6 +44,8 @@ pub enum AuditProblem {
 }
 
 /// The first entry that is not as it was written.
+///
+/// [`Audit::verify`](super::Audit::verify) answers with the first, where there is any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditFinding {
@@ -65,6 +69,9 @@ impl fmt::Display for AuditFinding {
 }
 
 /// How far a verification got.
+///
+/// [`VaultHandle::verify_audit`](crate::vault::VaultHandle::verify_audit) answers with it, and
+/// [`Audit::verify`](super::Audit::verify) asks until all is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditProgress {

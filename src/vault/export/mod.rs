@@ -38,6 +38,31 @@ const LONGEST_META: usize = 64 * 1024;
 const RECORDS_AT_ONCE: usize = 256;
 
 /// A file that an export goes to, with the key that was derived for it.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::vault::ExportFile;
+/// use tokenward::Secret;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("agent.export");
+/// // Readable anywhere by whoever knows the passphrase, so let it be a long one.
+/// let passphrase = Secret::new("correct horse battery staple");
+/// let file = ExportFile::create(&path, passphrase, &Sources::system()).await?;
+/// let exported = runtime.vault().export(file).await?;
+/// assert!(exported.records > 0 && exported.left_out == 0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ExportFile {
     path: PathBuf,
     /// None once it has its end.
@@ -45,6 +70,8 @@ pub struct ExportFile {
 }
 
 /// What an export or an import was about.
+///
+/// [`VaultHandle::export`](super::VaultHandle::export) answers with it; [`ExportFile`] shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Exported {

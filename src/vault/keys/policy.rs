@@ -8,6 +8,20 @@ use crate::vault::error::VaultError;
 ///
 /// Each write is sealed under a key derived for it alone, so neither bound is one of cryptography
 /// (AES-GCM allows 2^32 random nonces under one key); they limit how much one key opens.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::Vault;
+/// use tokenward::vault::DataKeyPolicy;
+///
+/// // A fresh key each week, or sooner where much is written.
+/// let weekly = DataKeyPolicy {
+///     rotate_after: Duration::from_hours(7 * 24),
+///     ..DataKeyPolicy::default()
+/// };
+/// let vault = Vault::open("agent.vault").data_keys(weekly);
+/// # let _ = vault;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataKeyPolicy {
     /// The longest that one data key seals, by the wall clock. Default: 90 days.

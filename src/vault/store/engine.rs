@@ -16,6 +16,16 @@ const REDB_SUFFIX: &str = ".redb";
 ///
 /// Both keep the same promises and pass the same tests. A vault stays with the engine that it was
 /// created with until it is moved ([`Vault::move_to`](crate::Vault::move_to)).
+///
+/// ```
+/// use tokenward::Vault;
+/// use tokenward::vault::Engine;
+///
+/// // Whoever opens it later names the same engine.
+/// let vault = Vault::open("agent.vault").engine(Engine::Sled);
+/// # let _ = vault;
+/// assert_eq!(Engine::default().as_str(), "sled");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Engine {
