@@ -1,10 +1,11 @@
 //! All credentials of a runtime. Actors are started when first used, or when a stored credential
-//! becomes due; until then a credential is an entry of the vault's index and one alarm. It is that
-//! again when nobody has needed its actor for a while ([`idle`](super::idle)).
+//! becomes due ([`upcoming`](super::upcoming)); until then a credential is an entry of the vault's
+//! index and nothing more. It is that again when nobody has needed its actor for a while
+//! ([`idle`](super::idle)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::{DashMap, DashSet};
 use tokio::sync::OnceCell;
@@ -14,7 +15,7 @@ use super::actor::{Context, Shared, child};
 use super::cell::Cell;
 use super::handle::CredentialHandle;
 use super::records::Records;
-use crate::clock::Moment;
+use super::upcoming::Upcoming;
 use crate::error::{Error, ErrorKind};
 use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::provider::Provider;
@@ -26,16 +27,16 @@ pub(crate) type Providers = Arc<HashMap<ProviderId, Arc<dyn Provider>>>;
 
 /// The credentials of a runtime. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Credentials(Arc<Inside>);
+pub(crate) struct Credentials(pub(super) Arc<Inside>);
 
 pub(super) struct Inside {
     pub(super) shared: Arc<Shared>,
     pub(super) supervisor: Supervisor,
-    providers: Providers,
+    pub(super) providers: Providers,
     /// Those that have an actor, or whose handle somebody holds.
     pub(super) running: DashMap<CredentialId, Arc<Running>>,
-    /// One alarm for each stored credential that is not running, at its next due time.
-    due: DashMap<CredentialId, Alarm>,
+    /// When stored credentials that are not running are to be started.
+    pub(super) upcoming: Upcoming,
     /// When it is next asked who sleeps.
     pub(super) round: OnceLock<Alarm>,
     /// The providers of those that are running.
@@ -68,17 +69,17 @@ impl Running {
 impl Credentials {
     /// No credential is running yet.
     pub(crate) fn new(shared: Shared, supervisor: Supervisor, providers: Providers) -> Self {
-        let (running, due, in_use) = (DashMap::new(), DashMap::new(), Arc::default());
-        let round = OnceLock::new();
+        let (running, in_use) = (DashMap::new(), Arc::default());
+        let (upcoming, round) = (Upcoming::new(shared.sources.now()), OnceLock::new());
         let shared = Arc::new(shared);
-        let inside = Inside { shared, supervisor, providers, running, due, round, in_use };
+        let inside = Inside { shared, supervisor, providers, running, upcoming, round, in_use };
         let inside = Arc::new(inside);
         inside.begin_rounds();
         Self(inside)
     }
 
-    /// Sets an alarm for each stored credential that expires, and starts at once those whose last
-    /// rotation was interrupted.
+    /// Begins to start each stored credential when it becomes due, and starts at once those whose
+    /// last rotation was interrupted.
     ///
     /// # Errors
     ///
@@ -96,19 +97,7 @@ impl Credentials {
                 warn!(credential = %id, %error, "an interrupted rotation is left as it is");
             }
         }
-        let now = self.0.shared.sources.now();
-        for entry in vault.list(Query::all(RecordKind::Credential)).await? {
-            let (Some(id), Some(due)) = (id_of(&entry), entry.tags.due) else { continue };
-            let Some(provider) = self.0.providers.get(&id.provider) else { continue };
-            if self.0.running.contains_key(&id) {
-                continue;
-            }
-            let early = provider.refresh_policy().threshold.saturating_mul(2);
-            let wall = due.checked_sub(early).unwrap_or(due);
-            let wait = wall.duration_since(now.wall).unwrap_or_default();
-            self.0.wake_at(id, Moment { wall, ..now.after(wait) });
-        }
-        Ok(())
+        self.0.begin_looking_ahead().await
     }
 
     /// The address of a credential; its actor is started when it is not running.
@@ -151,7 +140,7 @@ impl Credentials {
         let started = tokio::spawn(starting.in_current_span());
         let interrupted = |_| Error::new(ErrorKind::Interrupted, "the start died, ask again");
         let handle = started.await.map_err(interrupted)??;
-        self.0.due.remove(id);
+        self.0.upcoming.remove(id);
         Ok(handle)
     }
 
@@ -247,30 +236,7 @@ impl Credentials {
     }
 }
 
-impl Inside {
-    /// Starts the actor of a credential at `due`.
-    pub(super) fn wake_at(self: &Arc<Self>, id: CredentialId, due: Moment) {
-        let inside = Arc::downgrade(self);
-        let sleeper = id.clone();
-        let alarm = self.shared.timekeeper.alarm_in_turn(move || wake(&inside, &sleeper));
-        alarm.set(due);
-        self.due.insert(id, alarm);
-    }
-}
-
-/// Starts the actor of a credential that became due. Runs on the timekeeper's task, so the start
-/// itself is a task of its own.
-fn wake(inside: &Weak<Inside>, id: &CredentialId) {
-    let Some(inside) = inside.upgrade() else { return };
-    let (credentials, id) = (Credentials(inside), id.clone());
-    tokio::spawn(async move {
-        if let Err(error) = credentials.open(&id).await {
-            warn!(credential = %id, %error, "a credential that is due could not be started");
-        }
-    });
-}
-
-fn id_of(entry: &Entry) -> Option<CredentialId> {
+pub(super) fn id_of(entry: &Entry) -> Option<CredentialId> {
     CredentialId::from_names(&entry.key.user, &entry.key.name)
 }
 

@@ -1,8 +1,8 @@
 //! Credentials that nobody needs. From time to time every actor is asked to rest, which it does when
 //! nothing came for it since it was asked last, so an actor sleeps after once to twice
 //! [`idle_after`](super::actor::Shared::idle_after). A credential that sleeps, is well, and whose
-//! handle nobody holds is forgotten: what is left of it is its entry in the vault's index and one
-//! alarm. One that needs somebody is kept, so that it is counted still.
+//! handle nobody holds is forgotten: what is left of it is its entry in the vault's index, which tells
+//! when it is due. One that needs somebody is kept, so that it is counted still.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::credentials::Inside;
 use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
+use super::upcoming::wake_before;
 use crate::event::CredentialState;
 use crate::identity::CredentialId;
 use crate::supervision::ChildStatus;
@@ -62,8 +63,11 @@ impl Inside {
             if running.handle.get().is_none_or(held) {
                 return false;
             }
-            if let Some(due) = running.records.cell.deadline() {
-                self.wake_at(id.clone(), due);
+            if let Some(deadline) = running.records.cell.deadline() {
+                let provider = &running.records.context.provider;
+                let expires = running.records.cell.peek().expires_at();
+                let wake = expires.map(|expires| wake_before(expires, &**provider));
+                self.wake_by(id, wake, deadline);
             }
             true
         });

@@ -10,6 +10,7 @@ mod flight;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod horizon;
 mod idle;
 mod journal;
 mod lifecycle;
@@ -22,6 +23,7 @@ mod snapshot;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod upcoming;
 
 pub(crate) use actor::Shared;
 pub(crate) use credentials::{Credentials, Providers};

@@ -2,6 +2,7 @@
 //! clocks that jump, and crashes between any two effects. Whatever happens, in any order, the
 //! promises at the bottom of [`World`] hold.
 
+mod many;
 mod order;
 mod shell;
 

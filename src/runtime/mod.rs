@@ -118,6 +118,12 @@ impl Runtime {
         self.0.credentials.open(id).await
     }
 
+    /// All credentials, for tests of what they take.
+    #[cfg(test)]
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
     /// The providers, in order of their names.
     pub fn providers(&self) -> Vec<Arc<dyn Provider>> {
         self.0.credentials.providers()

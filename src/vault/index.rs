@@ -261,8 +261,12 @@ impl Index {
             let (first, last) = names_of(user);
             let slots = self.slots.range(first..=last);
             slots.map(|(_, slot)| &slot.entry).filter(wanted).cloned().collect()
-        } else if let Some(time) = query.due_before {
-            let due = self.by_due.iter().take_while(|(due, _)| *due <= time);
+        } else if query.due_after.is_some() || query.due_before.is_some() {
+            let after = |due| Bound::Excluded((due, BlindName::LAST));
+            let due = self
+                .by_due
+                .range((query.due_after.map_or(Bound::Unbounded, after), Bound::Unbounded));
+            let due = due.take_while(|(due, _)| query.due_before.is_none_or(|time| *due <= time));
             due.filter_map(|(_, name)| find(name)).filter(wanted).cloned().collect()
         } else if let Some(provider) = &query.provider {
             let names = self.by_provider.get(provider).into_iter().flatten();
@@ -270,9 +274,10 @@ impl Index {
         } else {
             self.slots.values().map(|slot| &slot.entry).filter(wanted).cloned().collect()
         };
-        match query.due_before {
-            Some(_) => found.sort_by(|a, b| (a.tags.due, &a.key).cmp(&(b.tags.due, &b.key))),
-            None => found.sort_by(|a, b| a.key.cmp(&b.key)),
+        if query.due_after.is_some() || query.due_before.is_some() {
+            found.sort_by(|a, b| (a.tags.due, &a.key).cmp(&(b.tags.due, &b.key)));
+        } else {
+            found.sort_by(|a, b| a.key.cmp(&b.key));
         }
         found
     }
@@ -282,6 +287,7 @@ fn meets(entry: &Entry, query: &Query) -> bool {
     entry.key.kind == query.kind
         && query.user.as_ref().is_none_or(|user| *user == entry.key.user)
         && query.provider.as_ref().is_none_or(|wanted| entry.tags.provider.as_ref() == Some(wanted))
+        && query.due_after.is_none_or(|time| entry.tags.due.is_some_and(|due| due > time))
         && query.due_before.is_none_or(|time| entry.tags.due.is_some_and(|due| due <= time))
 }
 
@@ -339,6 +345,7 @@ mod tests {
             puts in prop::collection::vec((slots(), any::<bool>()), 0..30),
             user in prop::option::of("[ab]"),
             provider in prop::option::of("[pq]"),
+            after in prop::option::of(0..5_u64),
             due in prop::option::of(0..5_u64),
         ) {
             let key = Zeroizing::new([1; 32]);
@@ -358,6 +365,7 @@ mod tests {
                 kind: RecordKind::Credential,
                 user: user.map(|u| UserId::new(&u).expect("a name")),
                 provider: provider.map(|p| ProviderId::new(&p).expect("a name")),
+                due_after: after.map(at),
                 due_before: due.map(at),
             };
             let mut found = index.list(&query, |user| BlindName::of_user(&key, user));

@@ -34,6 +34,9 @@ impl BlindName {
         Self::join(user, blind(name_key, &record))
     }
 
+    /// The greatest name that there can be.
+    pub(crate) const LAST: Self = Self([u8::MAX; 2 * PART]);
+
     /// The least and the greatest name that a record of `user` can have.
     pub(crate) fn of_user(name_key: &KeyBytes, user: &UserId) -> (Self, Self) {
         let user = blind(name_key, &[b"user", user.as_str().as_bytes()]);

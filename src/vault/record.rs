@@ -207,6 +207,8 @@ pub struct Query {
     pub user: Option<UserId>,
     /// For this provider.
     pub provider: Option<ProviderId>,
+    /// Due later than this time.
+    pub due_after: Option<SystemTime>,
     /// Due at this time or earlier.
     pub due_before: Option<SystemTime>,
 }
@@ -214,7 +216,7 @@ pub struct Query {
 impl Query {
     /// Every record of `kind`.
     pub const fn all(kind: RecordKind) -> Self {
-        Self { kind, user: None, provider: None, due_before: None }
+        Self { kind, user: None, provider: None, due_after: None, due_before: None }
     }
 
     /// Only those of `user`.
@@ -228,6 +230,13 @@ impl Query {
     #[must_use]
     pub fn for_provider(mut self, provider: ProviderId) -> Self {
         self.provider = Some(provider);
+        self
+    }
+
+    /// Only those that are due later than `time`.
+    #[must_use]
+    pub fn due_after(mut self, time: SystemTime) -> Self {
+        self.due_after = Some(time);
         self
     }
 

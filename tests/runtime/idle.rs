@@ -192,3 +192,67 @@ async fn a_token_that_is_good_is_served_though_its_actor_wakes_to_a_vault_that_f
         within_an_hour(&host, async || credential.snapshot().generation() == Generation(2));
     assert!(renewed.await, "it is renewed as soon as the vault can be read");
 }
+
+/// A credential that nobody holds, whose token lives for a day yet.
+async fn forgotten_for_a_day() -> (Host, CredentialId) {
+    let host = Host::with_lifetime(Duration::from_hours(24)).await;
+    let id = host.sign_in_openai("ada").await.id().clone();
+    assert!(is_forgotten(&host, &id).await);
+    (host, id)
+}
+
+async fn is_renewed(events: &mut Events, id: &CredentialId) {
+    let renewed = |kind: &EventKind| matches!(kind, EventKind::Refreshed { credential, .. } if credential == id);
+    until(events, renewed).await;
+}
+
+#[tokio::test]
+async fn one_that_is_due_tomorrow_is_renewed_though_the_machine_slept_until_then() {
+    let (host, id) = forgotten_for_a_day().await;
+    let mut events = host.runtime.events();
+
+    host.clock.suspend(Duration::from_mins(23 * 60 + 50));
+    // The timekeeper compares both clocks every ten seconds.
+    host.clock.advance(Duration::from_secs(10));
+
+    is_renewed(&mut events, &id).await;
+}
+
+#[tokio::test]
+async fn one_that_is_due_tomorrow_is_started_then_though_the_clock_was_set_back() {
+    let (host, id) = forgotten_for_a_day().await;
+
+    host.clock.step_wall_back(Duration::from_hours(8));
+    host.clock.advance(Duration::from_hours(23));
+
+    assert!(within_an_hour(&host, async || actor(&host, &id).await.is_some()).await);
+}
+
+#[tokio::test]
+async fn one_that_a_start_finds_is_started_in_time_though_the_clock_was_set_back() {
+    let mut host = Host::with_lifetime(Duration::from_hours(24)).await;
+    let id = host.sign_in_openai("ada").await.id().clone();
+    host.restart().await;
+    assert!(actor(&host, &id).await.is_none());
+
+    host.clock.step_wall_back(Duration::from_hours(8));
+    host.clock.advance(Duration::from_hours(23));
+
+    assert!(within_an_hour(&host, async || actor(&host, &id).await.is_some()).await);
+}
+
+#[tokio::test]
+async fn one_that_becomes_due_while_the_vault_fails_is_renewed_when_it_can_be_read() {
+    let (host, id) = forgotten_for_a_day().await;
+    let mut events = host.runtime.events();
+
+    host.disk.set(VaultFault::Broken);
+    host.clock.advance(Duration::from_mins(23 * 60 + 30));
+    host.disk.heal();
+    let renewed = async || {
+        told(&mut events).iter().any(
+            |kind| matches!(kind, EventKind::Refreshed { credential, .. } if *credential == id),
+        )
+    };
+    assert!(within_an_hour(&host, renewed).await);
+}

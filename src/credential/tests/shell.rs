@@ -67,7 +67,11 @@ impl Stage {
     }
 }
 
-async fn start(clock: &Arc<ManualClock>, openai: &SimulatedProvider, vault: &Vault) -> Runtime {
+pub(super) async fn start(
+    clock: &Arc<ManualClock>,
+    openai: &SimulatedProvider,
+    vault: &Vault,
+) -> Runtime {
     Runtime::builder()
         .sources(clock.sources())
         .vault(vault.clone())
@@ -77,7 +81,7 @@ async fn start(clock: &Arc<ManualClock>, openai: &SimulatedProvider, vault: &Vau
         .expect("a runtime")
 }
 
-fn id(user: &str) -> CredentialId {
+pub(super) fn id(user: &str) -> CredentialId {
     CredentialId {
         user: UserId::new(user).expect("a name"),
         provider: ProviderId::new("openai").expect("a name"),
