@@ -11,12 +11,13 @@ use super::audit::{AuditEntry, AuditKind, Identity, Trail};
 use super::batch::{Batch, Change, Step};
 use super::error::VaultError;
 use super::head::{Digest, HEAD_KEY, Head};
-use super::index::{Meta, Slot, Unknown, whole_micros};
+use super::index::{Meta, Unknown, whole_micros};
 use super::names::BlindName;
 use super::opened::OpenVault;
 use super::plan::{Effect, Intent, Refusal, Standing, decide};
 use super::record::{Entry, RecordKey, RecordKind, RecordVersion, Tags};
 use super::sealing::{Sealer, Writing};
+use super::slot::Slot;
 use super::store::{StoreBatch, StoreError, Stored};
 use crate::identity::UserId;
 
@@ -116,7 +117,7 @@ impl OpenVault {
         if self.quarantine.contains_key(name) {
             return Standing::Quarantined;
         }
-        self.index.get(name).map_or(Standing::Absent, |slot| Standing::Present(slot.entry.version))
+        self.index.version(name).map_or(Standing::Absent, Standing::Present)
     }
 
     /// Removes what is quarantined under `name`, by the decision of a person.
@@ -217,7 +218,7 @@ impl OpenVault {
         for (meta, payload) in records {
             let slot = Slot { proven: true, ..meta.into_slot(version, sealed_with) };
             let name = BlindName::new(&self.keys.name_key, &slot.entry.key);
-            let twice = self.index.get(&name).is_some();
+            let twice = self.index.version(&name).is_some();
             if staged.insert(name, Staged::Put { slot, payload }).is_some() || twice {
                 return Err(VaultError::damaged("the export holds one record twice"));
             }
@@ -315,12 +316,12 @@ impl OpenVault {
                     Change::Put { payload, mut tags } => {
                         tags.due = tags.due.map(whole_micros);
                         let before = match staged.get(&name) {
-                            Some(Staged::Put { slot, .. }) => Some(slot),
+                            Some(Staged::Put { slot, .. }) => Some(slot.clone()),
                             Some(Staged::Delete) => None,
                             None => self.index.get(&name),
                         };
                         let (created, unknown) = before.map_or((now, Unknown::new()), |slot| {
-                            (slot.entry.created, slot.unknown.clone())
+                            (slot.entry.created, slot.unknown)
                         });
                         let entry = Entry { key: step.key, version, tags, created, updated: now };
                         let slot = Slot { entry, unknown, sealed_with, proven: true };
@@ -375,7 +376,7 @@ impl OpenVault {
     /// What brings the store from what stands under `name` to `to`.
     fn writing<'a>(&self, name: &'a BlindName, to: &'a Staged) -> Result<Writing<'a>, Failure> {
         let slot = self.index.get(name);
-        let known = slot.map(|slot| slot.entry.version);
+        let known = slot.as_ref().map(|slot| slot.entry.version);
         // What does not open, or was not opened yet, may be there in another version than the index
         // says, or in none.
         let is_proven = slot.is_none_or(|slot| slot.proven);

@@ -1,7 +1,7 @@
 //! The index: what is known of every record without opening it. It is kept in memory while the
 //! vault is open, and sealed, entry by entry, beside the records.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use super::audit::SubjectId;
 use super::names::BlindName;
 use super::record::{Entry, Query, RecordKey, RecordKind, RecordVersion, Tags};
 use super::seal::KeyId;
+use super::slot::{Packed, Slot};
 use crate::identity::{ProviderId, UserId};
 
 /// The format of [`Meta`].
@@ -92,69 +93,105 @@ impl Meta {
     }
 }
 
-/// What the index holds of one record.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Slot {
-    pub(crate) entry: Entry,
-    pub(crate) unknown: Unknown,
-    /// The data key that the record and its index entry are sealed with.
-    pub(crate) sealed_with: KeyId,
-    /// Whether the record itself was opened, or written, since the vault was opened.
-    pub(crate) proven: bool,
-}
-
-/// Every record's slot, found by name, user, provider and due time.
+/// Every record's slot, found by name, user and due time. There may be a million of them, so they are
+/// packed, and share the names of users and providers.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    slots: BTreeMap<BlindName, Slot>,
-    by_provider: HashMap<ProviderId, BTreeSet<BlindName>>,
-    by_due: BTreeSet<(SystemTime, BlindName)>,
+    slots: BTreeMap<BlindName, Packed>,
+    /// In microseconds since 1970.
+    by_due: BTreeSet<(u64, BlindName)>,
     by_subject: HashMap<SubjectId, BlindName>,
     /// How many slots are sealed with each data key.
     by_key: BTreeMap<KeyId, usize>,
+    /// The names that slots share.
+    providers: HashSet<ProviderId>,
 }
 
 /// The most slots that one search for what another key sealed looks at.
 const MOST_LOOKED_AT: usize = 4096;
 
-impl Index {
-    pub(crate) fn insert(&mut self, name: BlindName, mut slot: Slot) {
-        self.remove(&name);
-        if let Some(provider) = &mut slot.entry.tags.provider {
-            // One copy of the text for all entries that have it.
-            if let Some((shared, _)) = self.by_provider.get_key_value(provider) {
-                *provider = shared.clone();
-            }
-            self.by_provider.entry(provider.clone()).or_default().insert(name);
+/// An index that is filled at once. Its trees have no room to spare then: filled one by one in the
+/// order of their names, they would be half empty.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    index: Index,
+    slots: Vec<(BlindName, Packed)>,
+}
+
+impl Filling {
+    /// Adds what stands under `name`, which was not added before. In the order of their names, those
+    /// of one user share that user's name.
+    pub(crate) fn add(&mut self, name: BlindName, slot: Slot) {
+        let mut slot = Packed::from(slot);
+        self.index.share_provider(&mut slot);
+        if let Some((_, before)) = self.slots.last()
+            && before.user == slot.user
+        {
+            slot.user = before.user.clone();
         }
-        if let Some(due) = slot.entry.tags.due {
+        self.index.count(name, &slot);
+        self.slots.push((name, slot));
+    }
+
+    pub(crate) fn finish(self) -> Index {
+        let Self { mut index, slots } = self;
+        let due = slots.iter().filter_map(|(name, slot)| Some((slot.due()?, *name)));
+        index.by_due = due.collect();
+        index.slots = slots.into_iter().collect();
+        index
+    }
+}
+
+impl Index {
+    pub(crate) fn insert(&mut self, name: BlindName, slot: Slot) {
+        self.remove(&name);
+        let mut slot = Packed::from(slot);
+        self.share_provider(&mut slot);
+        self.share_user(&name, &mut slot);
+        if let Some(due) = slot.due() {
             self.by_due.insert((due, name));
         }
-        if let Some(subject) = SubjectId::of(&slot.entry.key) {
-            self.by_subject.insert(subject, name);
-        }
-        *self.by_key.entry(slot.sealed_with).or_default() += 1;
+        self.count(name, &slot);
         self.slots.insert(name, slot);
     }
 
     pub(crate) fn remove(&mut self, name: &BlindName) -> Option<Slot> {
         let slot = self.slots.remove(name)?;
-        if let Some(provider) = &slot.entry.tags.provider
-            && let Some(names) = self.by_provider.get_mut(provider)
-        {
-            names.remove(name);
-            if names.is_empty() {
-                self.by_provider.remove(provider);
-            }
-        }
-        if let Some(due) = slot.entry.tags.due {
+        if let Some(due) = slot.due() {
             self.by_due.remove(&(due, *name));
         }
-        if let Some(subject) = SubjectId::of(&slot.entry.key) {
+        if let Some(subject) = SubjectId::of(&slot.key()) {
             self.by_subject.remove(&subject);
         }
         self.uncount(slot.sealed_with);
-        Some(slot)
+        Some(Slot::from(&slot))
+    }
+
+    /// One copy of the text for all slots that have it.
+    fn share_provider(&mut self, slot: &mut Packed) {
+        let Some(provider) = &mut slot.provider else { return };
+        match self.providers.get(provider) {
+            Some(shared) => *provider = shared.clone(),
+            None => drop(self.providers.insert(provider.clone())),
+        }
+    }
+
+    /// The slots of a user stand beside each other.
+    fn share_user(&self, name: &BlindName, slot: &mut Packed) {
+        let (first, last) = name.range_of_user();
+        let mut others = self.slots.range(first..=last).map(|(_, other)| &other.user);
+        if let Some(shared) = others.next().filter(|user| **user == slot.user) {
+            slot.user = shared.clone();
+        }
+    }
+
+    fn count(&mut self, name: BlindName, slot: &Packed) {
+        if slot.kind == RecordKind::AuditIdentity
+            && let Some(subject) = SubjectId::of(&slot.key())
+        {
+            self.by_subject.insert(subject, name);
+        }
+        *self.by_key.entry(slot.sealed_with).or_default() += 1;
     }
 
     /// Notes that the record under `name` and its index entry are sealed with `key` now.
@@ -202,14 +239,24 @@ impl Index {
         }
     }
 
-    pub(crate) fn get(&self, name: &BlindName) -> Option<&Slot> {
-        self.slots.get(name)
+    pub(crate) fn get(&self, name: &BlindName) -> Option<Slot> {
+        self.slots.get(name).map(Slot::from)
     }
 
-    /// The entry of the record that holds the audit identity of `subject`.
-    pub(crate) fn subject(&self, subject: SubjectId) -> Option<&Entry> {
+    /// The version of the record under `name`.
+    pub(crate) fn version(&self, name: &BlindName) -> Option<RecordVersion> {
+        self.slots.get(name).map(|slot| slot.version)
+    }
+
+    /// The kind of the record under `name`.
+    pub(crate) fn kind(&self, name: &BlindName) -> Option<RecordKind> {
+        self.slots.get(name).map(|slot| slot.kind)
+    }
+
+    /// The key of the record that holds the audit identity of `subject`.
+    pub(crate) fn subject(&self, subject: SubjectId) -> Option<RecordKey> {
         let name = self.by_subject.get(&subject)?;
-        self.get(name).map(|slot| &slot.entry)
+        self.slots.get(name).map(Packed::key)
     }
 
     /// Every subject, and the name of the record that holds its audit identity.
@@ -243,8 +290,9 @@ impl Index {
         self.slots.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BlindName, &Slot)> {
-        self.slots.iter()
+    /// Every record's name and version.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&BlindName, RecordVersion)> {
+        self.slots.iter().map(|(name, slot)| (name, slot.version))
     }
 
     /// The entries that meet `query`: by due time where the query has one, else by key.
@@ -254,41 +302,31 @@ impl Index {
         query: &Query,
         names_of: impl Fn(&UserId) -> (BlindName, BlindName),
     ) -> Vec<Entry> {
-        let wanted = |entry: &&Entry| meets(entry, query);
-        let find = |name: &BlindName| self.slots.get(name).map(|slot| &slot.entry);
+        let (after, before) = (query.due_after.map(to_micros), query.due_before.map(to_micros));
+        let wanted = |slot: &&Packed| slot.meets(query, after, before);
+        let is_by_due = after.is_some() || before.is_some();
         // The narrowest way in; whatever it does not decide is filtered.
         let mut found: Vec<Entry> = if let Some(user) = &query.user {
             let (first, last) = names_of(user);
-            let slots = self.slots.range(first..=last);
-            slots.map(|(_, slot)| &slot.entry).filter(wanted).cloned().collect()
-        } else if query.due_after.is_some() || query.due_before.is_some() {
-            let after = |due| Bound::Excluded((due, BlindName::LAST));
-            let due = self
-                .by_due
-                .range((query.due_after.map_or(Bound::Unbounded, after), Bound::Unbounded));
-            let due = due.take_while(|(due, _)| query.due_before.is_none_or(|time| *due <= time));
-            due.filter_map(|(_, name)| find(name)).filter(wanted).cloned().collect()
-        } else if let Some(provider) = &query.provider {
-            let names = self.by_provider.get(provider).into_iter().flatten();
-            names.filter_map(find).filter(wanted).cloned().collect()
+            let slots = self.slots.range(first..=last).map(|(_, slot)| slot);
+            slots.filter(wanted).map(Packed::entry).collect()
+        } else if is_by_due {
+            let from = |after| Bound::Excluded((after, BlindName::LAST));
+            let from = (after.map_or(Bound::Unbounded, from), Bound::Unbounded);
+            let due = self.by_due.range(from);
+            let due = due.take_while(|(due, _)| before.is_none_or(|time| *due <= time));
+            let slots = due.filter_map(|(_, name)| self.slots.get(name));
+            slots.filter(wanted).map(Packed::entry).collect()
         } else {
-            self.slots.values().map(|slot| &slot.entry).filter(wanted).cloned().collect()
+            self.slots.values().filter(wanted).map(Packed::entry).collect()
         };
-        if query.due_after.is_some() || query.due_before.is_some() {
+        if is_by_due {
             found.sort_by(|a, b| (a.tags.due, &a.key).cmp(&(b.tags.due, &b.key)));
         } else {
             found.sort_by(|a, b| a.key.cmp(&b.key));
         }
         found
     }
-}
-
-fn meets(entry: &Entry, query: &Query) -> bool {
-    entry.key.kind == query.kind
-        && query.user.as_ref().is_none_or(|user| *user == entry.key.user)
-        && query.provider.as_ref().is_none_or(|wanted| entry.tags.provider.as_ref() == Some(wanted))
-        && query.due_after.is_none_or(|time| entry.tags.due.is_some_and(|due| due > time))
-        && query.due_before.is_none_or(|time| entry.tags.due.is_some_and(|due| due <= time))
 }
 
 /// `time` without what is finer than a microsecond, as it will come back.
@@ -315,6 +353,16 @@ mod tests {
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn meets(entry: &Entry, query: &Query) -> bool {
+        let due = entry.tags.due;
+        let is_of = |wanted: &ProviderId| entry.tags.provider.as_ref() == Some(wanted);
+        entry.key.kind == query.kind
+            && query.user.as_ref().is_none_or(|user| *user == entry.key.user)
+            && query.provider.as_ref().is_none_or(is_of)
+            && query.due_after.is_none_or(|time| due.is_some_and(|due| due > time))
+            && query.due_before.is_none_or(|time| due.is_some_and(|due| due <= time))
     }
 
     fn slots() -> impl Strategy<Value = Slot> {
@@ -347,6 +395,7 @@ mod tests {
             provider in prop::option::of("[pq]"),
             after in prop::option::of(0..5_u64),
             due in prop::option::of(0..5_u64),
+            at_once in any::<bool>(),
         ) {
             let key = Zeroizing::new([1; 32]);
             let mut index = Index::default();
@@ -360,6 +409,12 @@ mod tests {
                     model.insert(record, slot.entry.clone());
                     index.insert(name, slot);
                 }
+            }
+            if at_once {
+                let names = index.names_after(None).collect::<Vec<_>>().into_iter();
+                let mut filling = Filling::default();
+                names.for_each(|name| filling.add(name, index.get(&name).expect("it is there")));
+                index = filling.finish();
             }
             let query = Query {
                 kind: RecordKind::Credential,

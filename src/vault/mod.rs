@@ -29,6 +29,7 @@ mod record;
 mod seal;
 mod sealing;
 pub(crate) mod settings;
+mod slot;
 pub(crate) mod store;
 mod tasks;
 mod writer;

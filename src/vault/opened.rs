@@ -125,8 +125,8 @@ impl OpenVault {
     /// What the head says when it counts what the index holds.
     pub(super) fn live(&self) -> Digest {
         let (key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
-        for (name, slot) in self.index.iter() {
-            digest.toggle(&key, name, slot.entry.version);
+        for (name, version) in self.index.versions() {
+            digest.toggle(&key, name, version);
         }
         digest
     }

@@ -9,7 +9,7 @@ use super::audit::{AuditEntry, AuditKind};
 use super::commit::Failure;
 use super::error::VaultError;
 use super::head::{Digest, DigestKey, HEAD_KEY, Head};
-use super::index::{Index, Meta, MetaError, Slot};
+use super::index::{Filling, Index, Meta, MetaError};
 use super::keys::{
     FORMAT, Found, HEADER_KEY, KeyRing, Rotation, Sweep, Unlocked, VaultHeader, put_header, unlock,
 };
@@ -19,6 +19,7 @@ use super::quarantine::Quarantine;
 use super::record::RecordVersion;
 use super::seal::{Header, KeyId, Place};
 use super::settings::Vault;
+use super::slot::Slot;
 use super::store::{OpenStore, Scanned, StoreBatch, Stored, VaultStore};
 use crate::clock::Sources;
 use crate::event::EventKind;
@@ -197,7 +198,8 @@ impl OpenVault {
     fn load_index(&mut self) -> Result<(BTreeSet<BlindName>, Digest), VaultError> {
         let (mut unopened, mut newer) = (BTreeSet::new(), None);
         let (digest_key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
-        let Self { store, header, keys, index, .. } = self;
+        let Self { store, header, keys, .. } = self;
+        let mut filling = Filling::default();
         // What is left of a damaged one does not open, as all that is sealed.
         store.scan(ENTRIES, None, &mut |key, Scanned { stored, .. }| {
             let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
@@ -206,7 +208,7 @@ impl OpenVault {
             match (plain.map(|plain| Meta::parse(&plain)), Header::of(&stored.value)) {
                 (Ok(Ok(meta)), Ok(sealed)) => {
                     digest.toggle(&digest_key, &name, version);
-                    index.insert(name, meta.into_slot(version, sealed.key_id));
+                    filling.add(name, meta.into_slot(version, sealed.key_id));
                 }
                 (Ok(Err(error @ MetaError::Newer(_))), _) => {
                     newer = Some(error);
@@ -222,6 +224,7 @@ impl OpenVault {
                 "an index entry of the vault can not be used, update tokenward: {error}"
             )));
         }
+        self.index = filling.finish();
         Ok((unopened, digest))
     }
 
@@ -238,7 +241,7 @@ impl OpenVault {
             let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
             let version = RecordVersion(stored.version);
             // A record older than its entry is found when it is read.
-            if self.index.get(&name).is_none_or(|slot| slot.entry.version < version) {
+            if self.index.version(&name).is_none_or(|known| known < version) {
                 suspects.push((name, version));
             }
             ControlFlow::Continue(())
@@ -252,7 +255,7 @@ impl OpenVault {
                     let slot = meta.into_slot(version, KeyId::default());
                     rebuilt.push((name, Slot { proven: true, ..slot }));
                 }
-                Err(_) if self.index.get(&name).is_some() => {}
+                Err(_) if self.index.version(&name).is_some() => {}
                 Err(_) => drop(unknown.insert(name)),
             }
         }

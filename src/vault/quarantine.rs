@@ -52,7 +52,7 @@ impl OpenVault {
     pub(crate) fn quarantined(&self) -> Vec<Quarantined> {
         let describe = |(name, reason): (&BlindName, &String)| Quarantined {
             id: QuarantineId(*name),
-            key: self.index.get(name).map(|slot| slot.entry.key.clone()),
+            key: self.index.get(name).map(|slot| slot.entry.key),
             reason: reason.clone(),
         };
         self.quarantine.iter().map(describe).collect()

@@ -3,12 +3,12 @@
 
 use super::error::VaultError;
 use super::head::{Digest, DigestKey};
-use super::index::Slot;
 use super::keys::KeyRing;
 use super::names::BlindName;
 use super::opened::{encode, length_of};
 use super::record::RecordVersion;
 use super::seal::{Place, Salted, VaultId};
+use super::slot::Slot;
 use super::store::{StoreWrite, Stored};
 use crate::clock::{Entropy, EntropyError};
 

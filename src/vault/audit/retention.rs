@@ -136,10 +136,8 @@ impl OpenVault {
     /// nothing is known.
     fn has_nothing_but_identities(&self, name: &BlindName) -> bool {
         let (first, last) = name.range_of_user();
-        let is_identity = |name: &BlindName| {
-            let slot = self.index.get(name);
-            slot.is_some_and(|slot| slot.entry.key.kind == RecordKind::AuditIdentity)
-        };
+        let is_identity =
+            |name: &BlindName| self.index.kind(name) == Some(RecordKind::AuditIdentity);
         self.index.names(first, last).all(|name| is_identity(&name))
             && self.quarantine.range(first..=last).next().is_none()
     }

@@ -301,7 +301,7 @@ impl OpenVault {
         if let Some(found) = known.get(&subject) {
             return Ok(found.clone());
         }
-        let found = match self.index.subject(subject).map(|entry| entry.key.clone()) {
+        let found = match self.index.subject(subject) {
             Some(key) => match self.read(&key) {
                 Ok(Some(record)) => Identity::parse(subject, &record.payload)
                     .map_or(Subject::Unreadable, Subject::Known),
@@ -310,7 +310,7 @@ impl OpenVault {
                 Err(error) => return Err(error),
             },
             // Of some records that do not open nothing is known: it may be one of these.
-            None if self.quarantine.keys().any(|name| self.index.get(name).is_none()) => {
+            None if self.quarantine.keys().any(|name| self.index.version(name).is_none()) => {
                 Subject::Unreadable
             }
             None => Subject::Erased,

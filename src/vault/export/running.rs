@@ -82,7 +82,7 @@ impl OpenVault {
     /// Begins to write every record to `file`.
     pub(in crate::vault) fn begin_export(&mut self, file: ExportFile) {
         // Of these not even the name is known, so no page comes to them.
-        let nameless = self.quarantine.keys().filter(|name| self.index.get(name).is_none());
+        let nameless = self.quarantine.keys().filter(|name| self.index.version(name).is_none());
         let exported = Exported { records: 0, left_out: nameless.count() };
         let changed = BTreeSet::new();
         self.export = Some(Exporting { file, reached: None, changed, exported, failed: None });

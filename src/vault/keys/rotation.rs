@@ -7,11 +7,11 @@ use crate::event::EventKind;
 use crate::vault::audit::{AuditEntry, AuditKind, entry_key};
 use crate::vault::commit::Failure;
 use crate::vault::error::VaultError;
-use crate::vault::index::Slot;
 use crate::vault::names::BlindName;
 use crate::vault::opened::{OpenVault, encode, open_stored};
 use crate::vault::record::RecordVersion;
 use crate::vault::seal::{Header, KeyId};
+use crate::vault::slot::Slot;
 use crate::vault::store::{StoreBatch, StoreError, Stored};
 
 /// The most records, or entries of the audit trail, that one step of the sweep re-seals.
@@ -265,7 +265,7 @@ impl OpenVault {
             if self.quarantine.contains_key(name) {
                 continue;
             }
-            let Some(slot) = self.index.get(name).cloned() else { continue };
+            let Some(slot) = self.index.get(name) else { continue };
             match self.unseal_record(name, slot.entry.version)? {
                 Ok(plain) => {
                     bytes += plain.len();
