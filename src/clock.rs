@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// A future that resolves when a wait is over.
+///
+/// [`Clock::wait`] answers with one.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What both clocks said at one moment.
@@ -16,6 +18,17 @@ pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The wall clock can be stepped by hand or by a time service; the monotonic clock may stand
 /// still while a machine is suspended. Neither is the truth alone, so decisions about expiry take
 /// both (see [`Moment::has_passed`]).
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::clock::Sources;
+///
+/// let now = Sources::system().now();
+/// let deadline = now.after(Duration::from_mins(5));
+/// // Passed as soon as either clock says so: a machine that slept is not fooled.
+/// assert!(!now.has_passed(deadline));
+/// assert_eq!(now.until(deadline), Duration::from_mins(5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Wall-clock time.
@@ -59,6 +72,8 @@ impl Moment {
 
 /// A source of time. [`SystemClock`] is the real one; `tokenward::testing::ManualClock` is moved
 /// by a test.
+///
+/// `testing::ManualClock` is one that is moved by hand.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Both clocks, now.
     fn now(&self) -> Moment;
@@ -85,6 +100,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 const BEFORE_ORIGIN: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// The clocks of the operating system.
+///
+/// ```
+/// use tokenward::clock::{Clock as _, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let before = clock.now();
+/// assert!(clock.monotonic() >= before.monotonic, "it never goes back");
+/// ```
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     origin: Instant,
@@ -161,6 +184,17 @@ mod linux {
 }
 
 /// A source of unpredictable bytes: states, verifiers, session ids, jitter.
+///
+/// ```
+/// use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), tokenward::clock::EntropyError> {
+/// let entropy = Sources::system().entropy;
+/// let token = entropy.token()?; // 256 bits, as base64url
+/// assert_eq!(token.len(), 43);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Entropy: fmt::Debug + Send + Sync + 'static {
     /// Fills `buffer`.
     ///
@@ -203,11 +237,24 @@ pub(crate) fn share(whole: Duration, noise: u64) -> Duration {
 }
 
 /// The operating system gave no randomness.
+///
+/// [`Entropy::fill`] fails with it: nothing is made then that ought to be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gave no randomness, check its entropy source and try again")]
 pub struct EntropyError;
 
 /// The operating system's randomness, through ring.
+///
+/// ```
+/// use tokenward::SessionId;
+/// use tokenward::clock::SystemEntropy;
+///
+/// # fn main() -> Result<(), tokenward::clock::EntropyError> {
+/// let entropy = SystemEntropy::new();
+/// assert_ne!(SessionId::random(&entropy)?, SessionId::random(&entropy)?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct SystemEntropy(SystemRandom);
 
@@ -232,6 +279,18 @@ impl Entropy for SystemEntropy {
 }
 
 /// The sources of time and randomness that every part of one runtime shares.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::testing::ManualClock;
+///
+/// // Whatever is to share one time is given the same sources: here ones of a test.
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// let sources = clock.sources();
+/// let before = sources.now();
+/// clock.advance(Duration::from_hours(1));
+/// assert_eq!(sources.now().since(before), Duration::from_hours(1));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// Time.

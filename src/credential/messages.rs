@@ -14,9 +14,31 @@ use crate::secret::Secret;
 use crate::supervision::Reply;
 
 /// What a request for a token is answered with.
+///
+/// [`CredentialHandle::acquire`](super::CredentialHandle::acquire) answers with one.
 pub type Answer = Result<Arc<Snapshot>, Error>;
 
 /// A message to the actor of one credential.
+///
+/// ```
+/// use tokenward::credential::ProviderMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let acquire = |reply| ProviderMessage::Acquire { reply };
+/// let snapshot = credential.actor().ask_again(acquire).await??;
+/// assert_eq!(snapshot.id(), credential.id());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProviderMessage {
@@ -82,6 +104,9 @@ pub enum ProviderMessage {
 }
 
 /// What a sign-in brought.
+///
+/// [`CredentialHandle::sign_in`](super::CredentialHandle::sign_in) takes it;
+/// [`SignIn`](crate::SignIn) makes one for a user.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SignInWith {
@@ -92,6 +117,24 @@ pub enum SignInWith {
 }
 
 /// What became of a sign-out.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// for (credential, outcome) in ada.sign_out("orange").await? {
+///     // Erased here in any case; the provider may be told later.
+///     println!("{credential} is out of use, revoked: {}", outcome.revoked);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SignedOut {

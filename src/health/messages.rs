@@ -7,6 +7,24 @@ use crate::identity::ProviderId;
 use crate::supervision::Reply;
 
 /// A message to the actor that watches the providers.
+///
+/// ```
+/// use tokenward::health::HealthMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let provider = runtime.providers()[0].id().clone();
+/// let ask = |reply| HealthMessage::Check { provider: provider.clone(), reply };
+/// let check = runtime.health().messages().ask_again(ask).await??;
+/// println!("{:?}", check.latency);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HealthMessage {

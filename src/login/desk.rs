@@ -26,6 +26,8 @@ use crate::vault::audit::AuditSink;
 /// It is asked again after an error that [is transient](Error::is_transient). After another the
 /// grant is revoked, unless the error [says](Error::is_expired) that a later sign-in or sign-out
 /// overtook it: then it was revoked already.
+///
+/// [`LoginRequest::sink`](super::LoginRequest::sink) has it.
 pub type GrantSink =
     Arc<dyn Fn(Grant) -> BoxFuture<'static, Result<Generation, Error>> + Send + Sync>;
 

@@ -28,6 +28,9 @@ use crate::vault::audit::{AuditEntry, AuditKind, AuditSink};
 const MOST_PENDING: usize = 16;
 
 /// How a provider's answer is to come back.
+///
+/// [`Logins::begin`] takes it. [`SignIn::in_browser`](crate::SignIn::in_browser) and
+/// [`SignIn::by_paste`](crate::SignIn::by_paste) choose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Receiver {
@@ -41,6 +44,8 @@ pub enum Receiver {
 }
 
 /// What a sign-in is to be.
+///
+/// [`Logins::begin`] takes it; [`SignIn`](crate::SignIn) makes one for a user.
 #[derive(Clone)]
 pub struct LoginRequest {
     /// Who signs in.
@@ -54,6 +59,26 @@ pub struct LoginRequest {
 }
 
 /// The pending sign-ins of a runtime. Cheap to clone.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let login = ada.sign_in("openai").by_paste().await?;
+/// // Another front end of the same host completes it.
+/// let pending = runtime.logins().pending(ada.id()?);
+/// let found = pending.first().expect("it is pending");
+/// found.paste(&openai.approve_for_paste(found.url())?).await?;
+/// login.finished().await?;
+/// assert!(runtime.logins().pending(ada.id()?).is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Logins(Arc<Shared>);
 

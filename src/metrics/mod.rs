@@ -60,6 +60,23 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// | `tokenward_access_denied_total` | `reason` | requests that were refused to who sent them, by the endpoints and by the guards. What is no fault of the sender (a 503) and what nobody could have (a 404, a 405) is none |
 /// | `tokenward_guarded_requests_total` | `guard`: `bearer`, `upstream`; `outcome` | requests to guarded routes, the host's own and the server's. Of the bearer guard `admitted`, `no-token`, `malformed`, `invalid-token` or `insufficient-scope`; of the upstream guard `admitted` or `unavailable` |
 /// | `tokenward_server_request_duration_seconds` | `route`, `status` | requests to the server's endpoints |
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let metrics = runtime.metrics();
+/// let text = metrics.encode(); // for a route of the host, as `metrics::CONTENT_TYPE`
+/// assert!(text.contains("tokenward_sign_ins_total"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Metrics {
     meters: Meters,

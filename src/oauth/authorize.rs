@@ -6,6 +6,24 @@ use url::{Url, form_urlencoded};
 use crate::secret::Secret;
 
 /// What goes into an authorization URL.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::oauth::{AuthorizationRequest, Pkce};
+/// use tokenward::{Provider as _, Secret, catalog};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let entropy = Sources::system().entropy;
+/// let (pkce, state) = (Pkce::generate(&*entropy)?, Secret::from(entropy.token()?));
+/// let url = catalog::google().client("mine").authorization_url(&AuthorizationRequest {
+///     redirect_uri: "http://127.0.0.1:8080/callback",
+///     code_challenge: &pkce.challenge,
+///     state: &state,
+/// })?;
+/// assert!(url.contains("code_challenge_method=S256"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct AuthorizationRequest<'a> {
     /// Where the browser comes back to.

@@ -19,6 +19,22 @@ use crate::secret::Secret;
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// A device code, and what the user has to do with it (RFC 8628 §3.2).
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::clock::Sources;
+/// use tokenward::oauth::DeviceAuthorization;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // What a provider of your own answers with in `Provider::authorize_device`.
+/// let page = "https://example.com/device".parse()?;
+/// let (lifetime, now) = (Duration::from_mins(15), Sources::system().now());
+/// let device = DeviceAuthorization::new("the-device-code", "WDJB-MJHT", page, lifetime, now)
+///     .with_interval(Duration::from_secs(10));
+/// println!("open {} and enter {}", device.verification_uri, device.user_code);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceAuthorization {

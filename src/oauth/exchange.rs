@@ -10,6 +10,9 @@ use super::transport::Transport;
 use crate::secret::Secret;
 
 /// What goes into the exchange of an authorization code.
+///
+/// [`Provider::exchange_code`](crate::Provider::exchange_code) takes it; the module `testing`
+/// has a whole sign-in without actors.
 #[derive(Debug, Clone, Copy)]
 pub struct CodeExchange<'a> {
     /// The authorization code.

@@ -8,6 +8,19 @@ use crate::clock::{Entropy, EntropyError};
 use crate::secret::Secret;
 
 /// A verifier and its challenge, made for one sign-in (RFC 9700 §2.1.1).
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::oauth::Pkce;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pkce = Pkce::generate(&*Sources::system().entropy)?;
+/// // The challenge goes along with the browser; the verifier only with the code.
+/// assert_eq!(pkce.challenge.len(), 43);
+/// assert_eq!(Pkce::of(pkce.verifier.clone()).challenge, pkce.challenge);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pkce {
     /// Sent with the exchange of the code; 43 characters of base64url.

@@ -12,6 +12,15 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 
 /// How a client authenticates at the token endpoint (RFC 6749 §2.3).
+///
+/// ```
+/// use tokenward::catalog;
+/// use tokenward::oauth::ClientAuthentication;
+///
+/// // How the catalogue's providers are told which client asks.
+/// assert_eq!(catalog::orange().oauth.client_authentication, ClientAuthentication::Basic);
+/// assert_eq!(catalog::openai().oauth.client_authentication, ClientAuthentication::None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -26,6 +35,8 @@ pub enum ClientAuthentication {
 }
 
 /// How a body is written.
+///
+/// [`RequestProfile`] has it, with the fields that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -47,6 +58,18 @@ impl BodyEncoding {
 }
 
 /// How one kind of request is written.
+///
+/// ```
+/// use tokenward::oauth::RequestProfile;
+/// use tokenward::provider::OAuthSpec;
+///
+/// // A renewal as JSON, with these fields in this order.
+/// let oauth = OAuthSpec {
+///     refresh: RequestProfile::json(&["grant_type", "refresh_token", "client_id"]),
+///     ..OAuthSpec::default()
+/// };
+/// assert_eq!(oauth.refresh.fields.len(), 3);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestProfile {

@@ -10,6 +10,8 @@ use crate::clock::Moment;
 use crate::secret::Secret;
 
 /// An access token that stays in force where the answer to a refresh brings no new one.
+///
+/// [`Renewal::in_force`](crate::provider::Renewal::in_force) has it.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenInForce<'a> {
     /// The token.

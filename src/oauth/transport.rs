@@ -27,6 +27,26 @@ pub(crate) const OUR_USER_AGENT: &str = concat!("tokenward/", env!("CARGO_PKG_VE
 /// It follows no redirect, refuses plain text to anything but loopback, bounds the time and the
 /// size of each answer, and opens a new connection for each request: a socket that went stale
 /// while idle would leave open whether a refresh token was spent.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::oauth::Transport;
+/// # use tokenward::testing::SimulatedProvider;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let url = orange.url("/").to_string();
+/// let transport = Transport::new(Sources::system())?;
+/// let request = http::Request::get(url).body(Vec::new())?;
+/// match transport.send(request).await {
+///     Ok(answer) => println!("{}, retry after {:?}", answer.status, answer.retry_after()),
+///     // May it have been carried out? Then what it spent may be spent.
+///     Err(error) => println!("{error}: {}", error.may_have_been_sent()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Transport {
     shared: Arc<Shared>,
@@ -39,6 +59,17 @@ struct Shared {
 }
 
 /// The bounds of one request.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::Runtime;
+/// use tokenward::oauth::Limits;
+///
+/// // On a slow line.
+/// let limits = Limits { connect: Duration::from_secs(20), ..Limits::default() };
+/// let builder = Runtime::builder().token_request_limits(limits);
+/// # let _ = builder;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// To have a connection, the name resolved and TLS agreed. Never more than half the deadline.
@@ -159,6 +190,8 @@ impl fmt::Debug for Transport {
 }
 
 /// An answer of an endpoint, read to its end.
+///
+/// [`Transport::send`] answers with it; [`Transport`] shows one.
 #[non_exhaustive]
 pub struct Answer {
     /// Its status.
@@ -193,6 +226,8 @@ impl fmt::Debug for Answer {
 }
 
 /// Why there is no answer. The texts never hold a body or a header.
+///
+/// [`Transport::send`] fails with it; [`Transport`] shows what to ask of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {

@@ -23,6 +23,8 @@ use crate::resilience::CallPolicy;
 use crate::secret::Secret;
 
 /// An exchange with a provider that is under way.
+///
+/// The methods of [`Provider`] that ask a provider answer with one: `Box::pin(async move { … })`.
 pub type Exchanging<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// A place where credentials are obtained and used.
@@ -30,6 +32,18 @@ pub type Exchanging<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + S
 /// `ProviderSpec` implements it from data and is enough for an ordinary
 /// OAuth 2.0 provider; implement the trait by hand for what data can not say, and send requests by
 /// [`Transport::send`]. `docs/providers.md` has a whole one.
+///
+/// ```
+/// use tokenward::{Method, Provider, catalog};
+///
+/// // Every spec is one; the guide to providers has one that is written by hand.
+/// fn told(provider: &dyn Provider) -> String {
+///     let ways: Vec<_> = provider.methods().iter().map(|method| method.as_str()).collect();
+///     format!("{} at {}, by {}", provider.id(), provider.base_url(), ways.join(" or "))
+/// }
+///
+/// assert!(told(&catalog::orange()).ends_with(Method::ClientCredentials.as_str()));
+/// ```
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Its name.
     fn id(&self) -> &ProviderId;
@@ -185,6 +199,21 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 }
 
 /// When tokens of a provider are renewed, and until when they are used.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::catalog;
+/// use tokenward::provider::RefreshPolicy;
+///
+/// // Renewed when five minutes are left, and not sent within the last one.
+/// let early = RefreshPolicy {
+///     threshold: Duration::from_mins(5),
+///     unusable_before_expiry: Duration::from_mins(1),
+///     ..RefreshPolicy::default()
+/// };
+/// let provider = catalog::openai().with_refresh_policy(early);
+/// assert_eq!(provider.problems(), []);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RefreshPolicy {
@@ -215,6 +244,19 @@ impl Default for RefreshPolicy {
 }
 
 /// What a provider granted.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::clock::Sources;
+/// use tokenward::provider::Grant;
+///
+/// // What a provider of your own answers with when it was granted a token.
+/// let requested_at = Sources::system().now(); // before the request was sent
+/// let grant = Grant::new("the-token", requested_at)
+///     .with_refresh_token("the-next-one")
+///     .with_lifetime(Duration::from_hours(1));
+/// assert!(!format!("{grant:?}").contains("the-token"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
@@ -282,6 +324,8 @@ impl Grant {
 }
 
 /// What goes into a renewal.
+///
+/// [`Provider::renew`] takes it; the module `testing` has one without actors.
 #[derive(Debug, Clone, Copy)]
 pub struct Renewal<'a> {
     /// How the credential was obtained.
@@ -294,6 +338,8 @@ pub struct Renewal<'a> {
 }
 
 /// What goes into a revocation.
+///
+/// [`Provider::revoke`] takes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Revocation<'a> {
     /// How the credential was obtained.
@@ -305,6 +351,9 @@ pub struct Revocation<'a> {
 }
 
 /// What a provider says of an API key.
+///
+/// [`Provider::verify_api_key`] answers with it, for
+/// [`SignIn::with_verified_api_key`](crate::SignIn::with_verified_api_key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyVerdict {
@@ -317,6 +366,8 @@ pub enum KeyVerdict {
 }
 
 /// What became of a revocation.
+///
+/// [`Provider::revoke`] answers with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationOutcome {
@@ -327,6 +378,15 @@ pub enum RevocationOutcome {
 }
 
 /// Where a browser sign-in may come back to.
+///
+/// ```
+/// use tokenward::catalog;
+///
+/// // OpenAI's client allows one of two ports; Google's any.
+/// let rules = catalog::openai().oauth.redirect.expect("it has a browser sign-in");
+/// assert_eq!((rules.host.as_str(), rules.path.as_str()), ("localhost", "/auth/callback"));
+/// assert!(catalog::google().oauth.redirect.is_some_and(|rules| rules.ports.is_empty()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedirectRules {

@@ -15,6 +15,14 @@ use crate::oauth::{
 use crate::secret::Secret;
 
 /// How a provider speaks RFC 8628, or its own variant of it.
+///
+/// ```
+/// use tokenward::catalog;
+///
+/// let device = catalog::google().oauth.device;
+/// assert_eq!(device.endpoint.map(|url| url.to_string()).as_deref(),
+///     Some("https://oauth2.googleapis.com/device/code"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSpec {
@@ -40,6 +48,8 @@ pub struct DeviceSpec {
 }
 
 /// What a poll was answered.
+///
+/// [`Provider::poll_device`](super::Provider::poll_device) answers with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceAnswer {
@@ -62,6 +72,8 @@ pub enum DeviceAnswer {
 }
 
 /// A code that a poll brought, with what its exchange needs.
+///
+/// [`DeviceAnswer::Code`] has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceCode {

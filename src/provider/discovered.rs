@@ -37,6 +37,19 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A provider as data, with the endpoints that its issuer's metadata document names. An endpoint
 /// that the data names itself wins over the document's.
+///
+/// ```
+/// use tokenward::provider::Discovered;
+/// use tokenward::{Provider as _, ProviderSpec};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Its endpoints are read from its metadata document when they are first needed.
+/// let spec = ProviderSpec::new("house".parse()?, "https://api.house.example".parse()?);
+/// let provider = Discovered::new(spec, "https://login.house.example");
+/// assert_eq!(provider.id().as_str(), "house");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Discovered {
     spec: ProviderSpec,
     issuer: String,

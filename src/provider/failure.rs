@@ -8,6 +8,17 @@ use crate::error::{Error, ErrorKind};
 use crate::oauth::TransportError;
 
 /// Why an exchange with a provider did not produce a grant.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::provider::{Failure, FailureClass};
+///
+/// // A provider of your own was told to wait, before anything could be spent.
+/// let retry_after = Some(Duration::from_secs(30));
+/// let failure = Failure::new(FailureClass::RateLimited { retry_after }, "asked too often");
+/// assert_eq!(failure.retry_after(), retry_after);
+/// assert!(tokenward::Error::from(failure).is_rate_limited());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What it means for the credential.

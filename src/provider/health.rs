@@ -16,6 +16,22 @@ use crate::oauth::{self, Probed, Transport};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a provider is looked at.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::catalog;
+/// use tokenward::provider::HealthSpec;
+///
+/// // Asked at a path of its own, every five minutes.
+/// let health = HealthSpec {
+///     path: Some("/status".to_owned()),
+///     every: Some(Duration::from_mins(5)),
+///     ..HealthSpec::default()
+/// };
+/// assert!(health.is_checked());
+/// let provider = catalog::openai().with_health(health);
+/// # let _ = provider;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthSpec {
@@ -29,6 +45,15 @@ pub struct HealthSpec {
 }
 
 /// What is asked of a provider to see whether it works.
+///
+/// ```
+/// use tokenward::catalog;
+/// use tokenward::provider::{HealthProbe, HealthSpec};
+///
+/// // Left alone, whatever the policy of the runtime says.
+/// let off = HealthSpec { probe: HealthProbe::Off, ..HealthSpec::default() };
+/// assert!(!catalog::openai().with_health(off).health.is_checked());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

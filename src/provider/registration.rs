@@ -8,6 +8,15 @@ use crate::config::is_loopback;
 
 /// The client that grants are asked for by, where, and what is asked for. What is not known is
 /// taken to agree with anything.
+///
+/// ```
+/// use tokenward::{Provider as _, catalog};
+///
+/// // Whose tokens these are: another client's can not renew them.
+/// let mine = catalog::google().client("mine").registration();
+/// assert_eq!(mine.client_id.as_deref(), Some("mine"));
+/// assert_ne!(mine, catalog::google().client("another").registration());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Registration {

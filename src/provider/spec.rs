@@ -58,6 +58,15 @@ pub struct ProviderSpec {
 }
 
 /// What an API key looks like, so that a wrong paste is refused before it is stored.
+///
+/// ```
+/// use tokenward::{Provider as _, Secret, catalog};
+///
+/// let anthropic = catalog::anthropic();
+/// assert_eq!(anthropic.api_key.prefix, "sk-ant-api");
+/// // The key of another provider is refused before it is stored or sent.
+/// assert!(anthropic.check_api_key(&Secret::new("AIza-example")).is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeyShape {
@@ -72,6 +81,20 @@ pub struct ApiKeyShape {
 /// What requests carry, in the order in which it is sent.
 ///
 /// Placeholders: `{secret}` is the key or the token, `{user_agent}` and `{version}` are ours.
+///
+/// ```
+/// use tokenward::{Method, Provider as _, Secret, catalog};
+///
+/// # fn main() -> Result<(), tokenward::Error> {
+/// let orange = catalog::orange();
+/// let first = &orange.headers.token[0];
+/// assert_eq!((first.name.as_str(), first.value.as_str()), ("authorization", "Bearer {secret}"));
+///
+/// let headers = orange.headers(Method::ClientCredentials, &Secret::new("token"))?;
+/// assert_eq!(headers["authorization"], "Bearer token");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestHeaders {
@@ -82,6 +105,8 @@ pub struct RequestHeaders {
 }
 
 /// One header, as `["name", "value"]` in a file.
+///
+/// [`RequestHeaders`] has them, in the order in which they are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(String, String)", into = "(String, String)")]
 pub struct HeaderTemplate {
@@ -92,6 +117,21 @@ pub struct HeaderTemplate {
 }
 
 /// How a provider speaks OAuth 2.0.
+///
+/// ```
+/// use tokenward::ProviderSpec;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let spec = ProviderSpec::new("example".parse()?, "https://api.example.com".parse()?)
+///     .client("mine")
+///     .scopes(["read"])
+///     .token_endpoint("https://example.com/token".parse()?);
+/// assert_eq!(spec.oauth.client_id.as_deref(), Some("mine"));
+/// assert_eq!(spec.oauth.scopes, ["read"]);
+/// assert!(spec.oauth.pkce, "unless the provider can not");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuthSpec {
@@ -148,6 +188,20 @@ pub struct OAuthSpec {
 /// One parameter of an authorization URL.
 ///
 /// Placeholders: `{client_id}`, `{redirect_uri}`, `{scope}`, `{code_challenge}`, `{state}`.
+///
+/// ```
+/// use tokenward::provider::{OAuthSpec, Parameter};
+///
+/// let oauth = OAuthSpec {
+///     // The second one is a wish, which `without_extra_parameters` leaves out.
+///     authorization: vec![
+///         Parameter::new("response_type", "code"),
+///         Parameter::extra("prompt", "consent"),
+///     ],
+///     ..OAuthSpec::default()
+/// };
+/// assert!(oauth.authorization[1].extra);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {

@@ -15,6 +15,31 @@ use crate::secret::Secret;
 use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// What became of an API key that the settings offer.
+///
+/// ```
+/// use tokenward::runtime::KeyChoice;
+/// use tokenward::testing::SimulatedProvider;
+/// use tokenward::{Runtime, Settings, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let key = openai.issue_api_key().expose().to_owned();
+/// let settings = Settings::new()
+///     .with_toml("host.toml", "[providers.openai]")
+///     .with_variables(move |name| (name == "OPENAI_API_KEY").then(|| key.clone()));
+/// let runtime = Runtime::builder().settings(settings).vault(Vault::in_memory()).start().await?;
+/// let ada = runtime.user("ada");
+///
+/// let choice = ada.sign_in("openai").with_offered_key().await?;
+/// assert!(matches!(choice, KeyChoice::Stored { .. }));
+/// // The next start finds her signed in, and touches nothing.
+/// let choice = ada.sign_in("openai").with_offered_key().await?;
+/// assert!(matches!(choice, KeyChoice::Kept { .. }));
+/// println!("{choice}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyChoice {

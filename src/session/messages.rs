@@ -10,6 +10,25 @@ use crate::supervision::Reply;
 /// Every request names the user. A session of another user is answered as if it did not exist
 /// ([`Error::is_not_found`]); one that was not used for too long is answered as expired
 /// ([`Error::is_expired`]). What changes a session is answered once it is durable.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::session::SessionMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// let user = UserId::new("ada")?;
+/// let sessions = runtime.sessions().messages();
+/// let opened = sessions.ask(|reply| SessionMessage::Open { user, reply }).await??;
+/// assert!(opened.view().active().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionMessage {

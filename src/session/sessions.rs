@@ -21,6 +21,27 @@ use crate::vault::VaultHandle;
 ///
 /// Every asynchronous method sends the [`SessionMessage`] of the same name, which says what it does
 /// and how sessions of other users are answered.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// let (sessions, ada) = (runtime.sessions(), ada.id()?.clone());
+/// let handle = sessions.open(&ada).await?;
+/// let id = handle.view().id().clone();
+/// assert_eq!(sessions.list(&ada).await?.len(), 1);
+///
+/// sessions.close(&ada, &id).await?;
+/// assert!(sessions.list(&ada).await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Sessions {
     manager: Handle<SessionMessage>,

@@ -18,6 +18,17 @@ use crate::vault::RecordVersion;
 use crate::vault::audit::{AuditEntry, AuditKind};
 
 /// When sessions end, and how exactly their activity is kept.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::Runtime;
+/// use tokenward::session::SessionPolicy;
+///
+/// // Over after an hour without a request.
+/// let policy = SessionPolicy { timeout: Duration::from_hours(1), ..SessionPolicy::default() };
+/// let builder = Runtime::builder().sessions(policy);
+/// # let _ = builder;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionPolicy {
     /// A session that was not used for this long has expired.

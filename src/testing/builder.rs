@@ -14,6 +14,23 @@ use crate::secret::Secret;
 const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Says how a simulated provider is to be, and starts it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::testing::SimulatedProvider;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let google = SimulatedProvider::google()
+///     .token_lifetime(Duration::from_secs(5))
+///     .client("mine")
+///     .account("ada@example.com")
+///     .start()
+///     .await?;
+/// assert_eq!(google.client_id(), "mine");
+/// # Ok(())
+/// # }
+/// ```
 pub struct SimulatedProviderBuilder {
     dialect: Box<dyn Dialect>,
     registration: Registration,

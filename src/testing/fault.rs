@@ -14,6 +14,26 @@ use super::Gate;
 /// The text form (`Display`, `FromStr`) is a name, and for some a value after a colon:
 /// `lost-answer`, `delay:5s`, `status:503`, `set-field:expires_in="60"`. [`Fault::KINDS`] lists
 /// them all.
+///
+/// ```
+/// use tokenward::testing::{Endpoint, Fault};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// orange.faults().on(Endpoint::Token).next(1, "status:503".parse::<Fault>()?);
+/// let credential = ada.preferred_credential("orange").await?;
+/// let error = credential.refresh().await.expect_err("one answer of 503");
+/// assert!(error.is_transient());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -70,6 +90,16 @@ pub enum Fault {
 }
 
 /// A kind of fault, for help texts.
+///
+/// ```
+/// use tokenward::testing::Fault;
+///
+/// // What a tool offers to whoever breaks things by hand.
+/// for kind in Fault::KINDS {
+///     println!("{:30} {}", kind.example, kind.description);
+///     assert!(kind.example.parse::<Fault>().is_ok());
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultKind {
     /// What [`Fault`] parses: a name, with an example value where one can be given.

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 ///
 /// Put it into a provider with `Fault::Hold` (the request has arrived, nothing is spent) or
 /// `Fault::HoldAnswer` (the request is carried out, nobody knows yet).
+///
+/// [`Fault::Hold`](super::Fault::Hold) takes one; the [module](super) has an example.
 #[derive(Clone)]
 pub struct Gate(Arc<watch::Sender<Passage>>);
 

@@ -21,6 +21,24 @@ use crate::clock::{Clock, Moment, Sources, Wait};
 /// [`suspend`]: ManualClock::suspend
 /// [`step_wall_back`]: ManualClock::step_wall_back
 /// [`step_wall_forward`]: ManualClock::step_wall_forward
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::testing::ManualClock;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// let sources = clock.sources();
+/// let hour = tokio::spawn(async move { sources.clock.wait(Duration::from_hours(1)).await });
+///
+/// clock.until_waits(1).await;
+/// assert_eq!(clock.next_wait(), Some(Duration::from_hours(1)));
+/// clock.advance(Duration::from_hours(1)); // and no time has gone by
+/// hour.await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ManualClock {
     face: Mutex<Face>,
     wait_added: Notify,

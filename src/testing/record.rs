@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::clock::Moment;
 
 /// The parts of a provider that can fail separately.
+///
+/// [`Faults::on`](super::Faults::on) and
+/// [`SimulatedProvider::requests_at`](super::SimulatedProvider::requests_at) take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -59,6 +62,9 @@ impl FromStr for Endpoint {
 
 /// A request as it came over the wire. `Debug` shows neither header values nor the query nor the
 /// body: they hold secrets.
+///
+/// [`SimulatedProvider::requests_at`](super::SimulatedProvider::requests_at) has them;
+/// [`SimulatedProvider`](super::SimulatedProvider) shows one that is looked at.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RecordedRequest {
@@ -125,6 +131,22 @@ impl fmt::Debug for RecordedRequest {
 }
 
 /// How often what happened at a simulated provider since it was started.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let counters = orange.counters();
+/// assert_eq!((counters.client_credentials, counters.refusals), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {

@@ -10,6 +10,26 @@ use super::{Endpoint, Fault};
 /// Without [`Faults::on`] a script is about every endpoint. What was scripted for one endpoint
 /// goes before what was scripted for all of them, and faults that were counted go before those
 /// that are always there.
+///
+/// ```
+/// use tokenward::testing::{Endpoint, Fault};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let faults = orange.faults().on(Endpoint::Token);
+/// faults.next(2, Fault::LostAnswer); // twice, and
+/// faults.always(Fault::ResetBeforeHeaders); // from then on
+/// faults.clear(); // well again
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Faults {
     lines: Arc<Mutex<HashMap<Option<Endpoint>, Line>>>,

@@ -9,6 +9,15 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The same bytes for the same seed, at every run. It is a toy to an attacker: whoever sees a few
 /// bytes can compute all others, so nothing real may be protected by it.
+///
+/// ```
+/// use tokenward::clock::Entropy;
+/// use tokenward::testing::SeededEntropy;
+///
+/// // The same seed, the same choices: a failure can be seen again.
+/// let (one, two): (&dyn Entropy, &dyn Entropy) = (&SeededEntropy::new(7), &SeededEntropy::new(7));
+/// assert_eq!(one.noise(), two.noise());
+/// ```
 #[derive(Debug)]
 pub struct SeededEntropy {
     state: AtomicU64,

@@ -22,6 +22,27 @@ use crate::secret::Secret;
 
 /// A simulated provider: a real HTTP server on the loopback address. Clones are the same server;
 /// it stops when the last one is dropped.
+///
+/// ```
+/// use tokenward::testing::Endpoint;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// assert_eq!(orange.token_requests(), 1);
+/// let request = &orange.requests_at(Endpoint::Token)[0];
+/// assert!(request.header("authorization").is_some_and(|it| it.starts_with("Basic ")));
+///
+/// orange.revoke_everything(); // As its operator could. Now see what the code under test does.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SimulatedProvider(Arc<Inner>);
 

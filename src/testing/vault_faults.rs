@@ -14,6 +14,8 @@ use crate::vault::store::{
 };
 
 /// What is wrong with a vault's store.
+///
+/// [`VaultFaults::set`] takes it; [`VaultFaults`] shows a disk that fills up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VaultFault {

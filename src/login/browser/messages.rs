@@ -8,6 +8,9 @@ use crate::secret::Secret;
 use crate::supervision::Reply;
 
 /// A message to a pending sign-in.
+///
+/// [`Login::messages`](super::super::Login::messages) is where to send one. Each method of
+/// [`Login`](super::super::Login) does the same.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoginMessage {

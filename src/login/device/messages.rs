@@ -4,6 +4,9 @@
 use crate::supervision::Reply;
 
 /// A message to a pending device sign-in.
+///
+/// [`DeviceLogin::messages`](super::super::DeviceLogin::messages) is where to send one. Each method
+/// of [`DeviceLogin`](super::super::DeviceLogin) does the same.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeviceMessage {

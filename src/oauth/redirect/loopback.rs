@@ -48,9 +48,35 @@ const PORT_ATTEMPTS: usize = 8;
 
 /// Decides about an authorization response, and says what the browser is told. It may take its
 /// time, up to two minutes.
+///
+/// [`Loopback`] shows one.
 pub type Sink = Arc<dyn Fn(AuthorizationResponse) -> BoxFuture<'static, Page> + Send + Sync>;
 
 /// A bound listener that does not serve yet, so that its port can go into the redirect URI.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokenward::clock::Sources;
+/// use tokenward::oauth::redirect::{Loopback, Page, Sink};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let loopback = Loopback::bind("127.0.0.1", "/callback", &[]).await?; // any free port
+/// println!("the provider sends the browser to {}", loopback.redirect_uri());
+///
+/// let sink: Sink = Arc::new(|response| {
+///     Box::pin(async move {
+///         match response.outcome {
+///             Ok(_code) => Page::SignedIn,
+///             Err(refusal) => Page::Refused(refusal.to_string()),
+///         }
+///     })
+/// });
+/// let listening = loopback.serve(&Sources::system(), sink);
+/// drop(listening); // and nobody listens any more
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Loopback {
     sockets: Vec<TcpListener>,
@@ -61,10 +87,23 @@ pub struct Loopback {
 }
 
 /// A listener that serves. Dropping it closes the port; answers on their way are still sent.
+///
+/// [`Loopback::serve`] gives one; [`Loopback`] shows it.
 #[derive(Debug)]
 pub struct Listening(Vec<JoinHandle<()>>);
 
 /// Why no listener could be bound. Pasting works without one.
+///
+/// ```
+/// use tokenward::oauth::redirect::{BindError, Loopback};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let answer = Loopback::bind("203.0.113.7", "/callback", &[]).await;
+/// assert!(matches!(answer, Err(BindError::NotLoopback)), "not where others could call");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {

@@ -9,6 +9,16 @@ use http::StatusCode;
 const LONGEST_TEXT: usize = 400;
 
 /// What the browser is told.
+///
+/// ```
+/// use tokenward::oauth::redirect::Page;
+///
+/// let page = Page::SignedIn;
+/// assert_eq!(page.status(), 200);
+/// assert!(page.html(Some("Notes")).contains("Notes"));
+/// // It goes with this header, and needs no script.
+/// println!("{}", Page::content_security_policy());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Page {

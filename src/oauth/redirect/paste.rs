@@ -11,6 +11,19 @@ use crate::secret::Secret;
 const LONGEST: usize = 16 * 1024;
 
 /// What a pasted text means.
+///
+/// ```
+/// use tokenward::oauth::redirect::Pasted;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Some providers show a code, and the state after it.
+/// assert!(matches!("abc#xyz".parse()?, Pasted::Code { state: Some(_), .. }));
+/// // Else the user copies the address at which the browser ended.
+/// let address = "http://127.0.0.1:8080/callback?code=abc&state=xyz";
+/// assert!(matches!(address.parse()?, Pasted::Address { .. }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pasted {
@@ -32,6 +45,14 @@ pub enum Pasted {
 }
 
 /// Why a pasted text can not be used. The text itself is never repeated.
+///
+/// ```
+/// use tokenward::oauth::redirect::{PasteError, Pasted};
+///
+/// let error = " ".parse::<Pasted>().expect_err("nothing");
+/// assert_eq!(error, PasteError::Empty);
+/// println!("{error}"); // what to do, to be shown to the user
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasteError {

@@ -17,6 +17,19 @@ const LONGEST_CODE: usize = 64;
 const LONGEST_DESCRIPTION: usize = 200;
 
 /// What the authorization server sent back with the browser.
+///
+/// ```
+/// use tokenward::oauth::redirect::AuthorizationResponse;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let granted = AuthorizationResponse::from_query("code=abc&state=xyz")?;
+/// assert_eq!(granted.outcome.expect("a code").expose(), "abc");
+///
+/// let refused = AuthorizationResponse::from_query("error=access_denied&state=xyz")?;
+/// assert_eq!(refused.outcome.expect_err("she said no").code, "access_denied");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuthorizationResponse {
@@ -30,6 +43,8 @@ pub struct AuthorizationResponse {
 
 /// The authorization server's refusal (RFC 6749 §4.1.2.1), made safe to show: printable ASCII,
 /// bounded in length.
+///
+/// [`AuthorizationResponse::outcome`] has it where the provider gives no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -40,6 +55,13 @@ pub struct Refusal {
 }
 
 /// Why a query is no authorization response.
+///
+/// ```
+/// use tokenward::oauth::redirect::{AuthorizationResponse, ResponseError};
+///
+/// let answer = AuthorizationResponse::from_query("state=xyz");
+/// assert_eq!(answer.expect_err("neither code nor error"), ResponseError::Empty);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {

@@ -13,6 +13,17 @@ use super::Problem;
 use super::scalar::Scalar;
 
 /// Where the members of a token answer stand: each a path of keys.
+///
+/// ```
+/// use tokenward::oauth::TokenFields;
+///
+/// // A provider that wraps its answer: {"data": {"token": "…"}}.
+/// let fields = TokenFields {
+///     access_token: vec!["data".to_owned(), "token".to_owned()],
+///     ..TokenFields::default()
+/// };
+/// assert_eq!(fields.refresh_token, ["refresh_token"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenFields {

@@ -15,6 +15,17 @@ use crate::oauth::{self, ExchangeError, RequestProfile, Transport};
 pub use source::AssertionSource;
 
 /// How a provider takes assertions.
+///
+/// ```
+/// use tokenward::catalog;
+/// use tokenward::provider::AssertionSource;
+///
+/// // A workload that gets its token by a JWT which its platform writes into a file.
+/// let provider = catalog::anthropic()
+///     .assertion(AssertionSource::file("/run/secrets/assertion.jwt"))
+///     .assertion_parameter("organization_id", "…");
+/// assert_eq!(provider.oauth.assertion.parameters.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AssertionSpec {

@@ -19,6 +19,17 @@ const LONGEST: usize = 64 * 1024;
 
 /// Where the assertion of an exchange by RFC 7523 is found. It is read for each exchange. In
 /// settings it is `{ file = "path" }` or `{ env = "NAME" }`.
+///
+/// ```
+/// use tokenward::Secret;
+/// use tokenward::provider::AssertionSource;
+///
+/// // Read afresh for each exchange: from a file, from a variable, or from the host itself.
+/// let from_a_file = AssertionSource::file("/run/secrets/assertion.jwt");
+/// let obtain = || async { Ok(Secret::new("header.claims.signature")) };
+/// let from_the_host = AssertionSource::function(obtain);
+/// assert_ne!(from_a_file, from_the_host);
+/// ```
 #[derive(Clone)]
 pub struct AssertionSource(Place);
 

@@ -16,6 +16,16 @@ pub use sign::RefusalSign;
 /// The default is the table of RFC 6749 §5.2. Whatever the codes and this table say, a 5xx, a 408
 /// and a 429 are the endpoint's trouble and not the user's, a redirect is not the endpoint's answer,
 /// and an answer that is not JSON signs nobody out.
+///
+/// ```
+/// use tokenward::provider::ErrorTable;
+///
+/// // By these words this provider says that only the user can help, and that it is busy.
+/// let errors = ErrorTable::default()
+///     .with_reauthorization(&["consent_withdrawn"])
+///     .with_transient(&["try_later"]);
+/// assert!(errors.transient.iter().any(|word| word == "try_later"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorTable {
@@ -45,6 +55,8 @@ pub struct ErrorTable {
 }
 
 /// The meaning of an error that is on no list.
+///
+/// [`ErrorTable::otherwise`] has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

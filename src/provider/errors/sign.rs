@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One such way: a status, a path of keys into the body, and the text that stands there.
+///
+/// ```
+/// use tokenward::provider::RefusalSign;
+/// use tokenward::{Provider as _, catalog};
+/// use http::StatusCode;
+///
+/// // {"error": {"code": "token_expired"}} behind a 400 is a refusal, too.
+/// let mut provider = catalog::openai();
+/// let sign = RefusalSign::new(400, &["error", "code"], "token_expired");
+/// provider.errors.credential_refused.push(sign);
+/// let body = br#"{"error": {"code": "token_expired"}}"#;
+/// assert!(provider.refuses_credential(StatusCode::BAD_REQUEST, body));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefusalSign {
