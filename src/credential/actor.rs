@@ -7,7 +7,6 @@ mod resting;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ractor::{Actor as _, ActorProcessingErr, ActorRef};
@@ -16,6 +15,7 @@ use tracing::{Instrument as _, Span, debug};
 
 use super::cell::{Cell, Landed};
 use super::endpoints::TokenEndpoints;
+use super::idle::Rest;
 use super::journal::{Came, Contents, JournalError};
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded};
 use super::material::Material;
@@ -45,8 +45,7 @@ pub(crate) struct Shared {
     pub(crate) endpoints: TokenEndpoints,
     pub(crate) timekeeper: Timekeeper,
     pub(crate) revocations: Revocations,
-    /// How long nobody has to need an actor before it sleeps.
-    pub(crate) idle_after: Duration,
+    pub(crate) rest: Rest,
     /// Renewals, sign-ins and sign-outs under way; a shutdown waits for them.
     pub(crate) tasks: TaskTracker,
 }
@@ -93,6 +92,8 @@ struct State {
     signing_out: Option<Reply<Result<SignedOut, Error>>>,
     /// It was needed since it was last asked to rest.
     needed: bool,
+    /// It asks the vault whether it can rest.
+    comparing: bool,
     /// It ends; what still comes is for the next one.
     asleep: bool,
 }
@@ -140,6 +141,7 @@ impl ProviderActor {
             inspecting: Vec::new(),
             signing_out: None,
             needed: true,
+            comparing: false,
             asleep: false,
         }))
     }
@@ -151,7 +153,9 @@ impl ProviderActor {
         state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         if state.asleep {
-            state.handle.post(message);
+            if !message.is_about_rest() {
+                state.handle.post(message);
+            }
             return Ok(());
         }
         match message {
@@ -255,7 +259,8 @@ impl State {
         // One more who asks, of the many who may, changes nothing that anybody could see or wait for.
         let changes_nothing = asks
             && match effects[..] {
-                [Effect::Answer(_)] => true,
+                [Effect::Answer(Ok(()))] => self.cell.peek().is_usable(evidence.now),
+                [Effect::Answer(Err(_))] => true,
                 [Effect::Park] => !self.waiting.is_empty(),
                 _ => false,
             };
@@ -347,6 +352,7 @@ impl State {
             }
             (_, stored) => stored,
         };
+        let material = material.map(|material| desk.as_it_was_obtained(material));
         let generation = material.as_ref().map(|material| material.generation);
         let unsaved = desk.unsaved.as_ref().map(|unsaved| unsaved.generation);
         // One that has landed is still under way as far as the core knows.
@@ -386,7 +392,13 @@ impl State {
     fn look_at_the_desk(&mut self) {
         loop {
             let landed = self.cell.desk().landed.pop_front();
-            let Some(Landed { flight, outcome }) = landed else { return };
+            let Some(Landed { flight, outcome }) = landed else {
+                if self.cell.desk().flight.is_none() {
+                    // One that nobody waits for any more ended without a word.
+                    self.renewal = Span::none();
+                }
+                return;
+            };
             self.renewal = Span::none();
             debug!(
                 target: "tokenward::rotation",

@@ -40,6 +40,8 @@ pub(crate) struct Desk {
     pub(crate) came: Came,
     /// The user has signed out, and the vault has not confirmed the erasure yet.
     pub(crate) signed_out: bool,
+    /// When the published material was obtained, by both clocks.
+    obtained: Option<(Generation, Moment)>,
     /// Requests go on with the user's API key instead.
     pub(super) fallen_back: bool,
 }
@@ -164,6 +166,27 @@ impl Desk {
     /// When it is.
     pub(crate) fn era(&self) -> Era {
         self.era
+    }
+
+    /// Material is published: a record of it tells when it was obtained by the wall clock alone.
+    pub(super) fn published(&mut self, material: Option<&Arc<Material>>) {
+        self.obtained = material.map(|material| (material.generation, material.obtained));
+    }
+
+    /// `material` of the vault, no younger than it is known to be: a wall clock that was set back
+    /// since makes it seem so.
+    pub(super) fn as_it_was_obtained(&self, material: Arc<Material>) -> Arc<Material> {
+        match self.obtained {
+            Some((generation, obtained))
+                if generation == material.generation
+                    && obtained.monotonic < material.obtained.monotonic =>
+            {
+                let mut older = (*material).clone();
+                older.obtained.monotonic = obtained.monotonic;
+                Arc::new(older)
+            }
+            _ => material,
+        }
     }
 
     /// Whether `material` is what is held in memory.

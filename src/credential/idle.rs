@@ -1,22 +1,43 @@
 //! Credentials that nobody needs. From time to time every actor is asked to rest, which it does when
 //! nothing came for it since it was asked last, so an actor sleeps after once to twice
-//! [`idle_after`](super::actor::Shared::idle_after). A credential that sleeps, is well, and whose
-//! handle nobody holds is forgotten: what is left of it is its entry in the vault's index, which tells
-//! when it is due. One that needs somebody is kept, so that it is counted still.
+//! [`Rest::after`]. A credential that sleeps, is well, and whose handle nobody holds is forgotten:
+//! what is left of it is its entry in the vault's index, which tells when it is due. One that needs
+//! somebody is kept, so that it is counted still.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::credentials::Inside;
 use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
 use super::upcoming::wake_before;
 use crate::event::CredentialState;
-use crate::identity::CredentialId;
+use crate::identity::{CredentialId, Generation};
 use crate::supervision::ChildStatus;
 
 /// How long nobody has to need an actor before it sleeps, unless the host says otherwise.
 pub(crate) const IDLE_AFTER: Duration = Duration::from_mins(10);
+
+/// When actors sleep.
+#[derive(Debug, Clone)]
+pub(crate) struct Rest {
+    /// How long nobody has to need one before it does.
+    pub(super) after: Duration,
+    /// Who asks the vault whether it can rest takes a place, so that those who need the vault do not
+    /// wait behind a hundred thousand who need nothing.
+    pub(super) places: Arc<Semaphore>,
+}
+
+impl Rest {
+    /// After nobody has needed an actor for so long.
+    pub(crate) fn after(after: Duration) -> Self {
+        /// Enough to keep the vault's thread busy.
+        const PLACES: usize = 32;
+        Self { after, places: Arc::new(Semaphore::new(PLACES)) }
+    }
+}
 
 impl Inside {
     /// Asks who sleeps, from now on again and again.
@@ -28,7 +49,7 @@ impl Inside {
 
     fn set_next_round(&self) {
         if let Some(round) = self.round.get() {
-            round.set(self.shared.sources.now().after(self.shared.idle_after));
+            round.set(self.shared.sources.now().after(self.shared.rest.after));
         }
     }
 
@@ -54,8 +75,15 @@ impl Inside {
         // the entry.
         self.running.remove_if(id, |_, running| {
             let held = |handle: &CredentialHandle| {
-                let state = handle.snapshot().state();
-                !matches!(state, CredentialState::Valid | CredentialState::Absent)
+                let snapshot = handle.snapshot();
+                // A generation is given once to whoever may have kept a snapshot of it.
+                let is_new = snapshot.generation() == Generation::default();
+                let is_well = match snapshot.state() {
+                    CredentialState::Valid => true,
+                    CredentialState::Absent => is_new,
+                    _ => false,
+                };
+                !is_well
                     || Arc::strong_count(running) > 1
                     || !handle.is_unshared()
                     || !self.supervisor.forget_asleep(handle.actor())

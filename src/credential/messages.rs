@@ -185,6 +185,11 @@ impl ProviderMessage {
         Self::inner(Inner::Rest)
     }
 
+    /// Whether it is of no use to an actor that rests already.
+    pub(super) fn is_about_rest(&self) -> bool {
+        matches!(self, Self::Internal(Internal(Inner::Rest | Inner::Compared(_))))
+    }
+
     pub(super) fn inner(inner: Inner) -> Self {
         Self::Internal(Internal(inner))
     }

@@ -12,7 +12,9 @@ use super::upstream::Upstreams;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
 use crate::config::{Problem, Problems};
-use crate::credential::{Credentials, Providers, Revocations, Shared, TokenEndpoints, revocations};
+use crate::credential::{
+    Credentials, Providers, Rest, Revocations, Shared, TokenEndpoints, revocations,
+};
 use crate::error::Error;
 use crate::health::{HealthPolicy, ProviderHealth, Surroundings};
 use crate::identity::ProviderId;
@@ -187,7 +189,7 @@ impl RuntimeBuilder {
             endpoints,
             timekeeper: timekeeper.clone(),
             revocations,
-            idle_after,
+            rest: Rest::after(idle_after),
             tasks,
         };
         let sessions = Sessions::start(
@@ -199,8 +201,8 @@ impl RuntimeBuilder {
             events.clone(),
         )
         .await?;
-        let supervisor = root.start_supervisor("credentials").await?;
-        let credentials = Credentials::new(shared, supervisor, providers);
+        let under = root.start_supervisor("credentials").await?;
+        let credentials = Credentials::new(shared, under, providers);
         credentials.wake_stored().await?;
 
         let surroundings = Surroundings {

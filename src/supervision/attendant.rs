@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorRef, SpawnErr};
+use tracing::Instrument as _;
 
 use super::child::Newcomer;
 use super::failure;
@@ -93,6 +94,7 @@ impl<'a> Attendant<'a> {
         let sources = &self.family.sources;
         let (now, noise) = (sources.now(), sources.noise());
         child.last_reason = death.reason;
+        child.woken = false;
         match child.ledger.on_exit(death.exit, now, noise) {
             Decision::Restart => begin(self.myself, id, child),
             Decision::RestartAfter(time) => {
@@ -319,7 +321,7 @@ fn begin(myself: &ActorRef<SupervisorMessage>, id: ChildId, child: &mut Child) {
     child.slot.rebind(Binding::Restarting);
     let (former, start, myself) = (child.former.take(), Arc::clone(&child.start), myself.clone());
     let turn = child.next_turn();
-    let task = Task::spawn(async move {
+    let starting = async move {
         if let Some(former) = former {
             let _ = former.await;
         }
@@ -330,8 +332,9 @@ fn begin(myself: &ActorRef<SupervisorMessage>, id: ChildId, child: &mut Child) {
             .await
             .unwrap_or_else(|_| Err(SpawnErr::StartupFailed("the starter panicked".into())));
         let _ = myself.send_message(SupervisorMessage::Started { child: id, turn, outcome });
-    });
-    child.phase = Phase::Starting { _task: task };
+    };
+    // What it does first is for whoever needs it.
+    child.phase = Phase::Starting { _task: Task::spawn(starting.in_current_span()) };
 }
 
 /// Reports back after `time`, unless the child has another turn by then.

@@ -38,13 +38,15 @@ impl<O: Send + 'static> Errands<O> {
         while self.tasks.try_join_next().is_some() {}
         let (report, nudge) = (self.report.clone(), Arc::clone(&self.nudge));
         self.under_way += 1;
+        // The nudge is nobody's: what the actor does next may be for somebody else.
+        let work = work.in_current_span();
         let errand = async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             // Fails only when the actor is gone, and nobody asks any more.
             let _ = report.send(outcome.unwrap_or_else(|_| if_it_dies()));
             nudge();
         };
-        self.tasks.spawn(errand.in_current_span());
+        self.tasks.spawn(errand);
     }
 
     /// The next outcome that is there.

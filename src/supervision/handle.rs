@@ -70,7 +70,8 @@ pub type Reply<T> = RpcReplyPort<T>;
 pub struct Handle<M: Message>(Arc<Slot<M>>);
 
 impl<M: Message> Handle<M> {
-    /// Sends `message` without waiting for anything.
+    /// Sends `message` without waiting for anything. Messages that wake an actor which sleeps may
+    /// reach it in another order than they were sent in.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl<M: Message> Handle<M> {
         // Admitted or not, it is sent; but nobody falls asleep over a message on its way.
         let _admitted = self.0.admit();
         if let Err(Refusal::NotNow(message) | Refusal::Asleep(message)) = self.0.offer(message) {
-            self.deliver_later(message);
+            let _lost_without_a_runtime = self.deliver_later(message);
         }
     }
 
@@ -224,21 +225,18 @@ impl<M: Message> Handle<M> {
     /// Sends a message that was admitted.
     fn deliver(&self, message: M) -> Result<(), AskError> {
         match self.0.offer(message) {
-            Err(Refusal::Asleep(message)) => {
-                self.deliver_later(message);
-                Ok(())
-            }
+            Err(Refusal::Asleep(message)) => self.deliver_later(message),
             outcome => outcome.map_err(Refusal::into_error),
         }
     }
 
     /// Sends a message as soon as there is somebody to take it.
-    fn deliver_later(&self, message: M) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let handle = self.clone();
-            let delivery = async move { handle.0.offer_until_taken(message).await };
-            runtime.spawn(delivery.in_current_span());
-        }
+    fn deliver_later(&self, message: M) -> Result<(), AskError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| AskError::Interrupted)?;
+        let handle = self.clone();
+        let delivery = async move { handle.0.offer_until_taken(message).await };
+        runtime.spawn(delivery.in_current_span());
+        Ok(())
     }
 }
 

@@ -236,7 +236,10 @@ impl<M: Message> Rebind for Slot<M> {
             Binding::Quarantined { until } => Bound::Quarantined { until },
             Binding::Stopped => Bound::Stopped,
         };
+        // Not between the look and the step of one that falls asleep.
+        let settling = self.settling();
         self.bound.store(Arc::new(bound));
+        drop(settling);
         self.rebound.notify_waiters();
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tracing::{Instrument as _, field, info_span};
+use tracing::{Instrument as _, Span, field, info_span};
 
 use super::State;
 use crate::credential::flight::Rotating;
@@ -29,14 +29,15 @@ impl State {
         let (records, handle) = (self.records(), self.handle.clone());
         // It belongs to whoever waits first, and to none when only its time has come. The span that
         // this runs in may be that of the renewal before.
-        let mut waiting = self.waiting.iter().map(|waiter| waiter.span.id());
-        let span = info_span!(
-            parent: waiting.next().flatten(),
-            "renewal",
-            credential = %self.context.id,
-            generation = flight.base.0,
-            outcome = field::Empty,
-        );
+        let (id, generation) = (&self.context.id, flight.base.0);
+        let mut waiting = self.waiting.iter().map(|waiter| &waiter.span);
+        let first = waiting.next().cloned().unwrap_or_else(Span::none);
+        let span = if first.is_none() {
+            info_span!(parent: None, "renewal", credential = %id, generation, outcome = field::Empty)
+        } else {
+            let _first = first.entered();
+            info_span!("renewal", credential = %id, generation, outcome = field::Empty)
+        };
         for other in waiting {
             span.follows_from(other);
         }

@@ -68,6 +68,7 @@ impl State {
             self.cell.publish(Arc::new(new));
             self.cell.end_fallback(now, &self.context.shared.events);
         }
+        self.cell.desk().published(material);
         self.published = material.cloned();
     }
 

@@ -2,6 +2,8 @@
 //! under way or due, and the vault has all that it knows. Its snapshot stays for whoever holds the
 //! credential's handle, its alarm stays set, and the next message or the alarm starts another one.
 
+use std::sync::Arc;
+
 use ractor::ActorRef;
 
 use super::State;
@@ -13,11 +15,14 @@ impl State {
     /// Asks the vault what the next actor would know, if nobody has needed this one for a while.
     pub(super) fn rest(&mut self) {
         let needed = std::mem::take(&mut self.needed);
-        if needed || !self.is_at_rest() {
+        if needed || self.comparing || !self.is_at_rest() {
             return;
         }
+        self.comparing = true;
         let (records, handle) = (self.records(), self.handle.clone());
+        let resting = Arc::clone(&self.context.shared.rest.places);
         tokio::spawn(async move {
+            let _turn = resting.acquire_owned().await;
             let contents = records.load().await;
             handle.post(ProviderMessage::inner(Inner::Compared(contents)));
         });
@@ -29,6 +34,7 @@ impl State {
         contents: Result<Contents, JournalError>,
         myself: &ActorRef<ProviderMessage>,
     ) {
+        self.comparing = false;
         let Ok(contents) = contents else { return };
         if self.needed || !self.is_at_rest() {
             return;
@@ -47,6 +53,6 @@ impl State {
             && self.inspecting.is_empty()
             && self.signing_out.is_none()
             && self.cell.desk().is_clear()
-            && self.core.is_at_rest(shared.sources.now(), shared.idle_after)
+            && self.core.is_at_rest(shared.sources.now(), shared.rest.after)
     }
 }

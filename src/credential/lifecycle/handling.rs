@@ -14,7 +14,7 @@ use crate::provider::{Failure, FailureClass};
 
 /// A rejection of material younger than this, that was itself made because of a rejection, is not
 /// answered by another renewal: the resource refuses for another reason.
-const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
 
 impl Lifecycle {
     pub(super) fn loaded(&mut self, loaded: Loaded, evidence: Evidence, to: &mut Vec<Effect>) {
