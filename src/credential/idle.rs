@@ -14,7 +14,7 @@ use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
 use super::upcoming::wake_before;
 use crate::event::CredentialState;
-use crate::identity::{CredentialId, Generation};
+use crate::identity::{CredentialId, Generation, Method};
 use crate::supervision::ChildStatus;
 
 /// How long nobody has to need an actor before it sleeps, unless the host says otherwise.
@@ -74,12 +74,15 @@ impl Inside {
         // While this is decided, nobody gets the handle: they are all handed out under the lock of
         // the entry.
         self.running.remove_if(id, |_, running| {
+            // Looked at before anything is given up: one that has none rings at this moment, for an
+            // actor that must not be gone then.
+            let deadline = running.records.cell.deadline();
             let held = |handle: &CredentialHandle| {
                 let snapshot = handle.snapshot();
                 // A generation is given once to whoever may have kept a snapshot of it.
                 let is_new = snapshot.generation() == Generation::default();
                 let is_well = match snapshot.state() {
-                    CredentialState::Valid => true,
+                    CredentialState::Valid => deadline.is_some() || id.method == Method::ApiKey,
                     CredentialState::Absent => is_new,
                     _ => false,
                 };
@@ -91,7 +94,7 @@ impl Inside {
             if running.handle.get().is_none_or(held) {
                 return false;
             }
-            if let Some(deadline) = running.records.cell.deadline() {
+            if let Some(deadline) = deadline {
                 let provider = &running.records.context.provider;
                 let expires = running.records.cell.peek().expires_at();
                 let wake = expires.map(|expires| wake_before(expires, &**provider));

@@ -160,6 +160,10 @@ fn wake(inside: &Weak<Inside>, id: &CredentialId) {
     tokio::spawn(async move {
         if let Err(error) = credentials.open(&id).await {
             warn!(credential = %id, %error, "a credential that is due could not be started");
+            if error.is_transient() {
+                let now = credentials.shared().sources.now();
+                credentials.0.wake_at(&id, now.after(RETRY));
+            }
         }
     });
 }
