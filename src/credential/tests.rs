@@ -622,6 +622,8 @@ fn an_actor_rests_where_nothing_would_be_lost_by_it() {
     for _ in 0..8 {
         world.apply(&Op::Progress(Luck::Good));
     }
+    assert!(!world.rest(), "what is asked of the next refusal is in no record");
+    world.apply(&Op::Advance(30));
     assert!(world.rest(), "it has another one");
     world.apply(&Op::Advance(u16::MAX));
     world.apply(&Op::Acquire);
@@ -629,6 +631,7 @@ fn an_actor_rests_where_nothing_would_be_lost_by_it() {
         world.apply(&Op::Progress(luck));
     }
     assert_eq!(world.core.state(world.now), CredentialState::ReauthorizationRequired);
+    world.apply(&Op::Advance(30));
     assert!(world.rest(), "only the user can help");
 }
 
@@ -644,6 +647,7 @@ fn an_actor_that_knows_what_the_vault_does_not_stays_awake() {
         world.apply(&Op::Progress(Luck::Refused));
     }
     assert_eq!(world.core.state(world.now), CredentialState::ReauthorizationRequired);
+    world.apply(&Op::Advance(30));
     world.apply(&Op::Vault { up: true });
     assert!(!world.rest(), "the next one would spend a refused token again");
 }
