@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::identity::{CredentialId, Generation, Method};
 use crate::oauth::Transport;
 use crate::provider::Provider;
-use crate::supervision::{Alarm, ChildSpec, EventBus, Handle, Reply, Timekeeper};
+use crate::supervision::{ChildSpec, EventBus, Handle, Reply, Timekeeper};
 use crate::vault::VaultHandle;
 use crate::vault::audit::{AuditEntry, AuditKind};
 
@@ -84,7 +84,6 @@ struct State {
     core: Lifecycle,
     /// The material whose headers the published snapshot has.
     published: Option<Arc<Material>>,
-    alarm: Arc<Alarm>,
     waiting: Vec<Waiter>,
     /// The span of the renewal under way.
     renewal: Span,
@@ -115,14 +114,14 @@ impl ProviderActor {
     ) -> Result<Box<State>, ActorProcessingErr> {
         let Arguments { context, cell, handle } = arguments;
         let _ = myself.cast(ProviderMessage::inner(Inner::Load));
-        let alarm = Arc::clone(cell.alarm(|| {
+        cell.alarm(|| {
             let handle = handle.downgrade();
             context.shared.timekeeper.alarm_in_turn(move || {
                 if let Some(handle) = handle.upgrade() {
                     handle.post(ProviderMessage::inner(Inner::Deadline));
                 }
             })
-        }));
+        });
         let core = Lifecycle::new(context.id.clone(), context.provider.refresh_policy());
         let (shown, generation) = {
             let last = cell.peek();
@@ -135,7 +134,6 @@ impl ProviderActor {
             handle,
             core,
             published: None,
-            alarm,
             waiting: Vec::new(),
             renewal: Span::none(),
             inspecting: Vec::new(),
@@ -274,10 +272,7 @@ impl State {
             return;
         }
         self.answer_inspections();
-        match self.core.next_deadline(evidence.now) {
-            Some(deadline) => self.alarm.set(deadline),
-            None => self.alarm.clear(),
-        }
+        self.cell.set_deadline(self.core.next_deadline(evidence.now));
     }
 
     fn carry_out(&mut self, effect: Effect, caller: &mut Option<Reply<Answer>>) {

@@ -3,7 +3,9 @@
 //! granted is lost and no refresh token is spent a second time because of a crash.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -20,7 +22,9 @@ use crate::supervision::Alarm;
 pub(crate) struct Cell {
     snapshot: ArcSwap<Snapshot>,
     desk: Mutex<Desk>,
-    alarm: OnceLock<Arc<Alarm>>,
+    alarm: OnceLock<Alarm>,
+    /// Whether the alarm is set: it is not any more once it rings.
+    has_deadline: AtomicBool,
     /// Held by whoever reads or writes the credential's records outside a rotation.
     pub(crate) writing: tokio::sync::Mutex<()>,
 }
@@ -73,6 +77,7 @@ impl Cell {
             snapshot: ArcSwap::from_pointee(Snapshot::loading(id)),
             desk: Mutex::default(),
             alarm: OnceLock::new(),
+            has_deadline: AtomicBool::new(false),
             writing: tokio::sync::Mutex::new(()),
         }
     }
@@ -91,14 +96,31 @@ impl Cell {
         self.snapshot.store(snapshot);
     }
 
-    /// What rings at the credential's next deadline, also while its actor sleeps.
-    pub(crate) fn alarm(&self, make: impl FnOnce() -> Alarm) -> &Arc<Alarm> {
-        self.alarm.get_or_init(|| Arc::new(make()))
+    /// Has an alarm ring at the credential's next deadline, also while its actor sleeps.
+    pub(super) fn alarm(&self, make: impl FnOnce() -> Alarm) {
+        self.alarm.get_or_init(make);
+    }
+
+    /// Sets that, or clears it where there is no deadline.
+    pub(super) fn set_deadline(&self, deadline: Option<Moment>) {
+        let Some(alarm) = self.alarm.get() else { return };
+        if let Some(deadline) = deadline {
+            self.has_deadline.store(true, Ordering::SeqCst);
+            alarm.set(deadline);
+        } else {
+            alarm.clear();
+            self.has_deadline.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the deadline has come, and the actor was not told yet or has not looked at it.
+    pub(super) fn is_ringing(&self) -> bool {
+        self.has_deadline.load(Ordering::SeqCst) && self.deadline().is_none()
     }
 
     /// When that is.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.alarm.get().and_then(|alarm| alarm.deadline())
+        self.alarm.get().and_then(Alarm::deadline)
     }
 
     /// The desk. No holder panics, so a poisoned lock holds nothing half-written.
@@ -187,6 +209,16 @@ impl Desk {
             }
             _ => material,
         }
+    }
+
+    /// Whether the age of what is published is what its record will tell of it, by the wall clock.
+    pub(super) fn is_as_old_as_recorded(&self, now: Moment) -> bool {
+        /// A record tells milliseconds.
+        const ROUNDING: Duration = Duration::from_secs(1);
+        self.obtained.is_none_or(|(_, obtained)| {
+            let told = now.wall.duration_since(obtained.wall).unwrap_or_default();
+            now.monotonic.saturating_sub(obtained.monotonic) <= told + ROUNDING
+        })
     }
 
     /// Whether `material` is what is held in memory.

@@ -4,6 +4,7 @@
 //! what is left of it is its entry in the vault's index, which tells when it is due. One that needs
 //! somebody is kept, so that it is counted still.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::handle::CredentialHandle;
 use super::messages::ProviderMessage;
 use super::upcoming::wake_before;
 use crate::event::CredentialState;
-use crate::identity::{CredentialId, Generation, Method};
+use crate::identity::{CredentialId, Generation};
 use crate::supervision::ChildStatus;
 
 /// How long nobody has to need an actor before it sleeps, unless the host says otherwise.
@@ -28,6 +29,9 @@ pub(crate) struct Rest {
     /// Who asks the vault whether it can rest takes a place, so that those who need the vault do not
     /// wait behind a hundred thousand who need nothing.
     pub(super) places: Arc<Semaphore>,
+    /// The newest generation of what was signed out of and forgotten. Somebody may have kept a
+    /// snapshot of it, so those that follow are newer.
+    newest: Arc<AtomicU64>,
 }
 
 impl Rest {
@@ -35,7 +39,17 @@ impl Rest {
     pub(crate) fn after(after: Duration) -> Self {
         /// Enough to keep the vault's thread busy.
         const PLACES: usize = 32;
-        Self { after, places: Arc::new(Semaphore::new(PLACES)) }
+        Self { after, places: Arc::new(Semaphore::new(PLACES)), newest: Arc::default() }
+    }
+
+    /// A credential is forgotten that was signed out of at this generation.
+    fn give_up(&self, generation: Generation) {
+        self.newest.fetch_max(generation.0, Ordering::SeqCst);
+    }
+
+    /// What the generation of a sign-in has to be newer than, whosever it is.
+    pub(super) fn newest(&self) -> Generation {
+        Generation(self.newest.load(Ordering::SeqCst))
     }
 }
 
@@ -74,19 +88,24 @@ impl Inside {
         // While this is decided, nobody gets the handle: they are all handed out under the lock of
         // the entry.
         self.running.remove_if(id, |_, running| {
-            // Looked at before anything is given up: one that has none rings at this moment, for an
-            // actor that must not be gone then.
-            let deadline = running.records.cell.deadline();
+            let cell = &running.records.cell;
+            // Looked at before anything is given up: what rings at this moment rings for an actor
+            // that must not be gone then.
+            let (is_ringing, deadline) = (cell.is_ringing(), cell.deadline());
+            let now = self.shared.sources.now();
             let held = |handle: &CredentialHandle| {
                 let snapshot = handle.snapshot();
-                // A generation is given once to whoever may have kept a snapshot of it.
-                let is_new = snapshot.generation() == Generation::default();
                 let is_well = match snapshot.state() {
-                    CredentialState::Valid => deadline.is_some() || id.method == Method::ApiKey,
-                    CredentialState::Absent => is_new,
+                    // A record of it alone must not make it younger.
+                    CredentialState::Valid => cell.desk().is_as_old_as_recorded(now),
+                    CredentialState::Absent => {
+                        self.shared.rest.give_up(snapshot.generation());
+                        true
+                    }
                     _ => false,
                 };
-                !is_well
+                is_ringing
+                    || !is_well
                     || Arc::strong_count(running) > 1
                     || !handle.is_unshared()
                     || !self.supervisor.forget_asleep(handle.actor())
@@ -109,7 +128,7 @@ impl Inside {
 fn go_round(inside: &Weak<Inside>) {
     let Some(inside) = inside.upgrade() else { return };
     tokio::spawn(async move {
-        inside.go_round();
         inside.set_next_round();
+        inside.go_round();
     });
 }

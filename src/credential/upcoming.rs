@@ -105,9 +105,18 @@ impl Inside {
                 continue;
             }
             // Nobody starts or forgets it while its entry is held.
-            if let Entry::Vacant(vacant) = self.running.entry(id) {
-                let at = self.upcoming.horizon().moment_of(wake);
-                self.wake_at(vacant.key(), at);
+            match self.running.entry(id) {
+                Entry::Occupied(entry) if entry.get().handle.initialized() => {}
+                // A start that failed is none.
+                entry => {
+                    let at = self.upcoming.horizon().moment_of(wake);
+                    let set = self.upcoming.alarms.get(entry.key()).and_then(|it| it.deadline());
+                    let at = set.map_or(at, |set| Moment {
+                        wall: at.wall.min(set.wall),
+                        monotonic: at.monotonic.min(set.monotonic),
+                    });
+                    self.wake_at(entry.key(), at);
+                }
             }
         }
         self.upcoming.horizon().looked(within);
@@ -144,11 +153,14 @@ impl Inside {
 fn look_ahead(inside: &Weak<Inside>) {
     let Some(inside) = inside.upgrade() else { return };
     tokio::spawn(async move {
-        let looked = inside.look_ahead().await;
-        if let Err(error) = &looked {
-            warn!(%error, "the vault was not asked which credentials become due, it is soon");
+        // However this one ends, there is a next one.
+        inside.set_next_look(RETRY);
+        match inside.look_ahead().await {
+            Ok(()) => inside.set_next_look(ROUND),
+            Err(error) => {
+                warn!(%error, "the vault was not asked which credentials become due, it is soon");
+            }
         }
-        inside.set_next_look(if looked.is_ok() { ROUND } else { RETRY });
     });
 }
 
@@ -158,11 +170,15 @@ fn wake(inside: &Weak<Inside>, id: &CredentialId) {
     let Some(inside) = inside.upgrade() else { return };
     let (credentials, id) = (Credentials(inside), id.clone());
     tokio::spawn(async move {
-        if let Err(error) = credentials.open(&id).await {
-            warn!(credential = %id, %error, "a credential that is due could not be started");
-            if error.is_transient() {
-                let now = credentials.shared().sources.now();
-                credentials.0.wake_at(&id, now.after(RETRY));
+        match credentials.open(&id).await {
+            // Held until then, so that it is not forgotten with an alarm that is needed.
+            Ok(_held) => credentials.0.upcoming.remove(&id),
+            Err(error) => {
+                warn!(credential = %id, %error, "a credential that is due could not be started");
+                if error.is_transient() {
+                    let now = credentials.shared().sources.now();
+                    credentials.0.wake_at(&id, now.after(RETRY));
+                }
             }
         }
     });

@@ -105,7 +105,7 @@ impl Scene {
                     if snapshot.id().method != Method::ApiKey {
                         credential.refresh().await.expect("renewed");
                     }
-                    let snapshot = credential.snapshot();
+                    let snapshot = credential.inspect().await.expect("the vault is heard");
                     let headers = snapshot.headers(self.clock.now()).expect("usable");
                     for value in headers.values() {
                         let value = value.to_str().expect("text");

@@ -61,7 +61,8 @@ impl State {
             return;
         }
         let (records, handle) = (self.records(), self.handle.clone());
-        let (begun, seen) = (self.cell.desk().era(), self.core.generation());
+        let begun = self.cell.desk().era();
+        let seen = self.core.generation().max(self.context.shared.rest.newest());
         let work = async move {
             let outcome = records.sign_in(with, begun, seen).await;
             handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));

@@ -68,7 +68,9 @@ impl State {
             self.cell.publish(Arc::new(new));
             self.cell.end_fallback(now, &self.context.shared.events);
         }
-        self.cell.desk().published(material);
+        if !self.core.is_unreadable() {
+            self.cell.desk().published(material);
+        }
         self.published = material.cloned();
     }
 
