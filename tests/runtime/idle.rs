@@ -256,3 +256,26 @@ async fn one_that_becomes_due_while_the_vault_fails_is_renewed_when_it_can_be_re
     };
     assert!(within_an_hour(&host, renewed).await);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_while_an_actor_sleeps_makes_no_token_younger() {
+    let host = Host::start().await;
+    let credential = asleep(&host, "ada").await;
+    host.clock.step_wall_back(Duration::from_mins(30));
+    let renewed = async || credential.snapshot().generation() == Generation(2);
+    assert!(within_an_hour(&host, renewed).await, "by the clock that was not set back");
+}
+
+#[tokio::test]
+async fn what_was_signed_out_of_is_forgotten_and_its_generations_are_not_given_again() {
+    let host = Host::start().await;
+    let credential = host.sign_in_openai("ada").await;
+    let seen = credential.refresh().await.expect("renewed").generation();
+    credential.sign_out().await.expect("signed out");
+    let id = credential.id().clone();
+    drop(credential);
+    assert!(is_forgotten(&host, &id).await);
+    let again = host.sign_in_openai("ada").await;
+    let token = again.acquire().await.expect("a token");
+    assert!(token.generation() > seen, "somebody may have kept a snapshot of it");
+}
