@@ -35,6 +35,9 @@ struct Configuration;
 struct Server;
 
 #[cfg(feature = "server")]
+#[doc = include_str!("../docs/operating-the-server.md")]
+struct OperatingTheServer;
+
 #[doc = include_str!("../docs/operations.md")]
 struct Operations;
 
