@@ -5,6 +5,20 @@
 //! cargo run --example agent_host                       # everything simulated, prints what to try
 //! cargo run --example agent_host -- --config host.toml # as a file says
 //! ```
+//!
+//! It prints, with the same for an application `reader` that may only read:
+//!
+//!     listening on http://127.0.0.1:8080
+//!
+//!     # writer may memories:read memories:write models:read
+//!     TOKEN=$(curl -s -u 'app_writer:…' -d grant_type=client_credentials \
+//!       http://127.0.0.1:8080/auth/token | sed …)
+//!     curl -s -H "authorization: Bearer $TOKEN" http://127.0.0.1:8080/memories
+//!     curl -s -H "authorization: Bearer $TOKEN" -d 'tea at four' http://127.0.0.1:8080/memories
+//!     curl -s -H "authorization: Bearer $TOKEN" http://127.0.0.1:8080/models
+//!
+//! After the POST, `/memories` shows `app_writer: tea at four`. A POST with the token of `reader` is
+//! answered by `{"error":"insufficient_scope",…}`.
 
 mod config;
 mod host;

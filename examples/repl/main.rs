@@ -1,6 +1,19 @@
 //! Tokenward at the prompt: sign in, switch, call, watch tokens renew, break things, and see them
 //! come back. `cargo run --example repl` runs at once, with simulated providers on this machine.
 //!
+//!     printf 'sign-in openai\ncall\n' | cargo run --example repl
+//!
+//! prints
+//!
+//!     > sign-in openai
+//!     ada is signed in to openai by api-key: valid, generation 1
+//!     > call
+//!     200 OK openai GET /v1/models
+//!       {"data":[…
+//!       authorization  Bearer [redacted]
+//!       user-agent     tokenward/0.1.0
+//!       accept         */*
+//!
 //! From a pipe, or with `--script`, it reads commands from there, prints plain lines, and ends with
 //! status 1 at the first command that fails. Status 2 is for arguments and settings that can not be
 //! used: then nothing was started.
