@@ -14,9 +14,11 @@ use tracing::{Instrument as _, warn};
 use super::actor::{Context, Shared, child};
 use super::cell::Cell;
 use super::handle::CredentialHandle;
+use super::messages::SignedOut;
 use super::records::Records;
 use super::upcoming::Upcoming;
 use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
 use crate::identity::{CredentialId, ProviderId, UserId};
 use crate::provider::Provider;
 use crate::supervision::{Alarm, Supervisor};
@@ -111,7 +113,7 @@ impl Credentials {
         {
             return Ok(handle.clone());
         }
-        let provider = self.provider(&id.provider)?.clone();
+        let provider = self.provider(&id.provider)?;
         if !provider.methods().contains(&id.method) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -128,9 +130,8 @@ impl Credentials {
             .running
             .entry(id.clone())
             .or_insert_with(|| {
-                let context = Context { id: id.clone(), provider, shared: self.0.shared.clone() };
-                let (context, cell) = (Arc::new(context), Arc::new(Cell::new(id.clone())));
-                Arc::new(Running { records: Records { context, cell }, handle: OnceCell::new() })
+                let records = self.records(id, provider);
+                Arc::new(Running { records, handle: OnceCell::new() })
             })
             .clone();
         self.0.in_use.insert(id.provider.clone());
@@ -142,6 +143,44 @@ impl Credentials {
         let handle = started.await.map_err(interrupted)??;
         self.0.upcoming.remove(id);
         Ok(handle)
+    }
+
+    /// Whether a stored credential can be used: its provider is there, and offers its method.
+    pub(crate) fn offers(&self, id: &CredentialId) -> bool {
+        self.0.providers.get(&id.provider).is_some_and(|it| it.methods().contains(&id.method))
+    }
+
+    /// Signs out of a credential, as [`CredentialHandle::sign_out`] does; also of one whose method its
+    /// provider does not offer any more. Of that there are only records: no actor ever runs for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, the vault could not erase, or the runtime is stopping.
+    pub(crate) async fn sign_out(&self, id: &CredentialId) -> Result<SignedOut, Error> {
+        if self.offers(id) {
+            return self.open(id).await?.sign_out().await;
+        }
+        let records = self.records(id, self.provider(&id.provider)?);
+        let signing_out = async move {
+            records.cell.desk().sign_out();
+            let (erased, revoked) = records.sign_out(None).await;
+            erased?;
+            let Context { id, shared, .. } = &*records.context;
+            shared.events.emit(EventKind::SignedOut { credential: id.clone(), revoked });
+            Ok(SignedOut { revoked })
+        };
+        // In a task of its own: what was begun goes on when its caller gives up.
+        let done = self.0.shared.tasks.spawn(signing_out.in_current_span()).await;
+        done.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Interrupted, "the sign-out died, ask again"))
+        })
+    }
+
+    /// The records of a credential of which nothing is known yet.
+    fn records(&self, id: &CredentialId, provider: &Arc<dyn Provider>) -> Records {
+        let (provider, shared) = (Arc::clone(provider), Arc::clone(&self.0.shared));
+        let context = Arc::new(Context { id: id.clone(), provider, shared });
+        Records { context, cell: Arc::new(Cell::new(id.clone())) }
     }
 
     /// Tries once more to write what the vault could not take before: the runtime stops.

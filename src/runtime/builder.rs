@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use tokio_util::task::TaskTracker;
 
 use super::audit::AuditCare;
+use super::root::Root;
 use super::upstream::Upstreams;
 use super::{Inside, Runtime, outbound};
 use crate::clock::Sources;
@@ -23,7 +24,7 @@ use crate::oauth::{Limits, Tls, Transport};
 use crate::provider::Provider;
 use crate::session::{SessionPolicy, Sessions};
 use crate::settings::{OfferedKey, Resolved, Settings};
-use crate::supervision::{EventBus, Supervisor, Timekeeper};
+use crate::supervision::{EventBus, Timekeeper};
 use crate::vault::audit::AuditRetention;
 use crate::vault::{Vault, VaultHandle};
 
@@ -137,7 +138,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Puts the tree together and starts it.
+    /// Puts the tree together and starts it. A start that fails, or that nobody waits for to its end,
+    /// leaves nothing running, and gives the vault back.
     ///
     /// # Errors
     ///
@@ -164,7 +166,7 @@ impl RuntimeBuilder {
         let events = EventBus::new(sources.clone());
         let upstreams = Upstreams::of(&providers, &sources, &events)?;
         let endpoints = TokenEndpoints::of(&providers, &sources, &events)?;
-        let root = Supervisor::start("runtime", sources.clone(), events.clone()).await?;
+        let root = Root::start(sources.clone(), events.clone()).await?;
 
         // In this order, since a shutdown goes the other way: the vault is the last to stop.
         let vault = VaultHandle::start(vault, &root, sources.clone(), events.clone()).await?;

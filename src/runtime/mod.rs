@@ -6,6 +6,7 @@ mod builder;
 mod explain;
 mod health;
 mod outbound;
+mod root;
 mod session;
 mod sign_in;
 mod upstream;
@@ -30,11 +31,12 @@ use crate::session::Sessions;
 use crate::settings::{OfferedKey, Settings};
 #[cfg(feature = "server")]
 use crate::supervision::Timekeeper;
-use crate::supervision::{EventBus, Events, Supervisor, TreeNode};
+use crate::supervision::{EventBus, Events, TreeNode};
 use crate::vault::{Inspection, VaultHandle};
 
 pub use builder::RuntimeBuilder;
 pub use explain::{Candidate, Choice, Why};
+use root::Root;
 pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
@@ -76,7 +78,7 @@ use upstream::Upstreams;
 pub struct Runtime(Arc<Inside>);
 
 pub(crate) struct Inside {
-    pub(crate) root: Supervisor,
+    pub(crate) root: Root,
     pub(crate) sources: Sources,
     pub(crate) events: EventBus,
     pub(crate) vault: VaultHandle,
@@ -282,12 +284,5 @@ impl Inside {
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime").field("credentials", &self.0.credentials).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inside {
-    /// A host that forgot to shut down leaves no actors behind.
-    fn drop(&mut self) {
-        self.root.kill();
     }
 }

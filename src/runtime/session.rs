@@ -445,12 +445,14 @@ impl Session {
         &self.0.runtime.0.sources
     }
 
-    /// The credential of this session's context at a provider while the user is signed in by it,
-    /// else the one that the user prefers.
+    /// The credential of this session's context at a provider while the user is signed in by it and
+    /// the provider offers its method, else the one that the user prefers.
     async fn credential_at(&self, provider: &str) -> Result<CredentialId, Error> {
         let provider_id = self.user().provider(provider)?;
-        if let Some(context) = self.0.handle.view().context(&provider_id) {
-            let credential = self.0.runtime.credential(&context.credential(&self.0.user)).await?;
+        let view = self.0.handle.view();
+        let chosen = view.context(&provider_id).map(|context| context.credential(&self.0.user));
+        if let Some(chosen) = chosen.filter(|id| self.0.runtime.0.credentials.offers(id)) {
+            let credential = self.0.runtime.credential(&chosen).await?;
             if credential.inspect().await?.state() != CredentialState::Absent {
                 return Ok(credential.id().clone());
             }

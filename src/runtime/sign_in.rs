@@ -185,8 +185,10 @@ impl SignIn {
             return Err(no_offered_key(&id.provider));
         };
         let ids = self.user.credential_ids().await?;
-        let same_account =
-            |other: &CredentialId| other.provider == id.provider && other.label == id.label;
+        let credentials = &self.user.runtime.0.credentials;
+        let same_account = |other: &CredentialId| {
+            other.provider == id.provider && other.label == id.label && credentials.offers(other)
+        };
         if let Some(credential) = ids.into_iter().find(same_account) {
             return Ok(KeyChoice::Kept { credential, offered: offered.origin });
         }

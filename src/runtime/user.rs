@@ -61,9 +61,9 @@ impl User {
     }
 
     /// Signs out of a provider: every credential of this user there is out of use at once, erased,
-    /// and revoked where the provider can. Answers with what was signed out, and is content when
-    /// there was nothing. One credential alone is ended by [`CredentialHandle::sign_out`], of
-    /// [`User::credential`].
+    /// and revoked where the provider can; also one whose method the provider does not offer any
+    /// more. Answers with what was signed out, and is content when there was nothing. One credential
+    /// alone is ended by [`CredentialHandle::sign_out`], of [`User::credential`].
     ///
     /// # Errors
     ///
@@ -78,11 +78,7 @@ impl User {
         };
         let mut done = Vec::new();
         for id in ids.into_iter().filter(|id| id.provider == provider) {
-            let outcome = match self.runtime.credential(&id).await {
-                Ok(credential) => credential.sign_out().await,
-                Err(error) => Err(error),
-            };
-            match outcome {
+            match self.runtime.0.credentials.sign_out(&id).await {
                 Ok(outcome) => done.push((id, outcome)),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -99,8 +95,7 @@ impl User {
         let mut snapshots = Vec::new();
         for id in self.credential_ids().await? {
             // One whose provider or method is not configured any more is kept, and not shown.
-            let provider = self.runtime.0.credentials.provider(&id.provider);
-            if provider.is_ok_and(|provider| provider.methods().contains(&id.method)) {
+            if self.runtime.0.credentials.offers(&id) {
                 snapshots.push(self.runtime.credential(&id).await?.inspect().await?);
             }
         }
@@ -124,20 +119,23 @@ impl User {
     }
 
     /// The credential that this user would use at a provider: of the methods in the provider's
-    /// order, the first that the user has signed in by, the default label before others.
+    /// order, the first that the user has signed in by, the default label before others. One whose
+    /// method the provider does not offer any more is none.
     ///
     /// # Errors
     ///
     /// When the user is not signed in there, or there is no such provider.
     pub async fn preferred_credential(&self, provider: &str) -> Result<CredentialHandle, Error> {
         let provider = self.provider(provider)?;
-        let methods = self.runtime.0.credentials.provider(&provider)?.methods().to_vec();
+        let credentials = &self.runtime.0.credentials;
+        let methods = credentials.provider(&provider)?.methods();
         let rank = |id: &CredentialId| {
             let method = methods.iter().position(|method| *method == id.method);
             (method, id.label != Label::default(), id.label.clone())
         };
-        let ids = self.credential_ids().await?;
-        let best = ids.into_iter().filter(|id| id.provider == provider).min_by_key(rank);
+        let mut ids = self.credential_ids().await?;
+        ids.retain(|id| id.provider == provider && credentials.offers(id));
+        let best = ids.into_iter().min_by_key(rank);
         let Some(best) = best else {
             let user = self.id()?;
             return Err(Error::new(
@@ -239,7 +237,7 @@ impl User {
         for id in self.credential_ids().await? {
             // One whose provider is not configured any more has no actor, only records.
             if self.runtime.0.credentials.provider(&id.provider).is_ok() {
-                self.runtime.credential(&id).await?.sign_out().await?;
+                self.runtime.0.credentials.sign_out(&id).await?;
             }
         }
         Ok(self.runtime.0.vault.erase_user(user).await?)

@@ -33,3 +33,4 @@ mod starting;
 mod strangers;
 mod stuck;
 mod supervision;
+mod withdrawn;

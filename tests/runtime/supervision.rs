@@ -1,9 +1,11 @@
 //! The tree as a whole: what is in it, what a fault in one part does to the others, and the one
 //! part that takes the runtime down with it.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use tokenward::supervision::{ChildStatus, TreeNode};
+use tokenward::testing::{SimulatedProvider, VaultFaults};
 
 use crate::host::Host;
 use crate::patience::in_time;
@@ -108,6 +110,49 @@ async fn a_runtime_that_is_dropped_gives_its_vault_back() {
     };
     let started = in_time(starting).await;
     started.shutdown(Duration::from_secs(5)).await;
+}
+
+/// As a host does that gives a start some time, and drops it then.
+#[tokio::test]
+async fn a_start_that_is_given_up_at_any_turn_gives_the_vault_back() {
+    let openai = SimulatedProvider::openai().start().await.expect("a port");
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("vault");
+    let (mut turns, mut given_up_with_the_vault_open) = (0, 0);
+    let starting = async {
+        loop {
+            let key = tokenward::MasterKey::from_bytes([7; 32]);
+            let vault = tokenward::Vault::open(&path).master_key(key);
+            let (vault, disk) = VaultFaults::over(vault);
+            let builder = tokenward::Runtime::builder().vault(vault).provider(openai.spec());
+            match after(turns, builder.start()).await {
+                Some(Ok(runtime)) => break runtime,
+                Some(Err(error)) if error.is_vault_in_use() => tokio::task::yield_now().await,
+                Some(Err(error)) => panic!("{error}"),
+                None => {
+                    turns += 1;
+                    given_up_with_the_vault_open += usize::from(disk.calls() > 0);
+                }
+            }
+        }
+    };
+    let started = in_time(starting).await;
+    assert!(given_up_with_the_vault_open > 0, "of {turns} that were given up");
+    started.shutdown(Duration::from_secs(5)).await;
+}
+
+/// What `work` comes to within so many turns; it is given up after them.
+async fn after<T>(turns: usize, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (Box::pin(work), turns);
+    std::future::poll_fn(move |context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 #[tokio::test]
