@@ -74,6 +74,23 @@ impl Moment {
 /// by a test.
 ///
 /// `testing::ManualClock` is one that is moved by hand.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::clock::{Clock, Moment};
+/// use tokenward::testing::ManualClock;
+///
+/// // What asks a clock runs by the system's and, in a test, by one that is moved by hand.
+/// fn is_stale(clock: &dyn Clock, read_at: Moment) -> bool {
+///     clock.now().since(read_at) > Duration::from_mins(5)
+/// }
+///
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// let read_at = clock.now();
+/// assert!(!is_stale(&*clock, read_at));
+/// clock.advance(Duration::from_mins(6));
+/// assert!(is_stale(&*clock, read_at));
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Both clocks, now.
     fn now(&self) -> Moment;
@@ -239,6 +256,22 @@ pub(crate) fn share(whole: Duration, noise: u64) -> Duration {
 /// The operating system gave no randomness.
 ///
 /// [`Entropy::fill`] fails with it: nothing is made then that ought to be secret.
+///
+/// ```
+/// use tokenward::SessionId;
+/// use tokenward::clock::{Entropy, EntropyError};
+///
+/// #[derive(Debug)]
+/// struct Exhausted;
+///
+/// impl Entropy for Exhausted {
+///     fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+///         Err(EntropyError)
+///     }
+/// }
+///
+/// assert_eq!(SessionId::random(&Exhausted), Err(EntropyError));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gave no randomness, check its entropy source and try again")]
 pub struct EntropyError;

@@ -81,6 +81,24 @@ pub struct Environment {
 /// An OAuth client of the operator.
 ///
 /// [`Environment::client`] has what a provider's variables say.
+///
+/// ```
+/// use tokenward::ProviderId;
+/// use tokenward::config::Environment;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let given = |name: &str| match name {
+///     "ORANGE_CLIENT_ID" => Some("mine".to_owned()),
+///     "ORANGE_CLIENT_SECRET" => Some("hidden".to_owned()),
+///     _ => None,
+/// };
+/// let environment = Environment::read(given)?;
+/// let client = environment.client(&ProviderId::new("orange")?).expect("both are given");
+/// assert_eq!(client.id, "mine");
+/// assert!(client.secret.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// The client id.

@@ -7,6 +7,16 @@ use crate::error::{Error, ErrorKind};
 /// One setting that is missing or can not be used.
 ///
 /// [`Problems::iter`] goes through all of them.
+///
+/// ```
+/// use tokenward::catalog;
+///
+/// let mut spec = catalog::orange();
+/// spec.health.path = Some("status".to_owned());
+/// let problems = spec.problems();
+/// assert_eq!(problems[0].setting, "health.path");
+/// println!("{}", problems[0]); // the setting, its source, and what to do
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The name of the setting, as its source spells it.

@@ -107,6 +107,26 @@ pub enum ProviderMessage {
 ///
 /// [`CredentialHandle::sign_in`](super::CredentialHandle::sign_in) takes it;
 /// [`SignIn`](crate::SignIn) makes one for a user.
+///
+/// ```
+/// use tokenward::credential::SignInWith;
+/// use tokenward::{Label, Method};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let credential = ada.credential("openai", Method::ApiKey, &Label::default()).await?;
+/// let key = openai.issue_api_key();
+/// let generation = credential.sign_in(SignInWith::ApiKey(key)).await?;
+/// assert_eq!(credential.acquire().await?.generation(), generation);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SignInWith {

@@ -180,7 +180,29 @@ impl Snapshot {
 /// A usable token for as long as a request is put together:
 /// [`CredentialHandle::peek`](super::CredentialHandle::peek).
 ///
-/// [`CredentialHandle::peek`](super::CredentialHandle::peek) gives one, and shows what it is for.
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let credential = ada.preferred_credential("orange").await?;
+/// let token = credential.peek().expect("she signed in just now");
+/// let mut request = http::Request::get("/sms").body(())?;
+/// for (name, value) in token.headers() {
+///     request.headers_mut().insert(name, value.clone());
+/// }
+/// assert!(request.headers()["authorization"].is_sensitive());
+///
+/// let snapshot = token.keep(); // for longer than it takes to put a request together
+/// assert_eq!(snapshot.id(), credential.id());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Peeked(pub(super) Guard<Arc<Snapshot>>);
 

@@ -12,6 +12,27 @@ use std::time::Duration;
 /// What was looked at, in the order in which one thing needs the other.
 ///
 /// A [`Finding`] names the lowest one that fails: what is above it could not be looked at.
+///
+/// ```
+/// use tokenward::doctor::Layer;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # openai.stop().await?;
+/// let diagnosis = runtime.doctor().await;
+/// // What is wrong with this machine, before what is wrong beyond it.
+/// let (here, beyond): (Vec<_>, Vec<_>) =
+///     diagnosis.failed().partition(|finding| finding.layer <= Layer::Clock);
+/// assert!(here.is_empty());
+/// assert_eq!(beyond[0].layer.as_str(), "connection");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Layer {
@@ -36,6 +57,29 @@ pub enum Layer {
 /// How something was found.
 ///
 /// [`Diagnosis::failed`] has the findings that are [`Verdict::Failed`].
+///
+/// ```
+/// use tokenward::doctor::Verdict;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let diagnosis = runtime.doctor().await;
+/// for finding in &diagnosis.findings {
+///     match finding.verdict {
+///         Verdict::Good => {}
+///         Verdict::Doubtful => println!("{finding}"), // it works, for now
+///         _ => eprintln!("{finding}"),
+///     }
+/// }
+/// # assert!(diagnosis.is_well());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {

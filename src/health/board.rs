@@ -47,6 +47,25 @@ pub struct Health {
 /// a token.
 ///
 /// [`Runtime::check_health`](crate::Runtime::check_health) answers with it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let check = runtime.check_health("openai").await?;
+/// if check.latency > Duration::from_secs(1) {
+///     println!("it answers, after {:?}", check.latency);
+/// }
+/// # assert!(check.latency < Duration::from_mins(1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthCheck {

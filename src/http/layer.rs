@@ -80,7 +80,41 @@ pub struct RouteClass(pub &'static str);
 /// A service whose requests carry the active credential of a session: what [`AuthenticateLayer`]
 /// makes of the service `S`.
 ///
-/// [`Session::layer`] shows one around a client.
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+/// use tokenward::http::Authenticate;
+/// use tower::Service as _;
+/// # use hyper_util::rt::TokioExecutor;
+/// # use tower::Layer as _;
+///
+/// /// What the host keeps with a session.
+/// struct Models(Authenticate<Client<HttpConnector, Full<Bytes>>, Full<Bytes>>);
+///
+/// impl Models {
+///     async fn status(&mut self) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+///         let request = http::Request::get("/v1/models").body(Full::default())?;
+///         Ok(self.0.call(request).await?.status().as_u16())
+///     }
+/// }
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// # let client = Client::builder(TokioExecutor::new()).build_http();
+/// # let mut models = Models(session.layer().layer(client));
+/// # assert_eq!(models.status().await.map_err(|error| error.to_string())?, 200);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Authenticate<S, B> {
     inner: S,
     session: Session,

@@ -43,8 +43,26 @@ pub struct PreparedRequest {
 /// What can be done about an answer that refuses the credential: to renew it and to send the
 /// request once more. It is used up by that, so that no loop can come of it.
 ///
-/// ``` own: reqwest^Client
-/// # async fn example(session: tokenward::Session) -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # let login = ada.sign_in("openai").by_paste().await?;
+/// # login.paste(&openai.approve_for_paste(login.url())?).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("openai").await?;
+/// # let ring = rustls::crypto::ring::default_provider().into();
+/// # let tls = rustls::ClientConfig::builder_with_provider(ring)
+/// #     .with_safe_default_protocol_versions()?
+/// #     .with_root_certificates(rustls::RootCertStore::empty())
+/// #     .with_no_client_auth();
+/// # let own = reqwest::Client::builder().tls_backend_preconfigured(tls).build()?;
+/// # openai.expire_access_tokens();
 /// let prepared = session.client().get("/v1/models").prepare().await?;
 /// let (request, recovery) = prepared.into_parts();
 /// let mut reply = own.execute(request).await?;
@@ -52,7 +70,7 @@ pub struct PreparedRequest {
 /// if let Some(again) = recovery.after(reply.status(), b"").await {
 ///     reply = own.execute(again).await?;
 /// }
-/// println!("{}", reply.status());
+/// assert_eq!(reply.status(), 200);
 /// # Ok(())
 /// # }
 /// ```

@@ -31,6 +31,30 @@ const MOST_PENDING: usize = 16;
 ///
 /// [`Logins::begin`] takes it. [`SignIn::in_browser`](crate::SignIn::in_browser) and
 /// [`SignIn::by_paste`](crate::SignIn::by_paste) choose it.
+///
+/// ```
+/// use tokenward::login::{LoginRequest, Receiver};
+/// # use tokenward::{Generation, Label, UserId};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let request = LoginRequest {
+/// #     user: UserId::new("ada")?,
+/// #     provider: runtime.providers().remove(0),
+/// #     label: Label::default(),
+/// #     sink: std::sync::Arc::new(|_| Box::pin(async { Ok(Generation::default()) })),
+/// # };
+/// // For a user whose browser runs on another machine.
+/// let login = runtime.logins().begin(request, Receiver::Paste).await?;
+/// println!("open {}, and paste what it ends with", login.url());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Receiver {
@@ -46,6 +70,35 @@ pub enum Receiver {
 /// What a sign-in is to be.
 ///
 /// [`Logins::begin`] takes it; [`SignIn`](crate::SignIn) makes one for a user.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokenward::credential::SignInWith;
+/// use tokenward::login::{GrantSink, LoginRequest, Receiver};
+/// use tokenward::{Label, Method};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let label = Label::new("work")?;
+/// let credential = ada.credential("openai", Method::AuthorizationCode, &label).await?;
+/// let sink: GrantSink = Arc::new(move |grant| {
+///     let credential = credential.clone();
+///     Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
+/// });
+/// let provider = runtime.providers().remove(0);
+/// let request = LoginRequest { user: ada.id()?.clone(), provider, label, sink };
+/// let login = runtime.logins().begin(request, Receiver::Loopback).await?;
+/// # login.paste(&openai.approve(login.url())?).await?;
+/// assert_eq!(login.finished().await?.to_string(), "ada/openai/authorization-code/work");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LoginRequest {
     /// Who signs in.

@@ -11,8 +11,35 @@ use crate::secret::Secret;
 
 /// What goes into the exchange of an authorization code.
 ///
-/// [`Provider::exchange_code`](crate::Provider::exchange_code) takes it; the module `testing`
-/// has a whole sign-in without actors.
+/// ```
+/// use tokenward::Provider as _;
+/// use tokenward::oauth::redirect::AuthorizationResponse;
+/// use tokenward::oauth::{AuthorizationRequest, CodeExchange, Pkce, Transport};
+/// # use tokenward::{Secret, clock::Sources, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let (spec, transport) = (openai.spec(), Transport::new(Sources::system())?);
+/// # let pkce = Pkce::generate(&*Sources::system().entropy)?;
+/// # let (state, redirect_uri) = (Secret::new("random"), "http://localhost:1455/auth/callback");
+/// # let code_challenge = &pkce.challenge;
+/// # let request = AuthorizationRequest { redirect_uri, code_challenge, state: &state };
+/// # let url = openai.approve(&spec.authorization_url(&request)?)?.parse::<url::Url>()?;
+/// // `url` is where the browser came back to.
+/// let response = AuthorizationResponse::from_query(url.query().unwrap_or_default())?;
+/// assert_eq!(response.state.as_ref(), Some(&state), "of this sign-in, and of no other");
+/// let exchange = CodeExchange {
+///     code: &response.outcome.expect("the user agreed"),
+///     state: &state,
+///     redirect_uri,
+///     code_verifier: &pkce.verifier,
+/// };
+/// let grant = spec.exchange_code(&transport, exchange).await?;
+/// # assert!(grant.refresh_token.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct CodeExchange<'a> {
     /// The authorization code.

@@ -37,6 +37,15 @@ pub enum ClientAuthentication {
 /// How a body is written.
 ///
 /// [`RequestProfile`] has it, with the fields that are sent.
+///
+/// ```
+/// use tokenward::catalog;
+/// use tokenward::oauth::BodyEncoding;
+///
+/// // OAuth 2.0 knows forms alone. Anthropic's token endpoint wants JSON.
+/// assert_eq!(catalog::anthropic().oauth.refresh.encoding, BodyEncoding::Json);
+/// assert_eq!(catalog::google().oauth.refresh.encoding, BodyEncoding::Form);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -12,6 +12,25 @@ use crate::secret::Secret;
 /// An access token that stays in force where the answer to a refresh brings no new one.
 ///
 /// [`Renewal::in_force`](crate::provider::Renewal::in_force) has it.
+///
+/// ```
+/// use tokenward::oauth::TokenInForce;
+/// use tokenward::provider::Renewal;
+/// # use tokenward::{Method, clock::Sources, provider::Grant};
+///
+/// # let grant = Grant::new("token", Sources::system().now()).with_refresh_token("next");
+/// // For a provider whose answer may be a refresh token alone.
+/// let in_force = TokenInForce {
+///     access_token: &grant.access_token,
+///     expires_at: grant.lifetime.map(|lifetime| grant.requested_at.after(lifetime)),
+/// };
+/// let renewal = Renewal {
+///     method: Method::AuthorizationCode,
+///     refresh_token: grant.refresh_token.as_ref(),
+///     in_force: Some(in_force),
+/// };
+/// # assert!(renewal.in_force.is_some_and(|token| token.expires_at.is_none()));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TokenInForce<'a> {
     /// The token.

@@ -191,7 +191,26 @@ impl fmt::Debug for Transport {
 
 /// An answer of an endpoint, read to its end.
 ///
-/// [`Transport::send`] answers with it; [`Transport`] shows one.
+/// ```
+/// use std::time::Duration;
+/// use tokenward::oauth::Transport;
+/// use tokenward::testing::{Endpoint, Fault};
+/// # use tokenward::{clock::Sources, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// let busy = Fault::RateLimited { retry_after: Some(Duration::from_secs(5)) };
+/// orange.faults().on(Endpoint::Token).next(1, busy);
+/// let request = http::Request::post(orange.token_endpoint().as_str()).body(Vec::new())?;
+/// let answer = transport.send(request).await?;
+/// assert_eq!(answer.status, 429);
+/// assert_eq!(answer.retry_after(), Some(Duration::from_secs(5)));
+/// assert!(!format!("{answer:?}").contains(std::str::from_utf8(&answer.body)?));
+/// # Ok(())
+/// # }
+/// ```
 #[non_exhaustive]
 pub struct Answer {
     /// Its status.
@@ -227,7 +246,26 @@ impl fmt::Debug for Answer {
 
 /// Why there is no answer. The texts never hold a body or a header.
 ///
-/// [`Transport::send`] fails with it; [`Transport`] shows what to ask of it.
+/// ```
+/// use tokenward::oauth::{Transport, TransportError};
+/// use tokenward::testing::{Endpoint, Fault};
+/// # use tokenward::{clock::Sources, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// orange.faults().on(Endpoint::Token).next(1, Fault::LostAnswer);
+/// let request = http::Request::post(orange.token_endpoint().as_str()).body(Vec::new())?;
+/// let lost = transport.send(request).await.expect_err("no answer");
+/// assert!(lost.may_have_been_sent(), "what it spent may be spent");
+///
+/// let request = http::Request::post("http://example.com/token").body(Vec::new())?;
+/// let refused = transport.send(request).await.expect_err("plain text, to another machine");
+/// assert!(matches!(refused, TransportError::Refused(_)) && !refused.may_have_been_sent());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {

@@ -325,7 +325,24 @@ impl Grant {
 
 /// What goes into a renewal.
 ///
-/// [`Provider::renew`] takes it; the module `testing` has one without actors.
+/// ```
+/// use tokenward::provider::Renewal;
+/// use tokenward::{Method, Provider as _};
+/// # use tokenward::{clock::Sources, oauth::Transport, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// // Client credentials need no refresh token: the client asks again.
+/// let method = Method::ClientCredentials;
+/// let renewal = Renewal { method, refresh_token: None, in_force: None };
+/// let grant = orange.spec().renew(&transport, renewal).await?;
+/// println!("another token, for {:?}", grant.lifetime);
+/// # assert_eq!(orange.token_requests(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Renewal<'a> {
     /// How the credential was obtained.
@@ -339,7 +356,25 @@ pub struct Renewal<'a> {
 
 /// What goes into a revocation.
 ///
-/// [`Provider::revoke`] takes it.
+/// ```
+/// use tokenward::provider::{Revocation, RevocationOutcome};
+/// use tokenward::{Method, Provider as _, Secret};
+/// # use tokenward::{clock::Sources, oauth::Transport, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// let revocation = Revocation {
+///     method: Method::AuthorizationCode,
+///     access_token: &Secret::new("the-access-token"),
+///     refresh_token: Some(&Secret::new("the-refresh-token")),
+/// };
+/// let outcome = openai.spec().revoke(&transport, revocation).await?;
+/// assert_eq!(outcome, RevocationOutcome::Revoked);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Revocation<'a> {
     /// How the credential was obtained.
@@ -354,6 +389,28 @@ pub struct Revocation<'a> {
 ///
 /// [`Provider::verify_api_key`] answers with it, for
 /// [`SignIn::with_verified_api_key`](crate::SignIn::with_verified_api_key).
+///
+/// ```
+/// use tokenward::Provider as _;
+/// use tokenward::provider::KeyVerdict;
+/// # use tokenward::{clock::Sources, oauth::Transport, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// # let key = anthropic.issue_api_key();
+/// match anthropic.spec().verify_api_key(&transport, &key).await? {
+///     KeyVerdict::Accepted => println!("the key works"),
+///     KeyVerdict::Refused => println!("it was revoked, or never was a key"),
+///     _ => println!("only its first use will tell"),
+/// }
+/// # anthropic.revoke_everything();
+/// # let refused = anthropic.spec().verify_api_key(&transport, &key).await?;
+/// # assert_eq!(refused, KeyVerdict::Refused);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyVerdict {
@@ -368,6 +425,26 @@ pub enum KeyVerdict {
 /// What became of a revocation.
 ///
 /// [`Provider::revoke`] answers with it.
+///
+/// ```
+/// use tokenward::provider::{Revocation, RevocationOutcome};
+/// use tokenward::{Method, Provider as _};
+/// # use tokenward::{clock::Sources, oauth::Transport, testing::SimulatedProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let transport = Transport::new(Sources::system())?;
+/// # let key = anthropic.issue_api_key();
+/// # let method = Method::ApiKey;
+/// # let revocation = Revocation { method, access_token: &key, refresh_token: None };
+/// match anthropic.spec().revoke(&transport, revocation).await? {
+///     RevocationOutcome::Revoked => println!("of no use to anybody any more"),
+///     _ => println!("delete the key on the provider's own page"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationOutcome {

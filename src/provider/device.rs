@@ -50,6 +50,29 @@ pub struct DeviceSpec {
 /// What a poll was answered.
 ///
 /// [`Provider::poll_device`](super::Provider::poll_device) answers with it.
+///
+/// ```
+/// use tokenward::Provider as _;
+/// use tokenward::provider::DeviceAnswer;
+/// # use std::time::SystemTime;
+/// # use tokenward::{oauth::Transport, testing::{ManualClock, SimulatedProvider}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let clock = ManualClock::new(SystemTime::now());
+/// # let google = SimulatedProvider::google().sources(clock.sources()).start().await?;
+/// # let (spec, transport) = (google.spec(), Transport::new(clock.sources())?);
+/// let device = spec.authorize_device(&transport).await?;
+/// # clock.advance(device.interval);
+/// assert_eq!(spec.poll_device(&transport, &device).await?, DeviceAnswer::Pending);
+///
+/// google.approve_device(&device.user_code)?; // as its user would, on another device
+/// # clock.advance(device.interval);
+/// let answer = spec.poll_device(&transport, &device).await?;
+/// assert!(matches!(answer, DeviceAnswer::Granted(grant) if grant.refresh_token.is_some()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceAnswer {
@@ -74,6 +97,15 @@ pub enum DeviceAnswer {
 /// A code that a poll brought, with what its exchange needs.
 ///
 /// [`DeviceAnswer::Code`] has it.
+///
+/// ```
+/// use tokenward::provider::{DeviceAnswer, DeviceCode};
+///
+/// // What a provider of your own answers with, where a poll brings a code in place of tokens.
+/// let code = DeviceCode::new("the-code", "the-verifier", "https://example.com/done");
+/// let answer = DeviceAnswer::Code(code);
+/// assert!(!format!("{answer:?}").contains("the-code"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceCode {

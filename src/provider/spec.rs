@@ -107,6 +107,20 @@ pub struct RequestHeaders {
 /// One header, as `["name", "value"]` in a file.
 ///
 /// [`RequestHeaders`] has them, in the order in which they are sent.
+///
+/// ```
+/// use tokenward::provider::HeaderTemplate;
+/// use tokenward::{Method, Provider as _, Secret, catalog};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut orange = catalog::orange();
+/// let tenant = HeaderTemplate { name: "x-tenant".to_owned(), value: "acme".to_owned() };
+/// orange.headers.token.push(tenant);
+/// let headers = orange.headers(Method::ClientCredentials, &Secret::new("token"))?;
+/// assert_eq!(headers["x-tenant"], "acme");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(String, String)", into = "(String, String)")]
 pub struct HeaderTemplate {

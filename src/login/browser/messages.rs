@@ -11,6 +11,27 @@ use crate::supervision::Reply;
 ///
 /// [`Login::messages`](super::super::Login::messages) is where to send one. Each method of
 /// [`Login`](super::super::Login) does the same.
+///
+/// ```
+/// use tokenward::Secret;
+/// use tokenward::login::LoginMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let login = ada.sign_in("openai").by_paste().await?;
+/// # let pasted = openai.approve_for_paste(login.url())?;
+/// let text = Secret::from(pasted);
+/// login.messages().ask(|reply| LoginMessage::Paste { text, reply }).await??;
+/// assert!(login.is_over());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoginMessage {

@@ -7,6 +7,24 @@ use crate::supervision::Reply;
 ///
 /// [`DeviceLogin::messages`](super::super::DeviceLogin::messages) is where to send one. Each method
 /// of [`DeviceLogin`](super::super::DeviceLogin) does the same.
+///
+/// ```
+/// use tokenward::login::DeviceMessage;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let google = SimulatedProvider::google().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(google.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let login = ada.sign_in("google").with_device_code().await?;
+/// login.messages().ask(|reply| DeviceMessage::Cancel { reply }).await?;
+/// assert!(login.is_over());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeviceMessage {

@@ -88,7 +88,25 @@ pub struct Loopback {
 
 /// A listener that serves. Dropping it closes the port; answers on their way are still sent.
 ///
-/// [`Loopback::serve`] gives one; [`Loopback`] shows it.
+/// ```
+/// use std::sync::Arc;
+/// use tokenward::oauth::redirect::{Loopback, Page, Sink};
+/// # use tokenward::{clock::Sources, oauth::Transport};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (sources, transport) = (Sources::system(), Transport::new(Sources::system())?);
+/// let loopback = Loopback::bind("127.0.0.1", "/callback", &[]).await?;
+/// let url = format!("{}?code=abc&state=xyz", loopback.redirect_uri());
+/// let sink: Sink = Arc::new(|_response| Box::pin(async { Page::SignedIn }));
+/// let listening = loopback.serve(&sources, sink);
+/// // The browser comes back, and is shown a page.
+/// let page = transport.send(http::Request::get(&url).body(Vec::new())?).await?;
+/// assert_eq!(page.status, 200);
+/// drop(listening);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Listening(Vec<JoinHandle<()>>);
 

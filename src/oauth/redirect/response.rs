@@ -45,6 +45,18 @@ pub struct AuthorizationResponse {
 /// bounded in length.
 ///
 /// [`AuthorizationResponse::outcome`] has it where the provider gives no code.
+///
+/// ```
+/// use tokenward::oauth::redirect::AuthorizationResponse;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let query = "error=access_denied&error_description=she+said+no&state=xyz";
+/// let refusal = AuthorizationResponse::from_query(query)?.outcome.expect_err("no code");
+/// assert_eq!(refusal.code, "access_denied");
+/// assert_eq!(refusal.to_string(), "access_denied (she said no)");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {

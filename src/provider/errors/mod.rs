@@ -57,6 +57,15 @@ pub struct ErrorTable {
 /// The meaning of an error that is on no list.
 ///
 /// [`ErrorTable::otherwise`] has it.
+///
+/// ```
+/// use tokenward::provider::{ErrorTable, Otherwise};
+///
+/// // This provider makes up new codes while it is maintained: none of them means that all is lost.
+/// let errors = ErrorTable { otherwise: Otherwise::Transient, ..ErrorTable::default() };
+/// assert_eq!(ErrorTable::default().otherwise, Otherwise::Protocol);
+/// # assert_ne!(errors, ErrorTable::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
