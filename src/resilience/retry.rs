@@ -67,7 +67,19 @@ pub enum Failed {
 
 /// What comes after an attempt that failed.
 ///
-/// [`RetryPolicy::decide`] answers with it; [`RetryPolicy`] shows both.
+/// ```
+/// use std::time::Duration;
+/// use tokenward::resilience::{Failed, RetryPolicy, Verdict};
+/// # use tokenward::clock::Sources;
+///
+/// # let sources = Sources::system();
+/// let (policy, left) = (RetryPolicy::default(), Duration::from_secs(20));
+/// match policy.decide(1, Failed::Unanswered, true, left, sources.noise()) {
+///     Verdict::RetryIn(wait) => println!("again in {wait:?}"),
+///     Verdict::GiveUp(why) => println!("no further attempt: {why}"),
+///     _ => {}
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -80,6 +92,18 @@ pub enum Verdict {
 /// Why there is no further attempt.
 ///
 /// [`Attempts::gave_up`](crate::http::Attempts::gave_up) tells it of a call that was made.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::StatusCode;
+/// use tokenward::resilience::{Failed, GiveUp, RetryPolicy, Verdict};
+///
+/// let (policy, left) = (RetryPolicy::default(), Duration::from_secs(20));
+/// // The upstream asks to be left alone for longer than the caller has time.
+/// let failed = Failed::Answered(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_mins(5)));
+/// let verdict = policy.decide(1, failed, true, left, 0);
+/// assert_eq!(verdict, Verdict::GiveUp(GiveUp::TooLongToWait));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GiveUp {

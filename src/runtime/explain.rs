@@ -44,7 +44,26 @@ pub struct Choice {
 
 /// One credential of the user.
 ///
-/// [`Session::explain`] answers with all of a user.
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// for candidate in session.explain().await?.candidates {
+///     let credential = &candidate.credential;
+///     println!("{} is {}: {}", credential.id(), credential.state(), candidate.why);
+///     assert!(candidate.why.is_used());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Candidate {

@@ -140,8 +140,33 @@ impl<S> Layer<S> for Guard {
 
 /// A service behind a [`Guard`].
 ///
-/// [`AuthorizationServer::guard`](super::AuthorizationServer::guard) makes the layer; [`Guard`]
-/// shows it.
+/// ```
+/// use std::convert::Infallible;
+/// use axum::body::Body;
+/// use axum::response::IntoResponse as _;
+/// use http::Request;
+/// use tokenward::server::{AuthorizationServer, Guarded, ServerSettings};
+/// use tower::{Layer as _, ServiceExt as _, service_fn};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// // Without a router: around any service of the host.
+/// let inner = service_fn(|_: Request<Body>| async {
+///     Ok::<_, Infallible>("what the caller may read".into_response())
+/// });
+/// let service: Guarded<_> = server.guard("memories:read".parse()?).layer(inner);
+/// let answer = service.oneshot(Request::get("/").body(Body::empty())?).await?;
+/// assert_eq!(answer.status(), 401);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Guarded<S> {
     guard: Guard,

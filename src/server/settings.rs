@@ -21,7 +21,28 @@ pub(crate) const MOST_LEEWAY: Duration = Duration::from_mins(1);
 /// What can be switched off, by [`ServerSettings::without`]. In a file it is written in small letters:
 /// `token-issue`.
 ///
-/// [`ServerSettings`] shows how one is switched off.
+/// ```
+/// use axum::body::Body;
+/// use http::Request;
+/// use tokenward::server::{AuthorizationServer, Capability, ServerSettings};
+/// use tower::ServiceExt as _;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let settings = ServerSettings::new("https://host.example", "https://host.example/api")
+///     .without(Capability::Metrics);
+/// let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let request = Request::get("/metrics").body(Body::empty())?;
+/// let answer = server.router().oneshot(request).await?;
+/// assert_eq!(answer.status(), 404);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -76,7 +76,34 @@ impl<S> Layer<S> for UpstreamGuard {
 
 /// A service behind an [`UpstreamGuard`].
 ///
-/// [`UpstreamGuard`] makes it.
+/// ```
+/// use std::convert::Infallible;
+/// use axum::body::Body;
+/// use axum::response::IntoResponse as _;
+/// use http::Request;
+/// use tokenward::server::{UpstreamGuard, UpstreamGuarded};
+/// use tower::{Layer as _, ServiceExt as _, service_fn};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let credential = ada.preferred_credential("orange").await?;
+/// // Without a router: around any service of the host.
+/// let inner = service_fn(|_: Request<Body>| async {
+///     Ok::<_, Infallible>("what the provider said".into_response())
+/// });
+/// let service: UpstreamGuarded<_> = UpstreamGuard::new(credential).layer(inner);
+/// let answer = service.oneshot(Request::get("/balance").body(Body::empty())?).await?;
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct UpstreamGuarded<S> {
     guard: UpstreamGuard,

@@ -55,7 +55,34 @@ struct Inner {
 
 /// What kind of failure it was.
 ///
-/// [`ServiceError::kind`] tells it; [`ServiceError`] shows what to do by it.
+/// ```
+/// use tokenward::service::ServiceErrorKind;
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// let error = bank.create(&NewMemory::new(" ")).await.expect_err("nothing to remember");
+/// // What a host answers its own caller.
+/// let status = match error.kind() {
+///     ServiceErrorKind::Invalid => 400,
+///     ServiceErrorKind::NotFound => 404,
+///     _ if error.is_transient() => 503,
+///     _ => 502,
+/// };
+/// assert_eq!((status, error.field()), (400, Some("content")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServiceErrorKind {

@@ -24,6 +24,25 @@ pub use self::window::Counts;
 /// Where a breaker stands.
 ///
 /// [`BreakerStatus`] and [`Change`] tell it.
+///
+/// ```
+/// use tokenward::resilience::{Breaker, BreakerPolicy, State};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), |_| {})?;
+/// assert_eq!(breaker.status().state, State::Closed);
+///
+/// breaker.force_open();
+/// let state = breaker.status().state;
+/// match state.retry_in() {
+///     Some(wait) => println!("{state}, and asks again in {wait:?}"),
+///     None => println!("{state}"),
+/// }
+/// # assert_eq!(state.to_string(), "forced-open");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -96,6 +115,25 @@ pub enum Reason {
 ///
 /// [`Breaker::new`] is told of each, and the event
 /// [`BreakerChanged`](crate::EventKind::BreakerChanged) has it.
+///
+/// ```
+/// use tokenward::resilience::{Breaker, BreakerPolicy, Reason, State};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (tell, changes) = std::sync::mpsc::channel();
+/// let report = move |change| {
+///     let _ = tell.send(change);
+/// };
+/// let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), report)?;
+/// breaker.force_open();
+///
+/// let change = changes.recv()?;
+/// assert_eq!((change.from, change.to), (State::Closed, State::ForcedOpen));
+/// assert_eq!((change.generation, change.reason), (1, Reason::ByHand));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
@@ -325,7 +363,26 @@ impl fmt::Debug for Breaker {
 /// Leave to make one call. Say how it ended; a permit that is dropped says nothing about the
 /// upstream and gives its place back.
 ///
-/// [`Breaker::admit`] gives one; [`Breaker`] shows what is done with it.
+/// ```
+/// use std::time::Duration;
+/// use tokenward::resilience::{Breaker, BreakerPolicy};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), |_| {})?;
+/// # let call = || (503, Some(Duration::from_secs(5)));
+/// if let Ok(permit) = breaker.admit() {
+///     let (status, retry_after) = call();
+///     if status < 500 {
+///         permit.succeeded();
+///     } else {
+///         permit.failed(retry_after);
+///     }
+/// }
+/// # assert_eq!(breaker.status().counts.failures, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "say how the call ended, or it is not counted"]
 #[derive(Debug)]
 pub struct Permit {
@@ -379,7 +436,22 @@ impl Drop for Permit {
 
 /// A call that the upstream answered. There is nothing to do with it unless the answer breaks off.
 ///
-/// [`Permit::succeeded`] gives one.
+/// ```
+/// use tokenward::resilience::{Breaker, BreakerPolicy};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), |_| {})?;
+/// # let read_body = || Err::<(), _>(std::io::ErrorKind::ConnectionReset);
+/// let permit = breaker.admit().expect("closed");
+/// let answered = permit.succeeded(); // the head of an answer is here
+/// if read_body().is_err() {
+///     answered.broke_off();
+/// }
+/// assert_eq!(breaker.status().counts.failures, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Answered {
     breaker: Breaker,
@@ -399,6 +471,23 @@ impl Answered {
 /// A call was held back. Nothing was sent.
 ///
 /// [`Breaker::admit`] answers with it.
+///
+/// ```
+/// use tokenward::resilience::{Breaker, BreakerPolicy};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), |_| {})?;
+/// breaker.force_open();
+/// let held_back = breaker.admit().expect_err("by hand");
+/// match held_back.retry_in {
+///     Some(wait) => println!("ask again in {wait:?}"),
+///     None => println!("until somebody closes it"),
+/// }
+/// # assert_eq!(held_back.retry_in, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldBack {

@@ -11,6 +11,21 @@ use super::BreakerPolicy;
 /// How many calls there were, and how they went.
 ///
 /// [`BreakerStatus`](super::BreakerStatus) tells those that count at the moment.
+///
+/// ```
+/// use tokenward::resilience::{Breaker, BreakerPolicy};
+/// # use tokenward::clock::Sources;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), |_| {})?;
+/// breaker.admit().expect("closed").succeeded();
+/// breaker.admit().expect("closed").failed(None);
+/// let counts = breaker.status().counts;
+/// assert_eq!((counts.calls, counts.failures), (2, 1));
+/// println!("{} of {} were slow", counts.slow, counts.calls);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Counts {

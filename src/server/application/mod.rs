@@ -110,6 +110,31 @@ impl Default for RateLimit {
 ///
 /// [`TokenIssuer::application`](super::TokenIssuer::application) answers with it, and
 /// [`TokenIssuer::applications`](super::TokenIssuer::applications) with all of them.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// # let spec = ApplicationSpec::new("reports").permissions("memories:read".parse()?);
+/// # let id = server.issuer().register(spec).await?.application.id().clone();
+/// let application = server.issuer().application(&id).expect("it was registered");
+/// assert_eq!((application.name(), application.is_enabled()), ("reports", true));
+/// assert_eq!(application.permissions().to_string(), "memories:read");
+/// for secret in application.secrets(SystemTime::now()) {
+///     println!("{secret:?}"); // when it was used, and when it ends
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Application {
     pub(crate) id: ApplicationId,

@@ -12,6 +12,30 @@ const MOST: usize = 1_000;
 
 /// A secret that an application was given just now. It counts as known once it is taken: when nobody waits for
 /// it any more, the next exchange goes on from the secret before it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, IssuerMessage, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// # let issuer = server.issuer();
+/// # let id = issuer.register(ApplicationSpec::new("reports")).await?.application.id().clone();
+/// let overlap = Duration::from_hours(24);
+/// let ask = |reply| IssuerMessage::RotateSecret { id, overlap, reply };
+/// let fresh = issuer.messages().ask(ask).await??;
+/// let secret = fresh.take(); // from now on it counts as known
+/// println!("{}", secret.expose());
+/// # Ok(())
+/// # }
+/// ```
 pub struct FreshSecret {
     secret: Secret,
     hash: [u8; 32],

@@ -13,6 +13,27 @@ use crate::supervision::Reply;
 ///
 /// [`TokenIssuer::messages`](super::TokenIssuer::messages) is where to send one. Each method of
 /// [`TokenIssuer`](super::TokenIssuer) does the same.
+///
+/// ```
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, IssuerMessage, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// # let issuer = server.issuer();
+/// let spec = Box::new(ApplicationSpec::new("reports"));
+/// let ask = |reply| IssuerMessage::Register { spec, reply };
+/// let registered = issuer.messages().ask(ask).await??;
+/// assert_eq!(issuer.applications(), [registered.application]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IssuerMessage {
@@ -80,6 +101,25 @@ pub enum IssuerMessage {
 ///
 /// [`TokenIssuer::register`](super::TokenIssuer::register) answers with it. The secret is shown
 /// this once: only a hash of it is kept.
+///
+/// ```
+/// use tokenward::server::{ApplicationSpec, AuthorizationServer, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// let registered = server.issuer().register(ApplicationSpec::new("reports")).await?;
+/// let (id, secret) = (registered.application.id(), registered.secret);
+/// println!("client_id={id}\nclient_secret={}", secret.expose());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Registered {
@@ -91,8 +131,25 @@ pub struct Registered {
 
 /// How another signing key takes over.
 ///
-/// [`TokenIssuer::rotate_signing_key`](super::TokenIssuer::rotate_signing_key) takes it;
-/// [`TokenIssuer`](super::TokenIssuer) shows one.
+/// ```
+/// use tokenward::server::{AuthorizationServer, KeyRotation, ServerSettings};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let settings = ServerSettings::new("https://host.example", "https://host.example/api");
+/// # let server = AuthorizationServer::start(&runtime, settings).await?;
+/// // Ahead of its time: the next key is published now, and signs later.
+/// server.issuer().rotate_signing_key(KeyRotation::Ordinary).await?;
+/// // Somebody else may have the keys: what they signed is refused from now on.
+/// server.issuer().rotate_signing_key(KeyRotation::Compromised).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRotation {

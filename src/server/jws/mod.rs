@@ -23,6 +23,19 @@ pub const LONGEST_TOKEN: usize = 8 * 1024;
 /// An algorithm by which signatures are verified (RFC 7518 §3.1, RFC 8037 §3.1).
 ///
 /// [`VerificationKey::algorithm`] tells the one of a key: a token is verified by no other.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::server::jws::{Algorithm, SigningAlgorithm, SigningKey};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = SigningKey::generate(SigningAlgorithm::Es256, &*Sources::system().entropy)?;
+/// let public = key.verification_key();
+/// assert_eq!(public.algorithm(), Algorithm::Es256);
+/// assert_eq!(public.to_jwk()["alg"], Algorithm::Es256.as_str());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Algorithm {

@@ -16,6 +16,30 @@ const LONGEST_NAME: usize = 255;
 ///
 /// [`MemoryBank::create`](super::MemoryBank::create) and
 /// [`MemoryBank::get`](super::MemoryBank::get) answer with one.
+///
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// let new = NewMemory::new("Ada drinks tea").tag("taste").metadata("conversation", 17);
+/// let memory = bank.create(&new).await?;
+/// println!("{} since {:?}", memory.id, memory.created_at);
+/// assert_eq!((memory.content.as_str(), memory.tags[0].as_str()), ("Ada drinks tea", "taste"));
+/// assert_eq!(memory.metadata["conversation"], 17);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Memory {
@@ -40,6 +64,31 @@ pub struct Memory {
 /// The name of a memory: letters, digits and `-_.:~`.
 ///
 /// [`MemoryBank::get`](super::MemoryBank::get) takes one; [`Memory::id`] has it.
+///
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, MemoryId, NewMemory};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// let memory = bank.create(&NewMemory::new("Ada drinks tea")).await?;
+/// let kept = memory.id.to_string();
+/// // Later, from wherever the host keeps it:
+/// let id: MemoryId = kept.parse()?;
+/// assert_eq!(bank.get(&id).await?, memory);
+/// assert!("../tokens".parse::<MemoryId>().is_err(), "it would lead elsewhere");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MemoryId(String);

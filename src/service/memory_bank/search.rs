@@ -62,6 +62,34 @@ pub struct Search {
 /// Where a page begins. It means something to the service alone, and only for the same search.
 ///
 /// [`Page::next`] has it, and [`Search::starting_at`] takes it.
+///
+/// ```
+/// use tokenward::service::memory_bank::{Cursor, MemoryBank, NewMemory, Search};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// # for text in ["green tea", "black tea", "tea with milk"] {
+/// #     bank.create(&NewMemory::new(text)).await?;
+/// # }
+/// let search = Search::new("tea").limit(2);
+/// let first = bank.search(&search).await?;
+/// let link = first.next.expect("there is more").as_str().to_owned();
+/// // Whoever is shown the first page asks the host for the next one by that text.
+/// let second = bank.search(&search.starting_at(Cursor::new(link))).await?;
+/// assert_eq!(second.hits.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
 
@@ -69,6 +97,31 @@ pub struct Cursor(String);
 ///
 /// [`Page::hits`] has them, and [`MemoryBank::search_all`](super::MemoryBank::search_all) gives one
 /// after another.
+///
+/// ```
+/// use futures_util::TryStreamExt as _;
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory, Search};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// bank.create(&NewMemory::new("Ada drinks tea")).await?;
+/// let mut hits = std::pin::pin!(bank.search_all(Search::new("tea")));
+/// while let Some(hit) = hits.try_next().await? {
+///     println!("{:?}: {}", hit.score, hit.memory.content);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Hit {
@@ -81,7 +134,28 @@ pub struct Hit {
 
 /// Some of what was found, the best ones first.
 ///
-/// [`MemoryBank::search`](super::MemoryBank::search) answers with it; [`Search`] goes to the next.
+/// ```
+/// use tokenward::service::memory_bank::{MemoryBank, NewMemory, Search};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bank = SimulatedProvider::memory_bank().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(bank.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("memory-bank").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("memory-bank").await?;
+/// # let bank = MemoryBank::new(session.client_for("memory-bank").await?);
+/// bank.create(&NewMemory::new("Ada drinks tea")).await?;
+/// let page = bank.search(&Search::new("tea")).await?;
+/// assert_eq!(page.hits[0].memory.content, "Ada drinks tea");
+/// assert!(page.next.is_none(), "that was all");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Page {

@@ -27,7 +27,14 @@ pub struct PhoneNumber {
 
 /// A text that is no telephone number. It does not repeat the text.
 ///
-/// [`PhoneNumber`] shows a text that is refused with it.
+/// ```
+/// use tokenward::service::orange::{PhoneNumber, PhoneNumberError};
+///
+/// // As a person types it, who is told by the error how it is written.
+/// let typed = "06 12 34 56 78".parse::<PhoneNumber>();
+/// assert_eq!(typed, Err(PhoneNumberError));
+/// assert!(PhoneNumberError.to_string().contains("+33612345678"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a telephone number is written as +33612345678: a plus sign and 7 to 15 digits, the first not 0"

@@ -33,6 +33,31 @@ pub struct Sms {
 /// A message that Orange has taken. Whether it is delivered is known later.
 ///
 /// [`Orange::send_sms`](super::Orange::send_sms) answers with it.
+///
+/// ```
+/// use tokenward::service::orange::{Orange, Sms};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("orange").await?;
+/// let service = Orange::new(session.client_for("orange").await?);
+/// let sms = Sms::new("+33600000000".parse()?, "+33612345678".parse()?, "hello");
+/// let sent = service.send_sms(&sms).await?;
+/// match sent.resource_url {
+///     Some(url) => println!("its delivery is told at {url}"),
+///     None => println!("it is sent; Orange does not say where it keeps it"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SentSms {
