@@ -17,7 +17,50 @@ use crate::clock::Sources;
 
 /// What a child's starter is given at each start and restart.
 ///
-/// [`ChildSpec`] shows a starter that uses it.
+/// ```
+/// use ractor::{Actor as _, ActorProcessingErr, ActorRef};
+/// use tokenward::supervision::{ChildSpec, Handle, Reply, Spawning};
+/// # use tokenward::clock::Sources;
+/// # use tokenward::supervision::{EventBus, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// struct Worker;
+///
+/// /// Asks for the address at which the worker is found after a restart, too.
+/// struct Address(Reply<Handle<Address>>);
+///
+/// #[ractor::actor(message = Address, state = Handle<Address>, arguments = Handle<Address>)]
+/// impl Worker {
+///     async fn pre_start(
+///         &self,
+///         _: ActorRef<Address>,
+///         own: Handle<Address>,
+///     ) -> Result<Handle<Address>, ActorProcessingErr> {
+///         Ok(own)
+///     }
+///
+///     async fn handle(
+///         &self,
+///         _: ActorRef<Address>,
+///         Address(reply): Address,
+///         own: &mut Handle<Address>,
+///     ) -> Result<(), ActorProcessingErr> {
+///         let _ = reply.send(own.clone());
+///         Ok(())
+///     }
+/// }
+///
+/// # let sources = Sources::system();
+/// # let root = Supervisor::start("host", sources.clone(), EventBus::new(sources)).await?;
+/// let spec = ChildSpec::new("worker", |Spawning { handle, supervisor, .. }| {
+///     Box::pin(Worker::spawn_linked(None, Worker, handle, supervisor))
+/// });
+/// let worker = root.start_child(spec).await?;
+/// assert_eq!(worker.ask(Address).await?.name(), "worker");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Spawning<M: Message> {

@@ -17,6 +17,27 @@ use crate::error::Error;
 /// How a child fares.
 ///
 /// [`Handle::status`](super::Handle::status) and [`TreeNode`] tell it.
+///
+/// ```
+/// use tokenward::supervision::ChildStatus;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// for child in runtime.tree().await.children {
+///     match child.status {
+///         ChildStatus::Running | ChildStatus::Asleep => {}
+///         ChildStatus::Restarting => println!("{} is about to be back", child.name),
+///         _ => eprintln!("{} is down after {} restarts", child.name, child.restarts),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildStatus {

@@ -83,6 +83,17 @@ impl Default for RestartPolicy {
 /// How an incarnation of a child ended.
 ///
 /// [`RestartLedger::on_exit`] takes it.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+///
+/// // A transient child is missed when it failed, and not when it was done.
+/// let now = Sources::system().now();
+/// let mut ledger = RestartLedger::new(Restart::Transient, RestartPolicy::default(), false);
+/// assert_eq!(ledger.on_exit(Exit::Fault, now, 0), Decision::Restart);
+/// assert_eq!(ledger.on_exit(Exit::Normal, now, 0), Decision::Forget);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exit {
@@ -95,6 +106,20 @@ pub enum Exit {
 /// What to do about an exit.
 ///
 /// [`RestartLedger::on_exit`] answers with it.
+///
+/// ```
+/// use tokenward::clock::Sources;
+/// use tokenward::supervision::{Decision, Exit, Restart, RestartLedger, RestartPolicy};
+///
+/// let now = Sources::system().now();
+/// let policy = RestartPolicy { intensity: 2, ..RestartPolicy::default() };
+/// // Nothing works without this child.
+/// let mut ledger = RestartLedger::new(Restart::Permanent, policy, true);
+/// let mut decide = || ledger.on_exit(Exit::Fault, now, 0);
+/// assert_eq!(decide(), Decision::Restart);
+/// assert!(matches!(decide(), Decision::RestartAfter(wait) if !wait.is_zero()));
+/// assert_eq!(decide(), Decision::Escalate);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {

@@ -17,7 +17,44 @@ use crate::clock::Sources;
 
 /// The right to stand in an actor's mailbox; given back when it is dropped.
 ///
-/// [`Handle::send_with`](super::Handle::send_with) gives one.
+/// ```
+/// use tokenward::supervision::{AskError, Permit};
+/// # use ractor::{Actor as _, ActorProcessingErr, ActorRef};
+/// # use tokenward::clock::Sources;
+/// # use tokenward::supervision::{ChildSpec, EventBus, Spawning, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// /// One line to write down. It stands in the mailbox for as long as it has its permit.
+/// struct Line(&'static str, Permit);
+/// # struct Writer;
+/// # #[ractor::actor(message = Line, state = ())]
+/// # impl Writer {
+/// #     async fn pre_start(&self, _: ActorRef<Line>, (): ()) -> Result<(), ActorProcessingErr> {
+/// #         Ok(())
+/// #     }
+/// #     async fn handle(
+/// #         &self,
+/// #         _: ActorRef<Line>,
+/// #         Line(text, _permit): Line,
+/// #         (): &mut (),
+/// #     ) -> Result<(), ActorProcessingErr> {
+/// #         println!("{text}");
+/// #         Ok(())
+/// #     }
+/// # }
+/// # let sources = Sources::system();
+/// # let root = Supervisor::start("host", sources.clone(), EventBus::new(sources)).await?;
+/// # let spec = ChildSpec::new("writer", |spawning: Spawning<Line>| {
+/// #     Box::pin(Writer::spawn_linked(None, Writer, (), spawning.supervisor))
+/// # });
+/// let writer = root.start_child(spec.admission(1)).await?;
+/// writer.send_with(|permit| Line("first", permit))?;
+/// let second = writer.send_with(|permit| Line("second", permit));
+/// assert_eq!(second, Err(AskError::Overloaded));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 

@@ -124,7 +124,34 @@ impl fmt::Debug for Timekeeper {
 /// One deadline at a time, which rings once when either clock has reached it. Dropping it clears
 /// it.
 ///
-/// [`Timekeeper::alarm`] makes one; [`Timekeeper`] shows it.
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::supervision::Timekeeper;
+/// use tokenward::testing::ManualClock;
+/// # use tokenward::supervision::{EventBus, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// # let sources = clock.sources();
+/// # let events = EventBus::new(sources.clone());
+/// # let root = Supervisor::start("host", sources.clone(), events.clone()).await?;
+/// # let timekeeper = Timekeeper::start(&root, sources.clone(), events).await?;
+/// let (ring, mut rung) = tokio::sync::mpsc::unbounded_channel();
+/// let alarm = timekeeper.alarm(move || drop(ring.send(())));
+/// let now = sources.now();
+/// alarm.set(now.after(Duration::from_hours(1)));
+/// alarm.set(now.after(Duration::from_mins(1))); // in place of the first
+/// # clock.until_waits(1).await;
+/// clock.advance(Duration::from_mins(1));
+/// assert_eq!(rung.recv().await, Some(()));
+///
+/// alarm.set(now.after(Duration::from_hours(1)));
+/// drop(alarm); // it does not ring any more
+/// assert_eq!(rung.recv().await, None);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "an alarm that is dropped never rings"]
 pub struct Alarm {
     key: Key,

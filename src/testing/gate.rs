@@ -11,7 +11,30 @@ use tokio::sync::watch;
 /// Put it into a provider with `Fault::Hold` (the request has arrived, nothing is spent) or
 /// `Fault::HoldAnswer` (the request is carried out, nobody knows yet).
 ///
-/// [`Fault::Hold`](super::Fault::Hold) takes one; the [module](super) has an example.
+/// ```
+/// use tokenward::testing::{Endpoint, Fault, Gate};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let credential = ada.preferred_credential("orange").await?;
+/// let gate = Gate::new();
+/// orange.faults().on(Endpoint::Token).next(1, Fault::Hold(gate.clone()));
+/// let renewal = tokio::spawn(async move { credential.refresh().await });
+/// gate.until_arrived(1).await;
+/// // In the middle of the renewal: here a test does what a second caller or a sign-out would.
+/// assert!(!renewal.is_finished());
+/// gate.open();
+/// renewal.await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gate(Arc<watch::Sender<Passage>>);
 

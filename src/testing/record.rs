@@ -14,6 +14,30 @@ use crate::clock::Moment;
 ///
 /// [`Faults::on`](super::Faults::on) and
 /// [`SimulatedProvider::requests_at`](super::SimulatedProvider::requests_at) take it.
+///
+/// ```
+/// use tokenward::testing::{Endpoint, Fault};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// // What the key is for is busy, and nothing else.
+/// let busy = Fault::RateLimited { retry_after: None };
+/// anthropic.faults().on(Endpoint::Resource).next(1, busy);
+/// let reply = session.client().post("/v1/messages").json("hello").send().await?;
+/// assert_eq!(reply.status(), 429, "a POST is not made again");
+/// assert_eq!(anthropic.requests_at(Endpoint::Resource).len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -63,8 +87,26 @@ impl FromStr for Endpoint {
 /// A request as it came over the wire. `Debug` shows neither header values nor the query nor the
 /// body: they hold secrets.
 ///
-/// [`SimulatedProvider::requests_at`](super::SimulatedProvider::requests_at) has them;
-/// [`SimulatedProvider`](super::SimulatedProvider) shows one that is looked at.
+/// ```
+/// use tokenward::testing::Endpoint;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let request = &orange.requests_at(Endpoint::Token)[0];
+/// assert_eq!(request.header("accept"), Some("application/json"));
+/// let (name, value) = &request.form()[0];
+/// assert_eq!((name.as_str(), value.as_str()), ("grant_type", "client_credentials"));
+/// assert!(!format!("{request:?}").contains("Basic "), "what is logged has no secret");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RecordedRequest {

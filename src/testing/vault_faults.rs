@@ -15,7 +15,24 @@ use crate::vault::store::{
 
 /// What is wrong with a vault's store.
 ///
-/// [`VaultFaults::set`] takes it; [`VaultFaults`] shows a disk that fills up.
+/// ```
+/// use tokenward::testing::{VaultFault, VaultFaults};
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// let (vault, faults) = VaultFaults::over(Vault::in_memory());
+/// # let runtime = Runtime::builder().vault(vault).provider(anthropic.spec()).start().await?;
+/// # let key = anthropic.issue_api_key();
+/// faults.set(VaultFault::NoRoom);
+/// let sign_in = runtime.user("ada").sign_in("anthropic");
+/// let error = sign_in.with_api_key(key).await.expect_err("it can not be kept");
+/// assert!(error.is_transient());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VaultFault {

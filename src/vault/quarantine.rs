@@ -14,6 +14,24 @@ pub(crate) type Quarantine = BTreeMap<BlindName, String>;
 /// record and stays the same from one opening to the next.
 ///
 /// [`VaultHandle::discard`](super::VaultHandle::discard) takes the one of a [`Quarantined`] record.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # fn chosen(_: &[tokenward::vault::Quarantined]) -> Option<usize> { None }
+/// let quarantined = runtime.vault().quarantined().await?;
+/// // A person is shown what is known of them, and gives one up.
+/// if let Some(number) = chosen(&quarantined) {
+///     runtime.vault().discard(quarantined[number].id).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuarantineId(pub(super) BlindName);
 

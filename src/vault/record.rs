@@ -12,6 +12,26 @@ use crate::identity::{ProviderId, UserId};
 /// credential and a session of the same name.
 ///
 /// [`Query`] and [`RecordKey`] name one.
+///
+/// ```
+/// use tokenward::vault::{Query, RecordKind};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # runtime.user("ada").sign_in("orange").with_client_credentials().await?;
+/// for kind in [RecordKind::Credential, RecordKind::Session] {
+///     let records = runtime.vault().list(Query::all(kind)).await?;
+///     println!("{:12} {}", kind, records.len());
+/// }
+/// # assert_eq!(RecordKind::AuditIdentity.to_string(), "audit-identity");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -112,6 +132,35 @@ impl RecordKey {
 /// batch has a higher version than the one before it.
 ///
 /// [`Expect::Version`](super::Expect::Version) takes the one that was read.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{Batch, Expect, RecordKey, RecordKind, Tags};
+/// use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "counter");
+/// # let tags = Tags::default();
+/// # let put = Batch::new().put(key.clone(), Zeroizing::new(vec![1]), Expect::Absent, tags);
+/// # runtime.vault().commit(put).await?;
+/// let read = runtime.vault().read(&key).await?.expect("a counter");
+/// let next = || {
+///     let payload = Zeroizing::new(vec![read.payload[0] + 1]);
+///     Batch::new().put(key.clone(), payload, Expect::Version(read.version), Tags::default())
+/// };
+/// runtime.vault().commit(next()).await?;
+/// // By now another version stands there, so nothing is counted twice.
+/// let error = runtime.vault().commit(next()).await.expect_err("it was changed");
+/// assert!(error.is_conflict());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordVersion(pub u64);
@@ -125,6 +174,31 @@ impl fmt::Display for RecordVersion {
 /// A record as it was opened.
 ///
 /// [`VaultHandle::read`](super::VaultHandle::read) answers with it.
+///
+/// ```
+/// use tokenward::UserId;
+/// use tokenward::vault::{RecordKey, RecordKind};
+/// # use tokenward::vault::{Batch, Expect, Tags};
+/// # use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "note");
+/// # let payload = Zeroizing::new(b"hidden".to_vec());
+/// # let put = Batch::new().put(key.clone(), payload, Expect::Absent, Tags::default());
+/// # runtime.vault().commit(put).await?;
+/// let record = runtime.vault().read(&key).await?.expect("it was put");
+/// assert_eq!(record.payload.as_slice(), b"hidden");
+/// assert!(record.created <= record.updated);
+/// println!("{record:?}"); // how long it is, and not what it says
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
@@ -152,6 +226,32 @@ impl fmt::Debug for Record {
 /// What a record can be looked up by, besides its key.
 ///
 /// [`Query::for_provider`] and [`Query::due_before`] find records by them.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::UserId;
+/// use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
+/// use zeroize::Zeroizing;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "reminder");
+/// let in_an_hour = SystemTime::now() + Duration::from_hours(1);
+/// let tags = Tags { due: Some(in_an_hour), ..Tags::default() };
+/// let payload = Zeroizing::new(b"call Grace".to_vec());
+/// runtime.vault().commit(Batch::new().put(key, payload, Expect::Absent, tags)).await?;
+///
+/// // Found without a record being opened.
+/// let today = Query::all(RecordKind::Probe).due_before(in_an_hour + Duration::from_hours(1));
+/// assert_eq!(runtime.vault().list(today).await?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
     /// The provider it is for.
@@ -162,7 +262,24 @@ pub struct Tags {
 
 /// What the index knows of a record without opening it.
 ///
-/// [`VaultHandle::list`](super::VaultHandle::list) answers with them; [`Query`] shows it.
+/// ```
+/// use tokenward::vault::{Query, RecordKind};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # runtime.user("ada").sign_in("orange").with_client_credentials().await?;
+/// for entry in runtime.vault().list(Query::all(RecordKind::Credential)).await? {
+///     println!("{} {} since {:?}", entry.key.user, entry.key.name, entry.updated);
+///     assert!(entry.tags.provider.is_some_and(|provider| provider.as_str() == "orange"));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {

@@ -23,7 +23,27 @@ const HASH: usize = 32;
 /// tell later whether the trail still has everything up to there, also when the whole vault was put
 /// back to an older state. Its text holds nothing secret.
 ///
-/// [`AuditReport`](super::AuditReport) shows one that is kept elsewhere.
+/// ```
+/// use tokenward::vault::audit::AuditMark;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// // As text, in a place that whoever can write the vault can not reach.
+/// let kept = runtime.audit().verify().await?.verified.to_string();
+/// let mark: AuditMark = kept.parse()?;
+/// assert!(mark.number() > 0);
+/// let report = runtime.audit().verify_against(mark).await?;
+/// assert_eq!(report.finding, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditMark {
     pub(crate) number: u64,

@@ -94,6 +94,30 @@ pub enum AuditKind {
 /// How what an entry tells of came out.
 ///
 /// [`AuditKind::outcome`] tells it.
+///
+/// ```
+/// use tokenward::vault::audit::{AuditEntry, AuditKind, AuditOutcome, AuditQuery};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # runtime.vault().note(AuditEntry::new(AuditKind::AccessDenied).because("no licence"));
+/// let page = runtime.audit().entries(AuditQuery::all().newest_first()).await?;
+/// for entry in &page.entries {
+///     match entry.kind.outcome() {
+///         AuditOutcome::Done => {}
+///         AuditOutcome::Denied => println!("somebody may try doors: {entry}"),
+///         _ => println!("{entry}"),
+///     }
+/// }
+/// # assert!(page.entries.iter().any(|entry| entry.kind.outcome() == AuditOutcome::Denied));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -163,7 +163,27 @@ impl Default for AuditQuery {
 
 /// A part of what was asked for.
 ///
-/// [`Audit::entries`](super::Audit::entries) answers with it; [`AuditQuery`] goes through all.
+/// ```
+/// use tokenward::vault::audit::AuditQuery;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// let first = runtime.audit().entries(AuditQuery::all().limit(1)).await?;
+/// assert_eq!((first.entries.len(), first.unreadable.len()), (1, 0));
+/// if let Some(next) = first.next {
+///     let second = runtime.audit().entries(AuditQuery::all().starting_at(next)).await?;
+///     println!("{} more", second.entries.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AuditPage {

@@ -19,6 +19,30 @@ use crate::vault::store::StoreBatch;
 ///
 /// [`VaultHandle::apply_audit_retention`](crate::vault::VaultHandle::apply_audit_retention) answers
 /// with it, and [`Audit::apply_retention`](super::Audit::apply_retention) asks until all is done.
+///
+/// ```
+/// use tokenward::vault::audit::AuditRetention;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// // A step at a time, so that the host may do something else in between.
+/// loop {
+///     let step = runtime.vault().apply_audit_retention(AuditRetention::default()).await?;
+///     println!("{} entries removed, {} users forgotten", step.removed, step.forgotten);
+///     if step.done {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RetentionProgress {

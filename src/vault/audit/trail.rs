@@ -27,6 +27,26 @@ pub(super) const MOST_READS: usize = 1_024;
 /// What is wrong with an entry.
 ///
 /// An [`AuditFinding`] names it.
+///
+/// ```
+/// use tokenward::vault::audit::AuditProblem;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let mark = format!("1:{}", "A".repeat(43)).parse()?;
+/// # runtime.user("ada").sign_in("orange").with_client_credentials().await?;
+/// // The mark was taken before somebody put the vault back to an older state.
+/// let report = runtime.audit().verify_against(mark).await?;
+/// let finding = report.finding.expect("the history is another one");
+/// assert_eq!(finding.problem, AuditProblem::NotAsMarked);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditProblem {
@@ -46,6 +66,27 @@ pub enum AuditProblem {
 /// The first entry that is not as it was written.
 ///
 /// [`Audit::verify`](super::Audit::verify) answers with the first, where there is any.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// if let Some(finding) = runtime.audit().verify().await?.finding {
+///     // The entries before it are as they were written.
+///     eprintln!("{finding}; compare a backup, from entry {} on", finding.number);
+/// }
+/// # let mark = format!("1:{}", "A".repeat(43)).parse()?;
+/// # let finding = runtime.audit().verify_against(mark).await?.finding.expect("another history");
+/// # assert_eq!(finding.to_string(), "entry 1 is not the one that was marked");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditFinding {
@@ -72,6 +113,31 @@ impl fmt::Display for AuditFinding {
 ///
 /// [`VaultHandle::verify_audit`](crate::vault::VaultHandle::verify_audit) answers with it, and
 /// [`Audit::verify`](super::Audit::verify) asks until all is done.
+///
+/// ```
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// // A part at a time, as `Audit::verify` does, to show how far it is.
+/// let mut from = None;
+/// loop {
+///     let progress = runtime.vault().verify_audit(from, None).await?;
+///     println!("verified up to entry {}", progress.verified.number());
+///     if progress.done {
+///         assert_eq!(progress.finding, None);
+///         break;
+///     }
+///     from = Some(progress.verified);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditProgress {

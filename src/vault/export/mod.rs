@@ -71,7 +71,32 @@ pub struct ExportFile {
 
 /// What an export or an import was about.
 ///
-/// [`VaultHandle::export`](super::VaultHandle::export) answers with it; [`ExportFile`] shows it.
+/// ```
+/// use tokenward::Secret;
+/// use tokenward::clock::Sources;
+/// use tokenward::vault::ExportFile;
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("agent.export");
+/// # let passphrase = Secret::new("correct horse battery staple");
+/// # runtime.user("ada").sign_in("orange").with_client_credentials().await?;
+/// let file = ExportFile::create(path, passphrase, &Sources::system()).await?;
+/// let exported = runtime.vault().export(file).await?;
+/// println!("{} records", exported.records);
+/// if exported.left_out > 0 {
+///     eprintln!("{} do not open, and stay behind", exported.left_out);
+/// }
+/// # assert!(exported.records > 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Exported {
