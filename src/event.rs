@@ -381,7 +381,7 @@ pub enum EventKind {
         actor: String,
         /// Restarts within the window, this one included.
         restarts: u32,
-        /// What it died of.
+        /// What it died of, by an error of this crate; the text of a panic is never told.
         reason: String,
     },
     /// An actor died too often and is kept down for a while; the rest serve.

@@ -199,6 +199,7 @@ impl Repl {
                         Notice::Missed(count) => {
                             palette.paint(Tone::Busy, &format!("{count} events were missed"))
                         }
+                        _ => continue,
                     },
                 );
             }

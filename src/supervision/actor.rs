@@ -80,7 +80,7 @@ impl SupervisorActor {
                 (cell, Death { exit, reason })
             }
             SupervisionEvent::ActorFailed(cell, error) => {
-                let reason = failure::shortened(&error.to_string());
+                let reason = failure::of_a_death(&error);
                 (cell, Death { exit: Exit::Fault, reason })
             }
             _ => return Ok(()),

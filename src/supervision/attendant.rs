@@ -327,10 +327,10 @@ fn begin(myself: &ActorRef<SupervisorMessage>, id: ChildId, child: &mut Child) {
         }
         let supervisor = myself.get_cell();
         let starting = AssertUnwindSafe(async move { start(supervisor).await });
-        let outcome = starting
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| Err(SpawnErr::StartupFailed("the starter panicked".into())));
+        let outcome = starting.catch_unwind().await.unwrap_or_else(|_| {
+            let panicked = Error::new(ErrorKind::Transient, "the starter panicked");
+            Err(SpawnErr::StartupFailed(panicked.into()))
+        });
         let _ = myself.send_message(SupervisorMessage::Started { child: id, turn, outcome });
     };
     // What it does first is for whoever needs it.

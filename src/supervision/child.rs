@@ -77,8 +77,8 @@ pub struct Spawning<M: Message> {
 /// entirely gone, its state dropped. When it fails or panics, that is an exit like any other, and
 /// the policy decides.
 ///
-/// What a child dies of is reported in events and logs, shortened: an actor never puts a secret
-/// into a panic or into an error that ends it.
+/// Events and logs quote what a child dies of, shortened, where it is a [`tokenward::Error`](crate::Error).
+/// They quote no panic and no other error, since nobody knows what stands in it: an actor logs that itself.
 ///
 /// ```
 /// use ractor::{Actor as _, ActorProcessingErr, ActorRef};

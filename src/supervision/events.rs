@@ -78,12 +78,14 @@ impl EventBus {
 ///         Notice::Event(event) => println!("{:?}", event.kind),
 ///         // What is known from events is out of date: look anew, at User::credentials.
 ///         Notice::Missed(count) => println!("{count} events came too fast"),
+///         _ => {}
 ///     }
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     /// Something happened.
     Event(Arc<Event>),

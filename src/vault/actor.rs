@@ -13,6 +13,7 @@ use super::keys::{MasterKey, NewMaster};
 use super::messages::{Answer, VaultMessage};
 use super::writer::{Request, Writer};
 use crate::clock::Sources;
+use crate::error::Error;
 use crate::event::EventKind;
 use crate::supervision::EventBus;
 
@@ -68,7 +69,7 @@ impl VaultActor {
         match message {
             VaultMessage::WriteNotes { reply } => state.write_notes(reply),
             VaultMessage::RotateMasterKey { key, reply } => state.rotate_master_key(key, reply),
-            VaultMessage::GiveUp { reason } => return Err(reason.into()),
+            VaultMessage::GiveUp { reason } => return Err(Error::from(reason).into()),
             message => state.writer.submit(Request::Message(message)),
         }
         Ok(())
@@ -84,7 +85,7 @@ impl VaultActor {
         if let Err(error) = write_notes(&state.writer, true).await {
             tracing::warn!(%error, "what was noted for the audit trail was not written");
         }
-        Ok(state.writer.close().await?)
+        Ok(state.writer.close().await.map_err(Error::from)?)
     }
 }
 

@@ -167,6 +167,7 @@ impl World {
                     panic!("{count} events were missed between two looks")
                 }
                 Some(Notice::Event(event)) => event,
+                Some(other) => panic!("{other:?}"),
             };
             heard = true;
             match &event.kind {

@@ -32,7 +32,7 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
         .map_err(|error| Problem::new(format!("what follows the path is not json: {error}")))?;
     let (path, body) = match path {
         Some(path) => (path, body),
-        None => usual_request(provider)?,
+        None => usual_request(repl, provider)?,
     };
 
     let seen = requests_so_far(repl, provider);
@@ -72,13 +72,18 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     if status.is_success() { Ok(report) } else { Err(Problem::new(report)) }
 }
 
-/// What is asked of a provider when nothing else is said.
-fn usual_request(provider: &str) -> Result<(String, Option<Value>), Problem> {
+/// What is asked of a provider when nothing else is said: something that costs nothing and that nobody else
+/// notices.
+fn usual_request(repl: &Repl, provider: &str) -> Result<(String, Option<Value>), Problem> {
     let path = match provider {
         "anthropic" | "openai" => "/v1/models",
         "google" => "/v1beta/models",
         "github-copilot" => "/models",
-        "orange" => return Ok(short_message()),
+        "orange" if repl.host.simulation(provider).is_ok() => return Ok(short_message()),
+        "orange" => {
+            let text = "a call of orange sends a message, say which: call PATH BODY";
+            return Err(Problem::new(text).advice("only a simulated one is sent hello"));
+        }
         _ => return Err(Problem::new(format!("{provider} is not built in, write: call PATH"))),
     };
     Ok((path.to_owned(), None))

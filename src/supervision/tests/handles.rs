@@ -21,7 +21,7 @@ async fn a_request_that_died_with_the_actor_is_a_typed_error() {
     stage.root.crash_child("baker").await;
     let outcome = parked.await.expect("no panic");
     assert_eq!(outcome, Err(AskError::Interrupted));
-    assert!(crate::Error::from(AskError::Interrupted).is_transient());
+    assert!(Error::from(AskError::Interrupted).is_transient());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn more_requests_than_are_admitted_are_refused_until_one_is_answered() {
 
     assert_eq!(echo(&handle, 1).await, Err(AskError::Overloaded));
     assert_eq!(handle.send(Ask::Leave), Err(AskError::Overloaded));
-    assert!(crate::Error::from(AskError::Overloaded).is_overloaded());
+    assert!(Error::from(AskError::Overloaded).is_overloaded());
 
     open.send_replace(true);
     first.await.expect("no panic").expect("an answer");

@@ -14,6 +14,7 @@ use ractor::{Actor as _, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 
 use super::*;
+use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::testing::ManualClock;
 
@@ -82,6 +83,10 @@ enum Ask {
     Note(#[allow(dead_code, reason = "held for its drop")] Permit),
 }
 
+fn no_bread() -> Error {
+    Error::new(ErrorKind::Transient, "no bread")
+}
+
 struct TestActor {
     incarnation: u32,
     dies_at_once: bool,
@@ -103,7 +108,7 @@ impl TestActor {
         _: ActorRef<Ask>,
         _: &mut Vec<Reply<()>>,
     ) -> Result<(), ActorProcessingErr> {
-        if self.dies_at_once { Err("no bread".into()) } else { Ok(()) }
+        if self.dies_at_once { Err(no_bread().into()) } else { Ok(()) }
     }
 
     async fn handle(

@@ -12,7 +12,7 @@ async fn a_crashed_actor_comes_back_and_a_held_handle_reaches_the_new_one() {
     let expected = EventKind::ActorRestarted {
         actor: "baker".to_owned(),
         restarts: 1,
-        reason: "burnt".to_owned(),
+        reason: "it panicked, or failed in words that are not repeated here".to_owned(),
     };
     assert_eq!(stage.event().await, expected);
 }
@@ -134,7 +134,7 @@ async fn a_start_that_fails_later_is_an_exit_like_any_other() {
 #[tokio::test]
 async fn a_first_start_that_fails_is_told_and_leaves_nothing_behind() {
     let stage = Stage::set().await;
-    let own = crate::Error::from(AskError::Overloaded);
+    let own = Error::from(AskError::Overloaded);
     let spec = ChildSpec::<Ask>::new("baker", move |_| {
         let own = own.clone();
         Box::pin(async move { Err(ractor::SpawnErr::StartupFailed(Box::new(own))) })
