@@ -142,9 +142,9 @@ pub(super) fn not_taken(failure: &Failure, left: usize) -> Error {
     Error::new(
         ErrorKind::InvalidInput,
         format!(
-            "the provider does not take this code ({failure}), copy the whole of it and paste it \
-             again, which can be done {times}; when it is right and still not taken, the provider \
-             has ended this sign-in, start a new one"
+            "this code was not taken: {failure}; paste the whole code that the provider shows once \
+             you have agreed there, or the whole address at which the browser ended, which can be \
+             tried {times}, or start a new sign-in"
         ),
     )
 }

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use super::child::Newcomer;
 use super::failure;
-use super::handle::Reply;
+use super::handle::{AskError, Reply};
 use super::messages::SupervisorMessage;
 use super::nursery::{Child, ChildId, Death, Nursery, Phase, Task, TreeNode, Turn};
 use super::restart::{Decision, Exit};
@@ -302,7 +302,7 @@ impl<'a> Attendant<'a> {
             let _ = stopper.send(true);
         }
         if let Some(starter) = child.starter.take() {
-            let _ = starter.send(Err(Error::new(ErrorKind::ShuttingDown, "the actor was stopped")));
+            let _ = starter.send(Err(AskError::Stopped.into()));
         }
         drop(child);
         self.stop_when_drained();

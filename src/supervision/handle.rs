@@ -293,6 +293,9 @@ pub enum AskError {
     Stopped,
 }
 
+/// What whoever asks the actors of a runtime is told once they are stopped.
+pub(crate) const SHUT_DOWN: &str = "the runtime was shut down, start another one";
+
 impl From<AskError> for Error {
     fn from(error: AskError) -> Self {
         let kind = match error {
@@ -301,7 +304,7 @@ impl From<AskError> for Error {
             AskError::Quarantined { retry_in } => {
                 return Self::retry_in(ErrorKind::Transient, error.to_string(), retry_in);
             }
-            AskError::Stopped => ErrorKind::ShuttingDown,
+            AskError::Stopped => return Self::new(ErrorKind::ShuttingDown, SHUT_DOWN),
         };
         Self::new(kind, error.to_string())
     }

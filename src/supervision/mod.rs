@@ -22,6 +22,7 @@ mod turns;
 pub use child::{ChildSpec, Spawning};
 pub(crate) use errands::Errands;
 pub use events::{EventBus, Events, Notice};
+pub(crate) use handle::SHUT_DOWN;
 pub use handle::{AskError, Handle, Reply};
 pub use nursery::{ChildStatus, TreeNode};
 pub use restart::{Decision, Exit, Restart, RestartLedger, RestartPolicy};

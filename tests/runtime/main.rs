@@ -33,4 +33,5 @@ mod starting;
 mod strangers;
 mod stuck;
 mod supervision;
+mod told;
 mod withdrawn;

@@ -78,7 +78,10 @@ pub struct Refusal {
 #[non_exhaustive]
 pub enum ResponseError {
     /// There is neither a code nor an error.
-    #[error("the address holds neither a code nor an error, copy the whole address")]
+    #[error(
+        "the address holds neither a code nor an error, copy the whole one that the browser shows once \
+         you have agreed: it has code= in it"
+    )]
     Empty,
     /// There are a code and an error.
     #[error("the address holds a code and an error at once, start the sign-in again")]

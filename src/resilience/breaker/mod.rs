@@ -91,6 +91,35 @@ impl fmt::Display for State {
 }
 
 /// Why a breaker changed its state.
+///
+/// ```
+/// use tokenward::EventKind;
+/// use tokenward::resilience::Reason;
+/// # use tokenward::supervision::Notice;
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// let mut events = runtime.events();
+/// runtime.upstream("openai")?.breaker().force_open();
+///
+/// // Whoever is on duty is woken when calls fail, and not when a colleague was at work.
+/// let Some(Notice::Event(event)) = events.next().await else { panic!("an event") };
+/// let EventKind::BreakerChanged { upstream, change } = &event.kind else { panic!("a change") };
+/// let wakes = match change.reason {
+///     Reason::ByHand | Reason::TimeToProbe | Reason::ProbesSucceeded => false,
+///     reason => {
+///         println!("calls to {upstream} are held back: {reason:?}");
+///         true
+///     }
+/// };
+/// assert!(!wakes);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
