@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::body::ResponseBody;
 use super::peek::peek;
-use super::verdict::{admitted, place, settled};
+use super::verdict::{admitted, place, settled, whereto};
 use crate::clock::Sources;
 use crate::credential::Snapshot;
 use crate::error::{Error, ErrorKind};
@@ -146,7 +146,7 @@ impl<S: Sender> Attempt<'_, S> {
         let (Some(again), Ok(headers)) = (self.sender.once_more(), headers) else {
             return Ok(refused);
         };
-        let Ok(permit) = admitted(self.upstream) else { return Ok(refused) };
+        let Ok(permit) = admitted(self.provider, self.upstream) else { return Ok(refused) };
         drop(refused);
         self.place = place;
         let provider = self.provider.id();
@@ -167,7 +167,6 @@ impl<S: Sender> Attempt<'_, S> {
         with: &Admitted,
         permit: Permit,
     ) -> Result<Judged<S::Body>, Missed<S::Error>> {
-        let origin = self.upstream.origin();
         let (timeout, is_patient) = (self.sender.timeout(), self.sender.is_patient());
         let sources = self.session.sources();
         let answered = sources.within(timeout, self.answered(request, headers, with)).await;
@@ -185,12 +184,12 @@ impl<S: Sender> Attempt<'_, S> {
                 if is_patient {
                     permit.failed(None);
                 }
-                return Err(lost(format!("{origin} gave no answer in time")));
+                return Err(self.lost("gave no answer in time"));
             }
         };
         if self.whole.is_some() && answer.body().is_broken() {
             permit.failed(None);
-            return Err(lost(format!("the answer of {origin} broke off")));
+            return Err(self.lost("broke off its answer"));
         }
         let now = sources.now().wall;
         Ok((settled(answer, permit, self.upstream, now), refused))
@@ -228,10 +227,11 @@ impl<S: Sender> Attempt<'_, S> {
         }
         Ok((answer, self.provider.refuses_credential(status, &body)))
     }
-}
 
-fn lost<E>(text: String) -> Missed<E> {
-    Missed::Lost(Error::new(ErrorKind::Transient, text))
+    fn lost(&self, how: &str) -> Missed<S::Error> {
+        let whereto = whereto(self.provider, self.upstream);
+        Missed::Lost(Error::new(ErrorKind::Transient, format!("{whereto} {how}")))
+    }
 }
 
 /// The headers of a token, with `more` of the caller's own where there are any.

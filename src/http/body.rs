@@ -11,6 +11,42 @@ use http_body::{Body, Frame, SizeHint};
 use crate::resilience::Answered;
 
 /// The body of an answer: what was read ahead of it, then that of the client beneath, frame by frame.
+///
+/// [`Session::layer`](crate::Session::layer) answers with it. It is an [`http_body::Body`] like any
+/// other: a breaker that hears of its end is all that is added.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::{BodyExt as _, Full};
+/// # use hyper_util::client::legacy::Client;
+/// # use hyper_util::rt::TokioExecutor;
+/// # use tower::{Service as _, ServiceBuilder};
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let anthropic = SimulatedProvider::anthropic().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(anthropic.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("anthropic").with_api_key(anthropic.issue_api_key()).await?;
+/// # let session = ada.open_session().await?;
+/// # session.use_provider("anthropic").await?;
+/// # let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// # let mut service = ServiceBuilder::new().layer(session.layer()).service(client);
+/// let request = http::Request::get("/v1/models").body(Full::default())?;
+/// let answer = service.call(request).await.map_err(|error| error.to_string())?;
+///
+/// // Frame by frame, as it comes.
+/// let (mut body, mut length) = (answer.into_body(), 0);
+/// while let Some(frame) = body.frame().await {
+///     length += frame?.data_ref().map_or(0, Bytes::len);
+/// }
+/// assert!(length > 0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ResponseBody<B: Body> {
     /// What was read of it already, in one piece: however small the frames are that it comes in, it
     /// takes no more memory than it is long.

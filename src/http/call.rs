@@ -12,8 +12,9 @@ use tracing::debug;
 
 use super::attempt::{Attempt, Missed};
 use super::sending::{Pool, coming_from, unanswered};
-use super::verdict::{admitted, not_held_back, place};
+use super::verdict::{admitted, not_held_back, place, whereto};
 use crate::error::{Error, ErrorKind};
+use crate::provider::Provider;
 use crate::resilience::{Failed, GiveUp, Verdict, is_repeatable, retry_after};
 use crate::runtime::{Active, Admitted, Session, Upstream};
 
@@ -164,7 +165,7 @@ impl Call {
             Ok(client) => client,
             Err(error) => return Ended::NotMade(GiveUp::NotBegun, error.into()),
         };
-        if let Err(error) = not_held_back(&self.upstream) {
+        if let Err(error) = not_held_back(self.provider(), &self.upstream) {
             return Ended::NotMade(GiveUp::HeldBack, error);
         }
         let (left, sources) = (self.left(begun), self.session.sources());
@@ -174,7 +175,7 @@ impl Call {
             Some(Ok(_)) | None => return Ended::NotMade(GiveUp::NoTimeLeft, self.not_begun()),
         };
         // Asked only now: the upstream may have failed while this one waited.
-        let permit = match admitted(&self.upstream) {
+        let permit = match admitted(self.provider(), &self.upstream) {
             Ok(permit) => permit,
             Err(error) => return Ended::NotMade(GiveUp::HeldBack, error),
         };
@@ -183,7 +184,7 @@ impl Call {
         }
         let attempt = Attempt {
             session: &self.session,
-            provider: self.active.provider.as_ref(),
+            provider: self.provider(),
             upstream: &self.upstream,
             sender: Pool { client, call: self, again, begun },
             headers: &self.headers,
@@ -193,7 +194,7 @@ impl Call {
         match attempt.make(request, credential, permit).await {
             Ok(answer) => Ended::Answered(answer.map(Body::wrap).into()),
             Err(Missed::None(error)) => {
-                let (failed, error) = unanswered(&error);
+                let (failed, error) = unanswered(&error, &self.whereto());
                 Ended::Unanswered(failed, error)
             }
             Err(Missed::Lost(error)) => Ended::Unanswered(Some(Failed::Unanswered), error),
@@ -238,8 +239,16 @@ impl Call {
         within.saturating_sub(self.session.sources().monotonic().saturating_sub(begun))
     }
 
+    fn provider(&self) -> &dyn Provider {
+        self.active.provider.as_ref()
+    }
+
+    fn whereto(&self) -> String {
+        whereto(self.provider(), &self.upstream)
+    }
+
     fn not_begun(&self) -> Error {
-        let text = format!("no call to {} could begin in time, try again", self.upstream.origin());
+        let text = format!("no call to {} could begin in time, try again", self.whereto());
         Error::new(ErrorKind::Transient, text)
     }
 }

@@ -243,9 +243,9 @@ where
     let class = request.extensions().get::<RouteClass>().map(|class| class.0);
     let upstream = session.upstream(provider.id(), class)?;
     let span = upstream.span(request.method());
-    not_held_back(&upstream)?;
+    not_held_back(provider, &upstream)?;
     let credential = session.admit(active.credential).instrument(span.clone()).await?;
-    let permit = admitted(&upstream)?;
+    let permit = admitted(provider, &upstream)?;
     let headers = of_the_request(std::mem::take(request.headers_mut()));
     let sender = Inner { service, again: copied(&request, copy), is_ready: true };
     let attempt = Attempt {

@@ -114,16 +114,15 @@ pub(super) fn coming_from<B>(url: Url, mut answer: Response<B>) -> Response<B> {
     answer
 }
 
-/// How far a request got that has no answer, and what the caller is told. None: no other attempt
-/// would end otherwise.
-pub(super) fn unanswered(error: &reqwest::Error) -> (Option<Failed>, Error) {
+/// How far a request got that has no answer, and what the caller is told of `whereto` it was to go.
+/// None: no other attempt would end otherwise.
+pub(super) fn unanswered(error: &reqwest::Error, whereto: &str) -> (Option<Failed>, Error) {
     let cause = root_cause(error);
     if is_of_caller(error) {
-        let text = format!("the request could not be sent as it is: {cause}");
+        let text = format!("the request to {whereto} could not be sent as it is: {cause}");
         return (None, Error::new(ErrorKind::InvalidInput, text));
     }
-    let host = error.url().and_then(Url::host_str).unwrap_or("the provider");
-    let text = format!("{host} gave no answer: {cause}");
+    let text = format!("{whereto} gave no answer: {cause}");
     // No address, no connection, no TLS: nothing of the request can have been read.
     let failed = if error.is_connect() { Failed::BeforeSending } else { Failed::Unanswered };
     (Some(failed), Error::new(ErrorKind::Transient, text))

@@ -10,25 +10,33 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::ResponseBody;
 use crate::error::{Error, ErrorKind};
+use crate::provider::Provider;
 use crate::resilience::{HeldBack, Permit, retry_after};
 use crate::runtime::Upstream;
+use crate::supervision::SHUT_DOWN;
 
-/// Whether calls to `upstream` go out now. It is asked before a call waits for anything.
+/// Where calls go, as errors name it: the provider, with scheme, host and port of its upstream. A path
+/// or a query, which may hold a secret, is no part of it.
+pub(super) fn whereto(provider: &dyn Provider, upstream: &Upstream) -> String {
+    format!("{} at {}", provider.id(), upstream.origin())
+}
+
+/// Whether calls to `provider` go out now. It is asked before a call waits for anything.
 ///
 /// # Errors
 ///
 /// When they are held back: no token may be asked for then.
-pub(super) fn not_held_back(upstream: &Upstream) -> Result<(), Error> {
-    upstream.look().map_err(|held_back| error(upstream.origin(), held_back))
+pub(super) fn not_held_back(provider: &dyn Provider, upstream: &Upstream) -> Result<(), Error> {
+    upstream.look().map_err(|held_back| error(&whereto(provider, upstream), held_back))
 }
 
-/// Leave to make one call to `upstream`, which is sent at once.
+/// Leave to make one call to `provider`, which is sent at once.
 ///
 /// # Errors
 ///
 /// When it is held back: nothing may be sent then.
-pub(super) fn admitted(upstream: &Upstream) -> Result<Permit, Error> {
-    upstream.admit().map_err(|held_back| error(upstream.origin(), held_back))
+pub(super) fn admitted(provider: &dyn Provider, upstream: &Upstream) -> Result<Permit, Error> {
+    upstream.admit().map_err(|held_back| error(&whereto(provider, upstream), held_back))
 }
 
 /// A place among the calls to `upstream` that are under way, as soon as there is one.
@@ -37,7 +45,7 @@ pub(super) fn admitted(upstream: &Upstream) -> Result<Permit, Error> {
 ///
 /// When the runtime has stopped.
 pub(super) async fn place(upstream: &Upstream) -> Result<OwnedSemaphorePermit, Error> {
-    let closed = |_| Error::new(ErrorKind::ShuttingDown, "the runtime has stopped");
+    let closed = |_| Error::new(ErrorKind::ShuttingDown, SHUT_DOWN);
     upstream.places().clone().acquire_owned().await.map_err(closed)
 }
 
@@ -60,15 +68,17 @@ pub(super) fn settled<B: Body<Data = Bytes> + Unpin>(
     answer.map(|body| body.watched_by(answered))
 }
 
-fn error(origin: &str, HeldBack { retry_in }: HeldBack) -> Error {
+fn error(whereto: &str, HeldBack { retry_in }: HeldBack) -> Error {
     let Some(wait) = retry_in else {
         return Error::new(
             ErrorKind::CircuitOpen,
-            format!("calls to {origin} are held back by hand, close its breaker to go on"),
+            format!("calls to {whereto} are held back by hand, close its breaker to go on"),
         );
     };
-    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let shown = humantime::format_duration(Duration::from_millis(millis));
-    let text = format!("calls to {origin} fail and are held back, retry in {shown}");
+    // In whole seconds, and not too early.
+    let seconds = wait.as_millis().div_ceil(1000);
+    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+    let shown = humantime::format_duration(seconds);
+    let text = format!("calls to {whereto} fail and are held back, retry in {shown}");
     Error::retry_in(ErrorKind::CircuitOpen, text, wait)
 }

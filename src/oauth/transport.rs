@@ -154,7 +154,7 @@ impl Transport {
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| TransportError::Refused(format!("the endpoint is no url: {error}")))?;
         let client = self.shared.clients.for_url(&url)?;
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let host = host_and_port(&url);
 
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = with_defaults(parts.headers);
@@ -309,6 +309,12 @@ fn with_defaults(mut headers: HeaderMap) -> HeaderMap {
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OUR_USER_AGENT));
     headers
+}
+
+/// What errors call the other side of `url`. Nothing else of a url is safe to show.
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Each request has a fresh connection, so a failure to connect is a request that was not sent.
