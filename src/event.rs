@@ -429,7 +429,7 @@ pub enum EventKind {
         /// The number of the key within its vault.
         key: u32,
     },
-    /// The vault hangs on another master key from now on.
+    /// Another master key opens the vault from now on.
     MasterKeyRotated {
         /// Where that key is, in words.
         source: String,

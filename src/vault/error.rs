@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::store::StoreError;
 use crate::clock::EntropyError;
 use crate::error::{Error, ErrorKind};
-use crate::supervision::AskError;
+use crate::supervision::{AskError, SHUT_DOWN};
 
 /// Why the vault could not do what it was asked.
 ///
@@ -116,7 +116,7 @@ impl VaultError {
     /// Why a rotation of the master key is not over, although the new key is in force.
     pub(super) fn of_unfinished_rotation(&self) -> Self {
         let message = format!(
-            "the vault hangs on the new master key, and the former one may still open it too: keep \
+            "the new master key opens the vault, and the former one may still open it too: keep \
              both until the vault can be written again, which ends the rotation ({self})"
         );
         Self::new(self.0.kind, message)
@@ -178,8 +178,8 @@ impl VaultError {
         self.0.kind == Kind::OtherEngine
     }
 
-    /// Whether something stands where a vault, a backup or an export was to be put. It was left as it
-    /// is.
+    /// Whether something else stands where a vault is looked for, or where a vault, a backup or an
+    /// export was to be put. It was left as it is.
     pub fn is_occupied(&self) -> bool {
         self.0.kind == Kind::Occupied
     }
@@ -234,7 +234,7 @@ impl From<StoreError> for VaultError {
             StoreError::Locked(_) => Kind::InUse,
             StoreError::Absent(_) => Kind::Absent,
             StoreError::OtherEngine { .. } => Kind::OtherEngine,
-            StoreError::Occupied(_) => Kind::Occupied,
+            StoreError::Occupied(_) | StoreError::NoDirectory(_) => Kind::Occupied,
         };
         Self::new(kind, error.to_string())
     }
@@ -258,7 +258,7 @@ impl From<AskError> for VaultError {
             AskError::Overloaded => Kind::Overloaded,
             AskError::Interrupted => Kind::Interrupted,
             AskError::Quarantined { .. } => Kind::Unavailable,
-            AskError::Stopped => Kind::Stopped,
+            AskError::Stopped => return Self::new(Kind::Stopped, SHUT_DOWN),
         };
         Self::new(kind, format!("the vault did not answer: {error}"))
     }

@@ -36,7 +36,7 @@ pub struct Inspection {
     /// Where the master key came from, in words.
     pub master_key: String,
     /// How it was arrived at: each place that was looked at and what was there, how the key is
-    /// derived, and since when the vault hangs on it.
+    /// derived, and since when it opens the vault.
     pub key_chain: Vec<String>,
     /// The data keys, the oldest first; the last one seals what is written.
     pub data_keys: Vec<DataKeyInspection>,

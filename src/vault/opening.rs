@@ -60,7 +60,12 @@ impl OpenVault {
         report: Report,
     ) -> Result<(Self, Unsettled), VaultError> {
         let source = settings.master_key.as_ref().ok_or_else(|| {
-            VaultError::missing_key("the vault was given no master key, call `master_key`")
+            VaultError::missing_key(
+                "the vault was given no master key, call `Vault::master_key` with one from a \
+                 variable (`MasterKey::from_env`), a file (`MasterKey::from_file`, whose \
+                 `create_if_missing` makes one for a new vault) or, with the feature keyring, the \
+                 keyring (`MasterKey::from_keyring`)",
+            )
         })?;
         settings.data_keys.check()?;
         // Before anything is touched, so that a missing key leaves no empty vault behind.

@@ -68,7 +68,7 @@ impl Vault {
         }
     }
 
-    /// The key that everything in it hangs on.
+    /// The key that opens everything in it.
     #[must_use]
     pub fn master_key(mut self, key: MasterKey) -> Self {
         self.master_key = Some(key);

@@ -56,7 +56,7 @@ pub(crate) struct VaultHeader {
 /// it is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// Since when the vault hangs on its present master key, in milliseconds since 1970.
+    /// Since when the present master key opens the vault, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
     /// How the master key is derived, if it is from a passphrase.
@@ -174,7 +174,7 @@ impl VaultHeader {
         self.facts.passphrase.as_ref()
     }
 
-    /// Since when the vault hangs on its present master key; none where format 1 did not say.
+    /// Since when the present master key opens the vault; none where format 1 did not say.
     pub(crate) fn since(&self) -> Option<SystemTime> {
         self.facts.since.and_then(from_millis)
     }
@@ -248,7 +248,7 @@ impl VaultHeader {
     /// vault has heard of.
     fn wrong_key(&self, held: &Held) -> VaultError {
         let since = self.since().map_or_else(String::new, |since| {
-            format!(", which it has hung on since {}", humantime::format_rfc3339_seconds(since))
+            format!(" (in use since {})", humantime::format_rfc3339_seconds(since))
         });
         if self.knows(held) {
             return VaultError::wrong_key(format!(

@@ -22,7 +22,7 @@ use crate::vault::seal::KeyBytes;
 /// The master key of a vault in memory that was given none. Everybody knows it.
 pub(crate) const KNOWN_KEY: [u8; 32] = [0; 32];
 
-/// The key that everything in a vault hangs on: 32 random bytes, written as base64 or as 64
+/// The key that opens everything in a vault: 32 random bytes, written as base64 or as 64
 /// hexadecimal digits, or a passphrase that it is derived from.
 ///
 /// It is looked at when the vault is opened; whatever is wrong with it is reported then.
@@ -198,11 +198,11 @@ impl Held {
             (Self::Key(key), None) => Ok(key.clone()),
             (Self::Passphrase(passphrase), Some(how)) => how.key(passphrase.expose()),
             (Self::Key(_), Some(_)) => Err(VaultError::wrong_key(
-                "this vault hangs on a passphrase and a key was given: if it is the passphrase, \
+                "this vault is opened by a passphrase and a key was given: if it is the passphrase, \
                  say so (`as_passphrase`, in settings `passphrase = true`)",
             )),
             (Self::Passphrase(_), None) => Err(VaultError::wrong_key(
-                "this vault hangs on a key and a passphrase was given: give the key",
+                "this vault is opened by a key and a passphrase was given: give the key",
             )),
         }
     }

@@ -123,7 +123,7 @@ impl OpenVault {
         self.unfinished_rotation = false;
         reached("master-key-durable");
         let source = self.found.source.clone();
-        tracing::info!(source, "vault hangs on a new master key");
+        tracing::info!(source, "vault has a new master key");
         (self.report)(EventKind::MasterKeyRotated { source });
         Ok(())
     }

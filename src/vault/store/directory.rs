@@ -51,6 +51,16 @@ impl LockedDirectory {
     }
 }
 
+/// Checks that neither `path` nor anything above it is something else than a directory: no error of the
+/// operating system would name it.
+pub(super) fn check_no_file(path: &Path) -> Result<(), StoreError> {
+    let is_file = |path: &&Path| fs::metadata(path).is_ok_and(|it| !it.is_dir());
+    match path.ancestors().find(is_file) {
+        Some(file) => Err(StoreError::NoDirectory(file.display().to_string())),
+        None => Ok(()),
+    }
+}
+
 /// A directory that nobody has open, and nobody can open for as long as this value lives. It is not
 /// changed.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::current::{Current, remove_data};
-use super::directory::LockedDirectory;
+use super::directory::{LockedDirectory, check_no_file};
 use super::mirror::Mirror;
 use super::reserve::{Reserve, room};
 use super::{Engine, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit};
@@ -39,9 +39,17 @@ pub(crate) struct DiskStore {
 impl DiskStore {
     /// Opens the store in the directory at `path`.
     pub(crate) fn open(path: &Path, options: DiskOptions) -> Result<Self, StoreError> {
+        Self::opened(path, options).map_err(|error| match error {
+            StoreError::Io(cause) => StoreError::Io(format!("{}: {cause}", path.display())),
+            error => error,
+        })
+    }
+
+    fn opened(path: &Path, options: DiskOptions) -> Result<Self, StoreError> {
         if !options.create && !Self::exists(path)? {
             return Err(StoreError::Absent(path.display().to_string()));
         }
+        check_no_file(path)?;
         let directory = LockedDirectory::take(path)?;
         let standing = Current::read(path)?;
         let fresh = || Current::new(options.engine.data_name(1));
@@ -91,6 +99,7 @@ impl DiskStore {
 
     /// Whether there is a store in the directory at `path`.
     pub(crate) fn exists(path: &Path) -> Result<bool, StoreError> {
+        check_no_file(path)?;
         Ok(Current::read(path)?.is_some())
     }
 

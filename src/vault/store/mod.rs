@@ -179,6 +179,11 @@ pub(crate) enum StoreError {
     /// Something stands where something new was to be put.
     #[error("there is something at {0} already and it is not overwritten, choose another path")]
     Occupied(String),
+    /// A file stands where a directory belongs.
+    #[error(
+        "{0} is a file, and a vault is kept in a directory, choose another path or move the file"
+    )]
+    NoDirectory(String),
     /// There is none, and none was to be created.
     #[error("there is no vault at {0}, allow it to be created or correct the path")]
     Absent(String),
