@@ -2,6 +2,7 @@
 //! an outcome lands: a task that dies lands a failure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Instrument as _, Span, debug};
 
@@ -30,10 +31,14 @@ impl Rotating {
     /// Starts the renewal, unless the runtime stops: nobody would wait for its outcome.
     pub(crate) fn start(self) {
         let tasks = self.records.context.shared.tasks.clone();
+        let context = &self.records.context;
         let mut landing = Landing {
+            context: context.clone(),
             cell: self.records.cell.clone(),
             handle: self.handle.clone(),
             flight: self.flight,
+            span: self.span.clone(),
+            since: context.shared.events.meters().now(),
             outcome: None,
             sent: false,
         };
@@ -44,12 +49,7 @@ impl Rotating {
         }
         let span = self.span.clone();
         let work = async move {
-            let context = &self.records.context;
-            let meters = context.shared.events.meters();
-            let since = meters.now();
             let outcome = self.run(&mut landing.sent).await;
-            meters.renewal(context.id.provider.as_str(), word(&outcome), since);
-            self.span.record("outcome", word(&outcome));
             landing.land(outcome);
         };
         tasks.spawn(work.instrument(span));
@@ -174,11 +174,15 @@ fn runtime_stops() -> RenewalOutcome {
     RenewalOutcome::NotStarted { reason: "the runtime stops".to_owned() }
 }
 
-/// Lands the outcome when it is dropped, by whatever way the task ends.
+/// Counts the outcome and lands it when it is dropped, by whatever way the task ends.
 struct Landing {
+    context: Arc<Context>,
     cell: Arc<Cell>,
     handle: Handle<ProviderMessage>,
     flight: Flight,
+    span: Span,
+    /// When it began, by the monotonic clock.
+    since: Duration,
     outcome: Option<RenewalOutcome>,
     sent: bool,
 }
@@ -192,6 +196,10 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
+        let word = self.outcome.as_ref().map_or("died", word);
+        let meters = self.context.shared.events.meters();
+        meters.renewal(self.context.id.provider.as_str(), word, self.since);
+        self.span.record("outcome", word);
         let outcome = self.outcome.take().unwrap_or_else(|| {
             let class = if self.sent {
                 FailureClass::Uncertain

@@ -294,6 +294,11 @@ impl Logins {
         self.pending_of(user).into_iter().filter_map(device).collect()
     }
 
+    /// How many requests wait for the answer of a sign-in's actor.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending_of_all().values().map(Front::waiting).sum()
+    }
+
     /// Resolves once no request of a sign-in is under way any more, be it that the sign-in is over:
     /// what was granted is stored, or given back. For when all of them have ended.
     pub(crate) async fn settled(&self) {
@@ -363,6 +368,13 @@ impl Front {
         match self {
             Self::Browser(login) => login.credential(),
             Self::Device(login) => login.credential(),
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        match self {
+            Self::Browser(login) => login.messages().waiting(),
+            Self::Device(login) => login.messages().waiting(),
         }
     }
 

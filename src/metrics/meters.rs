@@ -1,7 +1,8 @@
 //! What is counted where it happens: counters and the times that things took.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode_registry;
@@ -68,7 +69,11 @@ struct Inside {
     guarded_requests: Counters<2>,
     #[cfg(feature = "server")]
     server_requests: Latencies<2>,
+    queues: Mutex<BTreeMap<&'static str, Depth>>,
 }
+
+/// How many requests wait for an actor's answer.
+type Depth = Box<dyn Fn() -> usize + Send + Sync>;
 
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Latencies<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
@@ -130,12 +135,20 @@ impl Meters {
                 of_network,
             ),
             registry,
+            queues: Mutex::default(),
         }))
     }
 
     /// Writes what was counted, without the end of the text.
     pub(super) fn encode(&self, text: &mut String) -> fmt::Result {
         encode_registry(text, &self.0.registry)
+    }
+
+    /// The requests that wait for actors which stand on the runtime and are not known to it.
+    pub(super) fn queues(&self) -> BTreeMap<&'static str, usize> {
+        // A map is whole whoever panicked.
+        let queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().map(|(name, depth)| (*name, depth())).collect()
     }
 
     /// Now, to say later how long something took.
@@ -214,6 +227,16 @@ impl Meters {
 
 #[cfg(feature = "server")]
 impl Meters {
+    /// Looks at the `depth` of another queue from now on, in place of an earlier one of that name.
+    pub(crate) fn add_queue(
+        &self,
+        name: &'static str,
+        depth: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.insert(name, Box::new(depth));
+    }
+
     /// Counts an access token that was issued for `grant`.
     pub(crate) fn token_issued(&self, grant: &'static str) {
         self.0.tokens_issued.get_or_create(&one("grant", grant)).inc();

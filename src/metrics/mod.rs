@@ -32,7 +32,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// | --- | --- | --- |
 /// | `tokenward_sign_ins_total` | `provider`, `outcome`: `succeeded`, `failed` | sign-ins that ended, by whichever method |
 /// | `tokenward_sign_outs_total` | `provider` | sign-outs |
-/// | `tokenward_renewal_duration_seconds` | `provider`, `outcome` | renewals, from the first step to the last: their number and how long they took. The outcome is `renewed`, `unsaved` (the vault could not take what was granted, which is held in memory), `superseded`, `not-started`, or why it failed: `transient`, `rate-limited`, `reauthorization-required`, `misconfigured`, `unlisted`, `protocol`, `uncertain` |
+/// | `tokenward_renewal_duration_seconds` | `provider`, `outcome` | renewals, from the first step to the last: their number and how long they took. The outcome is `renewed`, `unsaved` (the vault could not take what was granted, which is held in memory), `superseded`, `not-started`, `died` (its task panicked), or why it failed: `transient`, `rate-limited`, `reauthorization-required`, `misconfigured`, `unlisted`, `protocol`, `uncertain` |
 /// | `tokenward_reauthorizations_required_total` | `provider` | how often a credential came to need its user |
 /// | `tokenward_credentials` | `provider`, `state` | credentials in memory: those that are used, and those that need somebody. One that is well and was not used for a while is not among them |
 /// | `tokenward_sessions` | | open sessions |
@@ -50,7 +50,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// | `tokenward_provider_healthy` | `provider` | 1 when it works, 0 when it fails; absent while that is not known |
 /// | `tokenward_actor_restarts_total` | `actor` | restarts, by the actor's branch of the tree |
 /// | `tokenward_actor_quarantines_total` | `actor` | how often one was kept down |
-/// | `tokenward_queue_depth` | `queue` | requests that wait for an actor's answer |
+/// | `tokenward_queue_depth` | `queue`: `credentials`, `sessions`, `vault`, `logins`, `health`, with a server `token-issuer` | requests that wait for an actor's answer |
 ///
 /// With the feature `server` and a server on the runtime also:
 ///

@@ -1,6 +1,5 @@
 //! What is looked at when somebody asks: how many there are, and in which state.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::encoding::text::encode_registry;
@@ -51,10 +50,13 @@ pub(super) fn encode(inside: &Inside, text: &mut String) -> fmt::Result {
     }
 
     let queues = gauges(it, "queue_depth", "Requests that wait for an actor's answer");
-    let depths = BTreeMap::from([
+    let mut depths = inside.events.meters().queues();
+    depths.extend([
         ("credentials", inside.credentials.waiting()),
         ("sessions", inside.sessions.messages().waiting()),
         ("vault", inside.vault.messages().waiting()),
+        ("logins", inside.logins.waiting()),
+        ("health", inside.health.messages().waiting()),
     ]);
     for (queue, depth) in depths {
         set(&queues, &[("queue", queue.to_owned())], depth);

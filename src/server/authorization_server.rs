@@ -116,6 +116,8 @@ impl AuthorizationServer {
             parts.sources.clone(),
         )
         .await?;
+        let actor = issuer.messages().clone();
+        parts.events.meters().add_queue("token-issuer", move || actor.waiting());
         for credential in &watched {
             let credential = credential.clone();
             // Readiness does not wait for the first caller. How it went is in the snapshot.

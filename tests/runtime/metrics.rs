@@ -1,10 +1,13 @@
 //! What a runtime counts about itself, read as Prometheus reads it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokenward::Runtime;
-use tokenward::testing::{Endpoint, Fault};
+use tokenward::provider::AssertionSource;
+use tokenward::testing::{Endpoint, Fault, VaultFault};
 
 use crate::host::Host;
 
@@ -79,7 +82,7 @@ async fn what_happens_is_counted_and_what_stands_is_told() {
         let sample = "tokenward_vault_request_duration_seconds_count";
         assert!(counted(&format!("{sample}{{request=\"{kind}\"}}")) >= 1, "{kind}");
     }
-    for queue in ["credentials", "sessions", "vault"] {
+    for queue in ["credentials", "sessions", "vault", "logins", "health"] {
         let sample = format!("tokenward_queue_depth{{queue=\"{queue}\"}}");
         assert!(read(&host.runtime.metrics().encode()).contains_key(&sample), "{sample}");
     }
@@ -109,6 +112,41 @@ async fn a_renewal_that_fails_is_counted_by_why_it_failed() {
     assert_eq!((failed("transient"), failed("reauthorization-required")), (1, 1));
     let sample = "tokenward_reauthorizations_required_total{provider=\"openai\"}";
     assert_eq!(value(&host.runtime, sample), 1);
+}
+
+/// O3: a renewal that can not begin is counted, and one that dies on its way.
+#[tokio::test]
+async fn a_renewal_that_does_not_begin_or_dies_is_counted_too() {
+    let mut host = Host::start().await;
+    let credential = host.sign_in_openai("ada").await;
+    host.disk.set(VaultFault::Full);
+    host.clock.advance(Duration::from_hours(2));
+    credential.acquire().await.expect_err("no intent without a disk");
+    let sample = "tokenward_renewal_duration_seconds_count";
+    let of_openai = format!("{sample}{{provider=\"openai\",outcome=\"not-started\"}}");
+    assert_eq!(value(&host.runtime, &of_openai), 1);
+    host.disk.heal();
+
+    let asked = Arc::new(AtomicUsize::new(0));
+    let issuer = host.anthropic.clone();
+    host.restart_with(|spec| {
+        let (asked, issuer) = (asked.clone(), issuer.clone());
+        spec.assertion(AssertionSource::function(move || {
+            let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            let assertion = issuer.issue_assertion(Duration::from_hours(9));
+            async move {
+                assert!(first, "the host's own code fails");
+                Ok(assertion)
+            }
+        }))
+    })
+    .await;
+    let signed_in = host.runtime.user("ci").sign_in("anthropic").with_assertion().await;
+    let id = signed_in.expect("the first one is given");
+    let credential = host.runtime.credential(&id).await.expect("there");
+    credential.refresh().await.expect_err("its task died");
+    let of_anthropic = format!("{sample}{{provider=\"anthropic\",outcome=\"died\"}}");
+    assert_eq!(value(&host.runtime, &of_anthropic), 1);
 }
 
 /// Whoever reads the metrics keeps no runtime alive.

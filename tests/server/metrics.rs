@@ -29,6 +29,7 @@ async fn prometheus_reads_what_was_issued_refused_and_answered() {
         "tokenward_server_request_duration_seconds_count{route=\"/auth/token\",status=\"200\"} 1",
         "tokenward_server_request_duration_seconds_count{route=\"/auth/token\",status=\"401\"} 1",
         "tokenward_sessions 0",
+        "tokenward_queue_depth{queue=\"token-issuer\"} 0",
     ] {
         assert!(answer.body.lines().any(|line| line == sample), "{sample}\n{}", answer.body);
     }
