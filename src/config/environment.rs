@@ -107,6 +107,11 @@ pub struct ClientSettings {
     pub secret: Option<Secret>,
 }
 
+/// The variable that gives the OAuth client id of `provider`, where it has one.
+pub(crate) fn client_id_variable(provider: &str) -> Option<&'static str> {
+    PROVIDERS.iter().find(|(known, ..)| *known == provider).map(|(_, _, id, _)| *id)
+}
+
 impl Environment {
     /// Reads the variables of this process.
     ///

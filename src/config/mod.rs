@@ -12,6 +12,7 @@ pub(crate) mod schema;
 pub(crate) mod value;
 
 pub(crate) use endpoint::{is_loopback, may_carry_secrets};
+pub(crate) use environment::client_id_variable;
 pub use environment::{ClientSettings, Environment};
 pub use origin::Origin;
 pub(crate) use path::SettingPath;

@@ -75,7 +75,7 @@ impl Schema {
             let deeper = (beneath != here).then(|| (distance(wrong, last) + 1, beneath));
             let candidates = [Some((distance(wrong, here), here.to_owned())), deeper];
             for (cost, name) in candidates.into_iter().flatten() {
-                let near = name != "*" && cost <= 1 + wrong.chars().count() / 3;
+                let near = name != "*" && is_near(cost, wrong);
                 if near && best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, name));
                 }
@@ -93,6 +93,21 @@ fn matches(names: &[&str], keys: &[String]) -> bool {
 /// For [`Known::fits`]: whether a value reads as a `T`.
 pub(crate) fn reads_as<T: DeserializeOwned>(value: &toml::Value) -> bool {
     value.clone().try_into::<T>().is_ok()
+}
+
+/// The one of `names` that is most like `wrong`, if any is.
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let by_cost = names.into_iter().map(|name| (distance(wrong, name), name));
+    let near = by_cost.filter(|(cost, _)| is_near(*cost, wrong));
+    near.min_by_key(|(cost, _)| *cost).map(|(_, name)| name)
+}
+
+/// Whether what is so far away from `wrong` may have been meant by it.
+fn is_near(cost: usize, wrong: &str) -> bool {
+    cost <= 1 + wrong.chars().count() / 3
 }
 
 /// How many letters have to be added, taken away or replaced, or neighbours swapped.

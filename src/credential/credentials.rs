@@ -20,7 +20,7 @@ use super::upcoming::Upcoming;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::identity::{CredentialId, ProviderId, UserId};
-use crate::provider::Provider;
+use crate::provider::{self, Provider};
 use crate::supervision::{Alarm, Supervisor};
 use crate::vault::{Entry, Query, RecordKind};
 
@@ -232,12 +232,8 @@ impl Credentials {
     ///
     /// When there is none; the text names those that there are.
     pub(crate) fn provider(&self, id: &ProviderId) -> Result<&Arc<dyn Provider>, Error> {
-        self.0.providers.get(id).ok_or_else(|| {
-            let mut known: Vec<_> = self.0.providers.keys().collect();
-            known.sort();
-            let text = format!("there is no provider {id}, there are: {}", list(&known));
-            Error::new(ErrorKind::NotFound, text)
-        })
+        let found = self.0.providers.get(id);
+        found.ok_or_else(|| provider::unknown(id, self.0.providers.keys()))
     }
 
     /// The providers, in order of their names.

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::identity::ProviderId;
 use crate::oauth::Transport;
-use crate::provider::{Failure, FailureClass, Provider, shortly};
+use crate::provider::{self, Failure, FailureClass, Provider, shortly};
 use crate::supervision::{Alarm, Errands, EventBus, Reply, Timekeeper};
 
 /// What every incarnation of the actor is given.
@@ -116,8 +116,7 @@ impl Watching {
 
     fn check(&mut self, provider: &ProviderId, reply: Reply<Result<HealthCheck, Error>>) {
         let Some(watched) = self.watched.get_mut(provider) else {
-            let text = format!("there is no provider {provider}");
-            let _ = reply.send(Err(Error::new(ErrorKind::NotFound, text)));
+            let _ = reply.send(Err(provider::unknown(provider, self.watched.keys())));
             return;
         };
         if !watched.provider.health().is_checked() {

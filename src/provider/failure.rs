@@ -31,6 +31,28 @@ pub struct Failure {
 }
 
 /// What a failure means for the credential's life.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::provider::{Failure, FailureClass};
+///
+/// /// What an answer to a renewal means, at a provider of your own.
+/// fn failure_of(status: u16) -> Failure {
+///     let class = match status {
+///         400 => FailureClass::ReauthorizationRequired,
+///         401 | 403 => FailureClass::Misconfigured,
+///         429 => FailureClass::RateLimited { retry_after: Some(Duration::from_secs(60)) },
+///         500.. => FailureClass::Transient { retry_after: None },
+///         _ => FailureClass::Unlisted,
+///     };
+///     Failure::new(class, format!("the token endpoint answered {status}"))
+/// }
+///
+/// // Whoever waits for the token is told what can be done about it.
+/// assert!(tokenward::Error::from(failure_of(400)).needs_reauthorization());
+/// assert!(tokenward::Error::from(failure_of(401)).is_configuration());
+/// assert!(tokenward::Error::from(failure_of(503)).is_transient());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureClass {

@@ -12,7 +12,7 @@ use super::{
     Provider, ProviderSpec, RedirectRules, RefreshPolicy, Registration, Renewal, Revocation,
     RevocationOutcome,
 };
-use crate::config::Problem;
+use crate::config::{Problem, client_id_variable};
 use crate::error::{Error, ErrorKind};
 use crate::identity::{Method, ProviderId};
 use crate::oauth::{
@@ -297,7 +297,15 @@ impl ProviderSpec {
 
     pub(super) fn client_id(&self) -> Result<&str, String> {
         let id = self.oauth.client_id.as_deref().filter(|id| !id.is_empty());
-        id.ok_or_else(|| format!("no oauth client id is configured for {}, set one", self.id))
+        id.ok_or_else(|| {
+            let provider = &self.id;
+            let variable = client_id_variable(provider.as_str())
+                .map_or_else(String::new, |name| format!("the variable {name}, "));
+            format!(
+                "no oauth client id is configured for {provider}, set one by {variable}the setting \
+                 providers.{provider}.oauth.client_id or `ProviderSpec::client`"
+            )
+        })
     }
 
     pub(super) fn scope(&self) -> String {

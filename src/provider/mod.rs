@@ -18,6 +18,9 @@ mod registration;
 mod spec;
 mod template;
 
+use crate::error::{Error, ErrorKind};
+use crate::identity::ProviderId;
+
 pub use assertion::{AssertionSource, AssertionSpec};
 pub use contract::{
     Exchanging, Grant, KeyVerdict, Provider, RedirectRules, RefreshPolicy, Renewal, Revocation,
@@ -36,3 +39,11 @@ pub use crate::oauth::{
     AuthorizationRequest, BodyEncoding, ClientAuthentication, CodeExchange, DeviceAuthorization,
     RequestProfile, TokenFields, TokenInForce,
 };
+
+/// There is no provider `id`; the text names those that there are.
+pub(crate) fn unknown<'a>(id: &ProviderId, known: impl Iterator<Item = &'a ProviderId>) -> Error {
+    let mut known: Vec<_> = known.map(ProviderId::as_str).collect();
+    known.sort_unstable();
+    let text = format!("there is no provider {id}, there are: {}", known.join(", "));
+    Error::new(ErrorKind::NotFound, text)
+}

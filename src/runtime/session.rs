@@ -423,9 +423,7 @@ impl Session {
         provider: &ProviderId,
         class: Option<&'static str>,
     ) -> Result<Upstream, Error> {
-        let upstream = self.0.runtime.0.upstreams.get(provider).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no provider {provider}"))
-        })?;
+        let upstream = self.0.runtime.0.upstreams.get(provider)?;
         Ok(class.map_or_else(|| upstream.clone(), |class| upstream.route_class(class)))
     }
 

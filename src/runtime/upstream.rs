@@ -14,7 +14,7 @@ use crate::clock::Sources;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::identity::ProviderId;
-use crate::provider::Provider;
+use crate::provider::{self, Provider};
 use crate::resilience::{
     Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy, Change, HeldBack, Permit,
 };
@@ -276,8 +276,12 @@ impl Upstreams {
     }
 
     /// The upstream of a provider.
-    pub(crate) fn get(&self, provider: &ProviderId) -> Option<&Upstream> {
-        self.0.get(provider)
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider.
+    pub(crate) fn get(&self, provider: &ProviderId) -> Result<&Upstream, Error> {
+        self.0.get(provider).ok_or_else(|| provider::unknown(provider, self.0.keys()))
     }
 
     /// What stands before calls to each provider.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::schema::SCHEMA;
-use crate::config::schema::{Found, Kind};
+use crate::config::schema::{Found, Kind, nearest};
 use crate::config::value::Value;
 use crate::config::{Origin, Problem, SettingPath};
-use crate::provider::{Discovered, Parameter, Provider, ProviderSpec};
+use crate::provider::{Discovered, Parameter, Provider, ProviderSpec, catalog};
 use crate::secret::Secret;
 
 /// What stands among a provider's settings and is no field of its data.
@@ -51,6 +51,17 @@ impl Settings {
         problems: &mut Vec<Problem>,
     ) -> Option<ProviderSpec> {
         let path = SettingPath::parse("providers").join(id);
+        let is_set = |within: &str| self.chosen(&path.beneath(within)).is_some();
+        if ["preset", "base_url", "methods"].into_iter().all(|within| !is_set(within))
+            && let Some(meant) = nearest(id, catalog::names().chain(catalog::self_hosted_names()))
+        {
+            let text = format!(
+                "is no built-in provider, did you mean `{meant}`? one of your own needs base_url and \
+                 methods, or a preset"
+            );
+            problems.push(problem(&path, selected_by, &text));
+            return None;
+        }
         let before = problems.len();
         for (needed, text) in [
             ("base_url", "is missing, set where requests go"),

@@ -120,7 +120,8 @@ impl Settings {
         let place = self.get::<KeyPlace>(&key);
         let source = match place {
             None => {
-                let text = "is missing, set it, or the variable CREDENTIAL_ENCRYPTION_KEY";
+                let text = "is missing, set it to { file = \"agent.key\", create_if_missing = true }, { env = \"NAME\" } or \
+                            { keyring = \"NAME\" }, or set the variable CREDENTIAL_ENCRYPTION_KEY";
                 problems.push(problem(&key, &Origin::Default, text));
                 None
             }

@@ -236,11 +236,26 @@ fn everything_wrong_is_told_at_once_with_its_setting_and_its_source() {
         "is no setting, did you mean `oauth.client_id`?",
         "is no setting, did you mean `token_endpoint`?",
         "is no built-in provider, use one of anthropic, openai,",
-        "is missing, set it, or the variable CREDENTIAL_ENCRYPTION_KEY",
+        "is missing, set it to { file = \"agent.key\", create_if_missing = true }, { env = ",
+        "or set the variable CREDENTIAL_ENCRYPTION_KEY",
         "the variable NOWHERE is not set",
     ] {
         assert!(told.iter().any(|it| it.contains(text)), "{text}");
     }
+}
+
+#[test]
+fn a_misspelt_section_of_a_provider_is_told_which_one_was_meant() {
+    let settings = toml(&format!("{VAULT}[providers.antropic]\n"));
+    assert_eq!(
+        problems(&settings),
+        ["providers.antropic (test.toml:4): is no built-in provider, did you mean `anthropic`? \
+             one of your own needs base_url and methods, or a preset"]
+    );
+    // Of what is like none of them, what it needs is told.
+    let told = problems(&toml(&format!("{VAULT}[providers.entirely-mine]\n")));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|it| it.contains("is missing, set")), "{told:?}");
 }
 
 #[test]
