@@ -195,6 +195,16 @@ impl fmt::Display for Fault {
 }
 
 /// A text that names no fault.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenward::testing::{Fault, FaultError};
+///
+/// // A command of a test bench, say; `Fault::KINDS` has an example of each kind.
+/// assert_eq!("delay:2s".parse(), Ok(Fault::Delay(Duration::from_secs(2))));
+/// let error: FaultError = "delay:soon".parse::<Fault>().expect_err("no time");
+/// println!("{error}"); // what it has to be
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no fault: {problem}")]
 pub struct FaultError {

@@ -69,6 +69,15 @@ impl fmt::Display for Endpoint {
 }
 
 /// A text that names no endpoint.
+///
+/// ```
+/// use tokenward::testing::{Endpoint, EndpointError};
+///
+/// // A command of a test bench, say.
+/// let error: EndpointError = "tokens".parse::<Endpoint>().expect_err("no such endpoint");
+/// println!("{error}"); // and which there are
+/// assert_eq!("token".parse(), Ok(Endpoint::Token));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no endpoint, use authorization, token, revocation, device or resource")]
 pub struct EndpointError(String);
@@ -152,6 +161,13 @@ impl RecordedRequest {
         url::form_urlencoded::parse(&self.body).into_owned().collect()
     }
 
+    /// Whether somebody only looks whether the provider answers: without a credential, and not for one.
+    pub(super) fn is_look(&self) -> bool {
+        let credentials = ["authorization", "x-api-key", "x-goog-api-key"];
+        matches!(self.endpoint, Endpoint::Resource | Endpoint::Other)
+            && credentials.iter().all(|name| self.header(name).is_none())
+    }
+
     /// Whether the body is declared as `media_type`, parameters such as `charset` aside.
     pub(super) fn is_of(&self, media_type: &str) -> bool {
         let declared = self.header("content-type").unwrap_or_default();
@@ -196,8 +212,12 @@ pub struct Counters {
     pub token_requests: usize,
     /// Requests to the revocation endpoint, whatever became of them.
     pub revocation_requests: usize,
-    /// Requests to resources, whatever became of them.
+    /// Requests to resources that brought a credential, whatever became of them.
     pub resource_requests: usize,
+    /// Requests to resources, or to any other path, that brought no credential, as those of
+    /// [`Runtime::check_health`](crate::Runtime::check_health) and
+    /// [`Runtime::doctor`](crate::Runtime::doctor) do. They are not among the refusals.
+    pub looks: usize,
     /// Authorization codes that were exchanged.
     pub code_exchanges: usize,
     /// Renewals by refresh token that were carried out, whether or not the answer arrived.

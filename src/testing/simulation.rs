@@ -106,6 +106,7 @@ impl Simulation {
             match request.endpoint {
                 Endpoint::Token => counters.token_requests += 1,
                 Endpoint::Revocation => counters.revocation_requests += 1,
+                _ if request.is_look() => counters.looks += 1,
                 Endpoint::Resource => counters.resource_requests += 1,
                 Endpoint::Authorization | Endpoint::Device | Endpoint::Other => {}
             }
@@ -199,7 +200,7 @@ impl Simulation {
         };
         answer.unwrap_or_else(|refusal| {
             tracing::debug!(provider = self.dialect.name(), %refusal, "request refused");
-            memory.ledger.counters.refusals += 1;
+            memory.ledger.counters.refusals += usize::from(!request.is_look());
             self.dialect.refuse(request.endpoint, &refusal)
         })
     }

@@ -65,6 +65,15 @@ impl Scene {
     }
 }
 
+/// A look is nobody's call, and that it is refused is as it should be.
+#[tokio::test]
+async fn a_look_counts_neither_as_a_call_nor_as_a_refusal() {
+    let scene = Scene::set(|builder| builder).await;
+    scene.runtime.check_health("openai").await.expect("it answers");
+    let counters = scene.openai.counters();
+    assert_eq!((counters.looks, counters.resource_requests, counters.refusals), (1, 0, 0));
+}
+
 #[tokio::test]
 async fn a_provider_that_goes_is_told_of_and_one_that_is_back_too() {
     let mut scene = Scene::set(|builder| builder.health(HealthPolicy::default())).await;
