@@ -1,6 +1,5 @@
 //! Everything that is looked at, for one runtime.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +11,7 @@ use super::endpoint::{self, Seen};
 use super::proxy::Proxies;
 use super::{Diagnosis, Finding, Layer, Verdict, clock};
 use crate::error::{Error, ErrorKind};
-use crate::identity::UserId;
+use crate::identity::{ProviderId, UserId};
 use crate::runtime::Runtime;
 use crate::vault::{Batch, Expect, Inspection, RecordKey, RecordKind, Tags};
 
@@ -56,10 +55,14 @@ async fn diagnosed(runtime: &Runtime) -> Diagnosis {
     let (sources, clients) = (&shared.sources, shared.transport.clients());
     let proxies = Proxies::of_the_system();
     let origins = origins(runtime);
-    let mut seen: Vec<(usize, Seen)> = stream::iter(origins.values().enumerate())
-        .map(|(number, url)| {
+    let mut seen: Vec<(usize, Seen)> = stream::iter(origins.iter().enumerate())
+        .map(|(number, Origin { url, providers })| {
             let proxies = &proxies;
-            async move { (number, endpoint::tried(url, clients, proxies, sources).await) }
+            async move {
+                let mut seen = endpoint::tried(url, clients, proxies, sources).await;
+                seen.finding.providers.clone_from(providers);
+                (number, seen)
+            }
         })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -69,17 +72,32 @@ async fn diagnosed(runtime: &Runtime) -> Diagnosis {
     findings.push(clock::compared(sources.now().wall, skews));
     let seen: Vec<Finding> = seen.into_iter().map(|(_, seen)| seen.finding).collect();
     let stops_there = seen.iter().any(|finding| finding.layer == Layer::Proxy);
-    findings.extend(proxies.finding(origins.values()).filter(|_| !stops_there));
+    findings
+        .extend(proxies.finding(origins.iter().map(|origin| &origin.url)).filter(|_| !stops_there));
     findings.extend(seen);
     Diagnosis { findings }
 }
 
-/// Each origin that a provider is reached at, once.
-fn origins(runtime: &Runtime) -> BTreeMap<String, Url> {
-    let providers = runtime.providers();
-    let urls = providers.iter().flat_map(|provider| provider.endpoints());
-    let origin = |url: Url| (url.origin().ascii_serialization(), url);
-    urls.filter(Url::has_host).map(origin).collect()
+/// Where providers are reached.
+struct Origin {
+    url: Url,
+    providers: Vec<ProviderId>,
+}
+
+/// Each origin that a provider is reached at, once, in the order of the providers' names.
+fn origins(runtime: &Runtime) -> Vec<Origin> {
+    let mut origins: Vec<Origin> = Vec::new();
+    for provider in runtime.providers() {
+        for url in provider.endpoints().into_iter().filter(Url::has_host) {
+            let known = origins.iter_mut().find(|known| known.url.origin() == url.origin());
+            match known {
+                Some(known) if known.providers.contains(provider.id()) => {}
+                Some(known) => known.providers.push(provider.id().clone()),
+                None => origins.push(Origin { url, providers: vec![provider.id().clone()] }),
+            }
+        }
+    }
+    origins
 }
 
 /// The store and its key.

@@ -9,6 +9,8 @@ mod proxy;
 use std::fmt;
 use std::time::Duration;
 
+use crate::identity::ProviderId;
+
 /// What was looked at, in the order in which one thing needs the other.
 ///
 /// A [`Finding`] names the lowest one that fails: what is above it could not be looked at.
@@ -118,6 +120,8 @@ pub struct Finding {
     pub layer: Layer,
     /// What was looked at: `vault`, or the address.
     pub subject: String,
+    /// The providers that are reached there; none where it is not about an address.
+    pub providers: Vec<ProviderId>,
     /// How it was found.
     pub verdict: Verdict,
     /// What was seen, and what to do where that is not good. Without a secret.
@@ -177,7 +181,8 @@ impl Finding {
         verdict: Verdict,
         detail: impl Into<String>,
     ) -> Self {
-        Self { layer, subject: subject.into(), verdict, detail: detail.into(), took: None }
+        let (subject, detail) = (subject.into(), detail.into());
+        Self { layer, subject, providers: Vec::new(), verdict, detail, took: None }
     }
 }
 
@@ -215,8 +220,13 @@ impl fmt::Display for Verdict {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { layer, subject, verdict, detail, .. } = self;
-        write!(f, "{subject} {layer}: {verdict}, {detail}")
+        let Self { layer, subject, providers, verdict, detail, .. } = self;
+        f.write_str(subject)?;
+        if !providers.is_empty() {
+            let names: Vec<_> = providers.iter().map(ProviderId::as_str).collect();
+            write!(f, " ({})", names.join(", "))?;
+        }
+        write!(f, " {layer}: {verdict}, {detail}")
     }
 }
 

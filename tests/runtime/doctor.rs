@@ -29,7 +29,11 @@ async fn a_host_that_is_well_is_told_so_line_by_line() {
     for provider in [&host.openai, &host.anthropic, &host.google, &host.orange, &host.github] {
         let origin = provider.spec().base_url.origin().ascii_serialization();
         let finding = diagnosis.findings.iter().find(|it| it.subject == origin);
-        assert_eq!(finding.expect("each of them").layer, Layer::Http);
+        let finding = finding.expect("each of them");
+        assert_eq!(finding.layer, Layer::Http);
+        assert_eq!(finding.providers, [provider.spec().id], "whose address it is");
+        let words = format!("{origin} ({}) http: good", provider.name());
+        assert!(finding.to_string().starts_with(&words), "{finding}");
     }
     assert_eq!(diagnosis.to_string().lines().count(), diagnosis.findings.len());
 }
