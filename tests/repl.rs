@@ -48,7 +48,7 @@ const ACME: &str = r#"
 #[test]
 fn two_users_work_with_three_providers_each_and_everything_is_there_after_a_restart() {
     let folder = folder();
-    let vault = folder.path().join("vault");
+    let vault = folder.path().join("made").join("vault");
     assert_success(&run("two_users.repl", &["--vault", text(&vault)]));
     assert_success(&run("again.repl", &["--vault", text(&vault)]));
 }
@@ -241,7 +241,10 @@ fn a_script_ends_at_the_first_command_that_fails_and_names_its_line() {
     let output = run_text("users\n\n# a comment\nuse openai\nusers\n", &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(error, "error: line 4: ada is not signed in to openai, sign in first\n");
+    assert_eq!(
+        error,
+        "error: line 4: ada is not signed in to openai, sign in first, with: sign-in openai\n"
+    );
     let printed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(printed, "> users\n*  ada\n> use openai\n", "nothing after it was done");
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use tokenward::event::{Event, EventKind};
+use tokenward::resilience::{Change, Reason};
 
 use crate::screen::{Palette, Tone, count, from_now, human, tone_of_health, tone_of_state};
 
@@ -98,16 +99,25 @@ fn describe(event: &Event, palette: Palette) -> String {
             format!("the audit trail is not as it was written: {problem}")
         }
         EventKind::DataKeyRotated { key } => format!("the vault seals under its data key {key}"),
-        EventKind::MasterKeyRotated { source } => format!("the vault hangs on the key of {source}"),
+        EventKind::MasterKeyRotated { source } => {
+            format!("the key of {source} opens the vault from now on")
+        }
         EventKind::BreakerChanged { upstream, change } => {
-            let counts = change.counts;
-            let failed = reason(&format!("{} of {} calls failed", counts.failures, counts.calls));
-            format!("the breaker before {upstream} {} → {} {failed}", change.from, change.to)
+            let why = reason(&why_changed(change));
+            format!("the breaker before {upstream} {} → {} {why}", change.from, change.to)
         }
         EventKind::ClockStepped { by_millis } => {
             format!("the clock was stepped by {by_millis} ms, or the machine slept")
         }
         EventKind::ShuttingDown => "the runtime stops".to_owned(),
         other => format!("{other:?}"),
+    }
+}
+
+/// Why a breaker changed its state.
+fn why_changed(change: &Change) -> String {
+    match change.reason {
+        Reason::ByHand => "by hand".to_owned(),
+        _ => format!("{} of {} calls failed", change.counts.failures, change.counts.calls),
     }
 }

@@ -124,8 +124,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, Problem> {
 
 /// The command of this name.
 pub(crate) fn find(name: &str) -> Result<&'static Entry, Problem> {
-    // What whoever comes from another shell types.
-    let name = if name == "exit" { "quit" } else { name };
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, meant)| meant);
     COMMANDS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         if may_be_secret(name) {
             let text = "that is no command, help lists them all; a key or a code goes after paste";
@@ -135,6 +134,15 @@ pub(crate) fn find(name: &str) -> Result<&'static Entry, Problem> {
         Problem::unknown("command", name, &names).advice("help lists them all")
     })
 }
+
+/// What whoever comes from another shell types, and what it is here.
+const ALIASES: [(&str, &str); 5] = [
+    ("?", "help"),
+    ("exit", "quit"),
+    ("status", "providers"),
+    ("login", "sign-in"),
+    ("logout", "sign-out"),
+];
 
 /// Whether a line may hold a key or a code, and is better not shown again: what follows `paste`, and
 /// what somebody pasted without it.

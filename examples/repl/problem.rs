@@ -23,6 +23,20 @@ impl Problem {
         Self { text: error.to_string(), of_settings: error.is_configuration() }
     }
 
+    /// Why `account` could not be used, with the command that helps.
+    pub(crate) fn with(account: &str, error: tokenward::Error) -> Self {
+        let (signs_in, opens) = (error.needs_reauthorization(), error.is_circuit_open());
+        let problem = Self::from(error);
+        if signs_in {
+            problem.advice(&format!("with: sign-in {account}"))
+        } else if opens {
+            let provider = account.split(':').next().unwrap_or(account);
+            problem.advice(&format!("or let calls through now: breaker {provider} closed"))
+        } else {
+            problem
+        }
+    }
+
     /// The status with which the program ends.
     pub(crate) fn status(&self) -> ExitCode {
         if self.of_settings { ExitCode::from(2) } else { ExitCode::FAILURE }

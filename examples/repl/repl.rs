@@ -142,11 +142,18 @@ impl Repl {
         let by = method.map(|method| format!(" by {method}")).unwrap_or_default();
         let problem = Problem::new(format!("{} is not signed in to {account}{by}", self.user));
         Err(if accounts.is_empty() {
-            problem.advice("sign in first")
+            problem.advice(&format!("sign in first: sign-in {account}"))
         } else {
             let accounts: Vec<_> = accounts.into_iter().collect();
             problem.advice(&format!("there is: {}", accounts.join(", ")))
         })
+    }
+
+    /// You have no credential at all: what to begin with.
+    pub(crate) fn signed_in_nowhere(&self) -> Problem {
+        let names = self.host.provider_names().join(", ");
+        Problem::new("you are signed in nowhere")
+            .advice(&format!("begin with: sign-in PROVIDER, which is one of {names}"))
     }
 
     /// What you are signed in by at a provider.

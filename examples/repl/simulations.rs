@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -133,13 +134,17 @@ fn read(path: &Path) -> Result<BTreeMap<String, Value>, Problem> {
     };
     match fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| problem(&error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        // Whether it can be written there is found out at once.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(BTreeMap::new()),
         Err(error) => Err(problem(&error)),
     }
 }
 
 /// Writes a file as a whole: whoever reads it sees the old text or the new one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let draft = path.with_extension("draft");
     fs::write(&draft, text)?;
     fs::rename(&draft, path)

@@ -130,7 +130,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
         name: "providers",
         arguments: "",
         about: "show what you are signed in to",
-        more: "Of a provider where you have nothing, the methods that it offers.",
+        more: "Of a provider where you have nothing, the methods that it offers. `status` is the same.",
         slots: &[],
         parse: |_| Ok(Command::Providers),
     },
@@ -308,7 +308,8 @@ pub(crate) const COMMANDS: &[Entry] = &[
         name: "stats",
         arguments: "",
         about: "count what the providers saw",
-        more: "",
+        more: "`calls` are those that brought a credential; `looks` are those that brought none: health \
+               checks, and `doctor`.",
         slots: &[],
         parse: |_| Ok(Command::Stats),
     },
@@ -380,8 +381,9 @@ fn erase(words: &mut Words<'_>) -> Result<Command, Problem> {
     let halves = text.split_at_checked(text.len() / 2);
     match halves.map(|(one, two)| (one, two.trim_start())) {
         Some((one, two)) if one == two => Ok(Command::Erase(two.to_owned())),
-        _ => Err(Problem::new("this can not be undone, write the name of the user twice")
-            .advice("erase NAME NAME")),
+        _ => Err(Problem::new(
+            "this can not be undone, write the name of the user twice: erase NAME NAME",
+        )),
     }
 }
 

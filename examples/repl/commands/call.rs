@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use tokenward::Fallback;
+use tokenward::event::CredentialState;
 use tokenward::http::Attempts;
 use tokenward::testing::Endpoint;
 
@@ -21,9 +22,7 @@ const SHOWN: usize = 160;
 pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&str>) -> Answer {
     let session = repl.session().await?;
     let Some(active) = session.active()? else {
-        return Err(Problem::new(
-            "no provider is active in your session, choose one with: use PROVIDER",
-        ));
+        return Err(nothing_to_call_with(repl).await?);
     };
     let provider = active.provider.as_str();
     let body = body
@@ -36,12 +35,14 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     };
 
     let seen = requests_so_far(repl, provider);
-    let before = session.authentication().await?;
+    let account = account_at(&active.provider, &active.label);
+    let with_advice = |error| Problem::with(&account, error);
+    let before = session.authentication().await.map_err(with_advice)?;
     let (method, request) = match &body {
         None => ("GET", session.client().get(&path)),
         Some(body) => ("POST", session.client().post(&path).json(body)),
     };
-    let response = request.send().await?;
+    let response = request.send().await.map_err(with_advice)?;
     let status = response.status();
     let fallback = response.extensions().get::<Fallback>().cloned();
     let attempts = response.extensions().get::<Attempts>().copied();
@@ -52,7 +53,6 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
 
     let tone = if status.is_success() { Tone::Good } else { Tone::Bad };
     let said = repl.palette.paint(tone, status.to_string().trim_end());
-    let account = account_at(&active.provider, &active.label);
     let mut lines = vec![format!("{said} {account} {method} {path}")];
     let generation = before.credential.snapshot().generation();
     if generation != before.generation {
@@ -64,12 +64,26 @@ pub(super) async fn call(repl: &mut Repl, path: Option<String>, body: Option<&st
     if let Some(Fallback { key, instead_of, .. }) = fallback {
         lines.push(format!("  by {} instead of {}", key.method, instead_of.method));
     }
+    if before.credential.snapshot().state() == CredentialState::ReauthorizationRequired {
+        lines.push(format!("  a new sign-in is needed: sign-in {account}"));
+    }
     if !text.trim().is_empty() {
         lines.push(format!("  {}", short(&text)));
     }
     lines.push(carried(repl, &before.headers, provider, seen));
     let report = lines.join("\n");
     if status.is_success() { Ok(report) } else { Err(Problem::new(report)) }
+}
+
+/// Why there is no provider to call, and what to do first.
+async fn nothing_to_call_with(repl: &Repl) -> Result<Problem, Problem> {
+    let credentials = repl.user().credentials().await?;
+    let signed_in = credentials.iter().any(|it| it.state() != CredentialState::Absent);
+    Ok(if signed_in {
+        Problem::new("no provider is active in your session, choose one with: use PROVIDER")
+    } else {
+        repl.signed_in_nowhere()
+    })
 }
 
 /// What is asked of a provider when nothing else is said: something that costs nothing and that nobody else

@@ -1,6 +1,7 @@
 //! Why something is as it is: what the next call uses, and what this machine stands on.
 
 use tokenward::doctor::Verdict;
+use tokenward::identity::ProviderId;
 use tokenward::runtime::Why;
 
 use crate::account::account_of;
@@ -12,7 +13,7 @@ use crate::screen::{Tone, cell, headings, human};
 pub(super) async fn explain(repl: &mut Repl) -> Answer {
     let choice = repl.session().await?.explain().await?;
     if choice.candidates.is_empty() {
-        return Err(Problem::new("you are signed in nowhere, begin with: sign-in PROVIDER"));
+        return Err(repl.signed_in_nowhere());
     }
     let mut rows = vec![headings(&["", "account", "method", "why"])];
     for candidate in &choice.candidates {
@@ -35,15 +36,17 @@ pub(super) async fn explain(repl: &mut Repl) -> Answer {
 /// What stands between this machine and the providers.
 pub(super) async fn doctor(repl: &Repl) -> Answer {
     let diagnosis = repl.host.runtime.doctor().await;
-    let mut rows = vec![headings(&["what", "layer", "found", "took", "as"])];
+    let mut rows = vec![headings(&["what", "layer", "found", "took", "seen"])];
     for finding in &diagnosis.findings {
         let (tone, word) = match finding.verdict {
             Verdict::Good => (Tone::Good, "good"),
             Verdict::Failed => (Tone::Bad, "failed"),
             _ => (Tone::Busy, "doubtful"),
         };
+        let names = finding.providers.iter().map(ProviderId::as_str);
+        let subject = names.chain([finding.subject.as_str()]).collect::<Vec<_>>().join(" ");
         rows.push(vec![
-            cell(Tone::Plain, &finding.subject),
+            cell(Tone::Plain, subject),
             cell(Tone::Plain, finding.layer.as_str()),
             cell(tone, word),
             cell(Tone::Plain, finding.took.map_or_else(|| "-".to_owned(), human)),
@@ -51,5 +54,9 @@ pub(super) async fn doctor(repl: &Repl) -> Answer {
         ]);
     }
     let table = repl.palette.table(&rows);
-    if diagnosis.is_well() { Ok(table) } else { Err(Problem::new(table)) }
+    if diagnosis.is_well() {
+        return Ok(table);
+    }
+    let failed = diagnosis.failed().count();
+    Err(Problem::new(format!("{failed} of {} failed\n{table}", diagnosis.findings.len())))
 }

@@ -18,7 +18,8 @@ pub(super) async fn use_(repl: &mut Repl, account: &Account, method: Option<Meth
     repl.host.check_provider(&account.provider)?;
     let session = repl.session().await?;
     let id = if account.label.is_none() && method.is_none() {
-        session.use_provider(&account.provider).await?
+        let outcome = session.use_provider(&account.provider).await;
+        outcome.map_err(|error| Problem::with(&account.to_string(), error))?
     } else {
         let id = repl.best_credential(account, method).await?.id().clone();
         session.use_credential(&account.provider, id.method, &id.label).await?

@@ -164,11 +164,13 @@ pub(super) fn stats(repl: &Repl) -> Answer {
         return Err(Problem::new("only simulated providers tell, run without --real and --config"));
     };
     let (mut head, mut seen) = (vec![""], Vec::new());
-    for provider in simulations.all() {
+    let mut providers: Vec<_> = simulations.all().iter().collect();
+    providers.sort_by_key(|provider| provider.name());
+    for provider in providers {
         head.push(provider.name());
         seen.push(provider.counters());
     }
-    let counts: [(&str, Count); 8] = [
+    let counts: [(&str, Count); 9] = [
         ("asked", |it| it.token_requests),
         ("issued", |it| it.issued_access_tokens),
         ("renewed", |it| it.refreshes),
@@ -176,6 +178,7 @@ pub(super) fn stats(repl: &Repl) -> Answer {
         ("revoked", |it| it.revocation_requests),
         ("calls", |it| it.resource_requests),
         ("refused", |it| it.refusals),
+        ("looks", |it| it.looks),
         ("faults", |it| it.faults),
     ];
     let mut rows = vec![headings(&head)];

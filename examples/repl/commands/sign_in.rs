@@ -42,7 +42,7 @@ pub(super) async fn sign_in(
         Method::DeviceCode => on_device(repl, account).await,
         Method::ClientCredentials => {
             let outcome = sign_in.with_client_credentials().await;
-            let id = outcome.map_err(|error| with_setting(repl, provider, error))?;
+            let id = outcome?;
             welcome(repl, &id).await
         }
         Method::JwtBearer => {
@@ -97,7 +97,7 @@ async fn in_browser(repl: &mut Repl, account: &Account, paste: bool) -> Answer {
     let provider = account.provider.as_str();
     let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
     let outcome = if paste { sign_in.by_paste().await } else { sign_in.in_browser().await };
-    let login = outcome.map_err(|error| with_setting(repl, provider, error))?;
+    let login = outcome?;
     let comes_back = !paste && login.no_listener().is_none();
     begin(repl, Pending::Browser { login: login.clone(), comes_back }).await;
     let now = repl.host.sources.now().wall;
@@ -123,7 +123,7 @@ async fn on_device(repl: &mut Repl, account: &Account) -> Answer {
     let provider = account.provider.as_str();
     let sign_in = repl.user().sign_in(provider).label(account.label().as_str());
     let outcome = sign_in.with_device_code().await;
-    let login = outcome.map_err(|error| with_setting(repl, provider, error))?;
+    let login = outcome?;
     begin(repl, Pending::Device(login.clone())).await;
     let now = repl.host.sources.now().wall;
     let strong = |text| repl.palette.paint(Tone::Strong, text);
@@ -186,25 +186,6 @@ fn end(id: &CredentialId, revoked: bool) -> &'static str {
         (_, true) => "erased and revoked",
         (Method::ApiKey, false) => "erased",
         (_, false) => "erased, not revoked there",
-    }
-}
-
-/// Names the setting that a real provider's client is configured by, when that is the trouble.
-fn with_setting(repl: &Repl, provider: &str, error: tokenward::Error) -> Problem {
-    let setting = format!("providers.{provider}.oauth.client_id");
-    let configurable = repl.host.simulations.is_none() && error.is_configuration();
-    let missing = configurable && repl.host.runtime.settings().origin(&setting).is_none();
-    let problem = Problem::from(error);
-    if !missing {
-        return problem;
-    }
-    let oauth = if provider == "orange" { "" } else { "OAUTH_" };
-    let variable = format!("{}_{oauth}CLIENT_ID", provider.to_uppercase());
-    match provider {
-        "anthropic" | "openai" | "google" | "orange" => {
-            problem.advice(&format!("by {variable}, or {setting} in a file for --config"))
-        }
-        _ => problem.advice(&format!("by {setting} in a file for --config")),
     }
 }
 

@@ -27,7 +27,8 @@ pub(super) fn revoke(repl: &Repl, provider: &str) -> Answer {
 pub(super) async fn refresh(repl: &mut Repl, account: &Account) -> Answer {
     let credential = repl.credential(account).await?;
     let before = credential.inspect().await?.generation();
-    let snapshot = credential.refresh().await?;
+    let refreshed = credential.refresh().await;
+    let snapshot = refreshed.map_err(|error| Problem::with(&account.to_string(), error))?;
     let (state, generation) = (snapshot.state(), snapshot.generation());
     let now = repl.host.sources.now().wall;
     Ok(match snapshot.expires_at() {
