@@ -11,6 +11,20 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// A future that resolves when a wait is over.
 ///
 /// [`Clock::wait`] answers with one.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tokenward::clock::{Clock as _, Wait};
+/// use tokenward::testing::ManualClock;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// let an_hour: Wait = clock.wait(Duration::from_hours(1));
+/// clock.advance(Duration::from_hours(1));
+/// an_hour.await; // and no time has gone by
+/// # }
+/// ```
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What both clocks said at one moment.

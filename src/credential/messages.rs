@@ -16,6 +16,31 @@ use crate::supervision::Reply;
 /// What a request for a token is answered with.
 ///
 /// [`CredentialHandle::acquire`](super::CredentialHandle::acquire) answers with one.
+///
+/// ```
+/// use tokenward::credential::Answer;
+///
+/// fn told(answer: Answer) -> String {
+///     match answer {
+///         Ok(snapshot) => format!("usable until {:?}", snapshot.expires_at()),
+///         Err(error) if error.needs_reauthorization() => "sign in again".to_owned(),
+///         Err(error) => format!("{error}, again in {:?}", error.retry_after()),
+///     }
+/// }
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # ada.sign_in("orange").with_client_credentials().await?;
+/// # let credential = ada.preferred_credential("orange").await?;
+/// # assert!(told(credential.acquire().await).starts_with("usable"));
+/// # Ok(())
+/// # }
+/// ```
 pub type Answer = Result<Arc<Snapshot>, Error>;
 
 /// A message to the actor of one credential.

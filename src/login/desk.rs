@@ -28,6 +28,33 @@ use crate::vault::audit::AuditSink;
 /// overtook it: then it was revoked already.
 ///
 /// [`LoginRequest::sink`](super::LoginRequest::sink) has it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokenward::credential::SignInWith;
+/// use tokenward::login::GrantSink;
+/// # use tokenward::provider::Grant;
+/// # use tokenward::{Label, Method, clock::Sources};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let openai = SimulatedProvider::openai().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(openai.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// # let (method, label) = (Method::AuthorizationCode, Label::default());
+/// # let credential = ada.credential("openai", method, &label).await?;
+/// let sink: GrantSink = Arc::new(move |grant| {
+///     let credential = credential.clone();
+///     Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
+/// });
+/// # sink(Grant::new("token", Sources::system().now())).await?;
+/// # assert_eq!(ada.credentials().await?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub type GrantSink =
     Arc<dyn Fn(Grant) -> BoxFuture<'static, Result<Generation, Error>> + Send + Sync>;
 

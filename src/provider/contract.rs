@@ -25,6 +25,28 @@ use crate::secret::Secret;
 /// An exchange with a provider that is under way.
 ///
 /// The methods of [`Provider`] that ask a provider answer with one: `Box::pin(async move { … })`.
+///
+/// ```
+/// use tokenward::oauth::Transport;
+/// use tokenward::provider::{Exchanging, Failure};
+///
+/// /// As a provider of your own has it in `Provider::check_health`.
+/// fn reached<'a>(transport: &'a Transport, base: &'a http::Uri) -> Exchanging<'a, ()> {
+///     Box::pin(async move {
+///         let mut request = http::Request::new(Vec::new());
+///         *request.uri_mut() = base.clone();
+///         let sent = transport.send(request).await;
+///         sent.map(drop).map_err(|error| Failure::from(error).spending_nothing())
+///     })
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = tokenward::testing::SimulatedProvider::orange().start().await?;
+/// # let transport = Transport::new(tokenward::clock::Sources::system())?;
+/// # reached(&transport, &orange.base_url().as_str().parse()?).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub type Exchanging<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// A place where credentials are obtained and used.

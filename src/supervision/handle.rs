@@ -41,6 +41,25 @@ use crate::error::{Error, ErrorKind};
 /// The port does not tell whether the caller still waits: see the module's words on admission.
 ///
 /// [`Handle::ask`] makes one; [`ChildSpec`](super::ChildSpec) shows an actor that answers.
+///
+/// ```
+/// use tokenward::supervision::Reply;
+///
+/// // At the end of what an actor does about a request.
+/// fn answer(count: u32, reply: Reply<u32>) {
+///     if reply.send(count).is_err() {
+///         println!("nobody waits for that any more");
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (tell, told) = ractor::concurrency::oneshot();
+/// # answer(17, tell.into());
+/// # assert_eq!(told.await?, 17);
+/// # Ok(())
+/// # }
+/// ```
 pub type Reply<T> = RpcReplyPort<T>;
 
 /// The address of a supervised actor that takes messages of type `M`. Cheap to clone.

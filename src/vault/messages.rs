@@ -17,6 +17,26 @@ use crate::supervision::Reply;
 /// Where the vault's answer goes.
 ///
 /// [`VaultMessage`] shows one that is asked for.
+///
+/// ```
+/// use tokenward::vault::{Answer, Inspection, VaultMessage};
+///
+/// fn inspect(reply: Answer<Inspection>) -> VaultMessage {
+///     VaultMessage::Inspect { reply }
+/// }
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// let inspection = runtime.vault().messages().ask_again(inspect).await??;
+/// println!("{} records", inspection.records);
+/// # Ok(())
+/// # }
+/// ```
 pub type Answer<T> = Reply<Result<T, VaultError>>;
 
 /// What the vault's actor can be asked. [`super::VaultHandle`] has a method for each.

@@ -49,7 +49,25 @@ const PORT_ATTEMPTS: usize = 8;
 /// Decides about an authorization response, and says what the browser is told. It may take its
 /// time, up to two minutes.
 ///
-/// [`Loopback`] shows one.
+/// ```
+/// use std::sync::Arc;
+/// use tokenward::oauth::redirect::{AuthorizationResponse, Page, Sink};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sink: Sink = Arc::new(|response| {
+///     Box::pin(async move {
+///         match response.outcome {
+///             Ok(_code) => Page::SignedIn, // once the code is exchanged
+///             Err(refusal) => Page::Refused(refusal.to_string()),
+///         }
+///     })
+/// });
+/// let declined = AuthorizationResponse::from_query("error=access_denied&state=xyz")?;
+/// assert!(matches!(sink(declined).await, Page::Refused(_)));
+/// # Ok(())
+/// # }
+/// ```
 pub type Sink = Arc<dyn Fn(AuthorizationResponse) -> BoxFuture<'static, Page> + Send + Sync>;
 
 /// A bound listener that does not serve yet, so that its port can go into the redirect URI.

@@ -30,6 +30,26 @@ pub(in crate::vault) use trail::entry_key;
 /// Takes what is to be recorded although it changes nothing durable.
 ///
 /// [`VaultHandle::audit_sink`](crate::vault::VaultHandle::audit_sink) gives one.
+///
+/// ```
+/// use tokenward::vault::audit::{AuditEntry, AuditKind, AuditQuery};
+///
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// // For what knows no vault, and waits for nothing.
+/// let note = runtime.vault().audit_sink();
+/// note(AuditEntry::new(AuditKind::AccessDenied).because("no licence"));
+///
+/// let page = runtime.audit().entries(AuditQuery::all()).await?;
+/// assert!(page.entries.iter().any(|entry| entry.kind == AuditKind::AccessDenied));
+/// # Ok(())
+/// # }
+/// ```
 pub type AuditSink = std::sync::Arc<dyn Fn(AuditEntry) + Send + Sync>;
 
 /// Reads `plain` as an entry of the trail.
