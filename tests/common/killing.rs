@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+#[path = "rounds.rs"]
+mod rounds;
+
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +18,8 @@ use tokenward::clock::Sources;
 use tokenward::supervision::{EventBus, Supervisor};
 use tokenward::vault::{Vault, VaultError, VaultHandle};
 
+pub(crate) use self::rounds::rounds;
+
 const ORDERS: &str = "TOKENWARD_TEST_ORDERS";
 
 /// How long a child may say nothing. One that is stuck fails its test, and does not hold it up.
@@ -22,12 +27,6 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a test exits with that failed.
 const FAILED: i32 = 101;
-
-/// How often to do it: so many times, unless `TOKENWARD_SOAK_ROUNDS` says how often.
-pub(crate) fn rounds(few: usize) -> usize {
-    let wanted = std::env::var("TOKENWARD_SOAK_ROUNDS").ok();
-    wanted.map_or(few, |text| text.parse().expect("TOKENWARD_SOAK_ROUNDS is a number"))
-}
 
 /// What this process is to do, if it is a child.
 pub(crate) fn orders<T: DeserializeOwned>() -> Option<T> {

@@ -3,7 +3,8 @@
 //!
 //! `TOKENWARD_SOAK_ROUNDS` is how many seeds are lived through; without it, a few. A failure tells the
 //! seed, and with that in `TOKENWARD_SOAK_SEED` the same happens again, as far as the order of two
-//! threads allows. `TOKENWARD_SOAK_ALOUD` tells everything that happens.
+//! threads allows; with both, it is the first of so many. `TOKENWARD_SOAK_ALOUD` tells everything that
+//! happens.
 
 mod authority;
 mod chance;
@@ -16,6 +17,8 @@ mod weather;
 mod wire;
 mod world;
 
+use std::ops::Range;
+
 use crate::authority::Figures;
 use crate::world::World;
 
@@ -26,12 +29,12 @@ const SEEDS: u64 = 40;
 fn whatever_fails_nobody_is_signed_out_by_it_and_nothing_is_lost_or_stuck() {
     let seeds = seeds(SEEDS);
     let mut all = Figures::default();
-    for seed in &seeds {
-        let mut world = World::new(*seed);
+    for seed in seeds.clone() {
+        let mut world = World::new(seed);
         world.run();
         all.add(world.figures());
     }
-    println!("{} seeds: {all:?}", seeds.len());
+    println!("seeds {seeds:?}: {all:?}");
 }
 
 /// How many seeds go over real HTTP, unless the environment says so.
@@ -44,14 +47,15 @@ async fn whatever_comes_over_http_nobody_is_signed_out_by_it_and_nothing_is_stuc
     }
 }
 
-/// The seeds to live through: the one that is asked for, or as many as are.
-fn seeds(few: u64) -> Vec<u64> {
+/// The seeds to live through: a few, or as many as are asked for, from the one that is asked for.
+fn seeds(few: u64) -> Range<u64> {
     let number = |name: &str| {
         let text = std::env::var(name).ok()?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
     };
-    if let Some(seed) = number("TOKENWARD_SOAK_SEED") {
-        return vec![seed];
-    }
-    (0..number("TOKENWARD_SOAK_ROUNDS").unwrap_or(few)).collect()
+    let (first, few) = match number("TOKENWARD_SOAK_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, few),
+    };
+    first..first + number("TOKENWARD_SOAK_ROUNDS").unwrap_or(few)
 }

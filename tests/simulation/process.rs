@@ -19,10 +19,11 @@ use crate::authority::Authority;
 use crate::chance::{Chance, Instants};
 use crate::time::Time;
 
-/// How often the vault may have to be asked before it has done all it was asked for.
-const MOST_ROUNDS: usize = 200;
+/// How often the vault may have to be asked before it has done all it was asked for. Far more than is ever
+/// needed: on a machine that is busy its thread may get no turn while this one has many.
+const MOST_ROUNDS: usize = 10_000;
 
-/// How often this thread stands back for the vault's where that can not be asked.
+/// How often this thread stands back for the vault's where that is at work, or can not be asked.
 const YIELDS: usize = 50;
 
 /// A process. What it is made of is dropped in this order.
@@ -140,8 +141,10 @@ impl Process {
                     return;
                 }
                 *calls = calls_now;
+                (0..YIELDS).for_each(|_| std::thread::yield_now());
             }
-            panic!("the vault does not come to rest");
+            let waiting = vault.messages().waiting();
+            panic!("the vault does not come to rest: {waiting} wait, {calls} calls of the store");
         });
     }
 
