@@ -92,6 +92,35 @@ async fn what_a_provider_granted_while_the_disk_failed_is_served_and_becomes_dur
 }
 
 #[tokio::test]
+async fn what_the_vault_took_without_a_word_before_an_actor_crashed_is_known_to_be_durable() {
+    let host = Host::start().await;
+    let mut held = host.runtime.events();
+    let mut stored = host.runtime.events();
+    let credential = host.sign_in_openai("ada").await;
+    let gate = Gate::new();
+    host.openai.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
+    host.clock.advance(Duration::from_mins(56));
+    in_time(gate.until_arrived(1)).await;
+
+    // Each write takes effect, and is answered by a failure.
+    host.disk.set(VaultFault::LostAnswer);
+    gate.open();
+    until(&mut held, |kind| matches!(kind, EventKind::HeldInMemory { .. })).await;
+    assert!(host.runtime.crash_actor(&format!("credentials/{}", credential.id())).await);
+    let served = credential.acquire().await.expect("it is served");
+    assert_eq!(served.generation(), Generation(2));
+
+    host.disk.heal();
+    let is_stored = |kind: &EventKind| matches!(kind, EventKind::HeldMaterialStored { .. });
+    in_time(until_in_time(&host, &credential, &mut stored, is_stored)).await;
+    let kept = credential.acquire().await.expect("it is served");
+    assert!(kept.is_durable());
+    let renewed = credential.refresh().await.expect("it can be renewed");
+    assert_eq!(renewed.generation(), Generation(3));
+    assert_eq!(host.openai.reused_refresh_tokens(), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_spent_while_an_intent_can_not_be_written() {
     for fault in [VaultFault::Full, VaultFault::ReadOnly, VaultFault::Vanished] {
         let host = Host::start().await;
