@@ -221,13 +221,14 @@ impl Desk {
         })
     }
 
-    /// Whether `material` is what is held in memory.
-    pub(crate) fn holds(&self, material: &Arc<Material>) -> bool {
-        self.unsaved.as_ref().is_some_and(|unsaved| Arc::ptr_eq(unsaved, material))
+    /// Whether `material` is what is held in memory. It may have been read from the vault meanwhile, which
+    /// took it though its answer was lost.
+    pub(crate) fn holds(&self, material: &Material) -> bool {
+        self.unsaved.as_ref().is_some_and(|unsaved| material.is(unsaved))
     }
 
     /// The vault has taken `material`.
-    pub(crate) fn saved(&mut self, material: &Arc<Material>) {
+    pub(crate) fn saved(&mut self, material: &Material) {
         if self.holds(material) {
             self.unsaved = None;
         }

@@ -296,6 +296,8 @@ impl Journal {
                 Some((stored, ..)) if stored.generation > material.generation => {
                     return Err(JournalError::Superseded);
                 }
+                // It was written before, and the answer to that was lost.
+                Some((stored, ..)) if stored.is(material) => return Ok(material.clone()),
                 Some((_, version, unknown)) => (None, Expect::Version(version), unknown),
                 None => (None, Expect::Absent, Unknown::new()),
             },

@@ -80,6 +80,11 @@ impl Material {
         self.access == other.access && self.refresh == other.refresh
     }
 
+    /// Whether it came of the same sign-in or renewal.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.same_tokens(other)
+    }
+
     /// What goes into a renewal of this material.
     pub(crate) fn renewal(&self, method: Method) -> Renewal<'_> {
         let in_force = TokenInForce { access_token: &self.access, expires_at: self.expires() };
