@@ -71,7 +71,9 @@ struct State {
     grants: BTreeMap<u64, Granted>,
     /// When somebody asked for something that leads to requests.
     asked: VecDeque<Duration>,
-    client_is_ahead: bool,
+    /// When the wall clock of the client was set forward last, and when back.
+    set_forward: Option<Duration>,
+    set_back: Option<Duration>,
     wrong: Vec<String>,
     figures: Figures,
 }
@@ -109,12 +111,31 @@ struct Granted {
     lost: BTreeMap<u32, usize>,
     /// How often a refresh token was used after it was spent.
     used_again: BTreeMap<u32, usize>,
-    /// The access tokens: when each ends, and the refresh token that came with it.
-    tokens: Vec<(Duration, u32)>,
+    tokens: Vec<Issued>,
     ended: Option<End>,
     /// When somebody insisted on a new token, last.
     insisted: Option<Duration>,
     requests: VecDeque<Duration>,
+}
+
+/// An access token.
+#[derive(Debug, Clone, Copy)]
+struct Issued {
+    at: Duration,
+    ends: Duration,
+    /// The refresh token that came with it.
+    refresh: u32,
+}
+
+/// A token as a resource sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Presented {
+    pub(crate) grant: u64,
+    /// Whether the resource takes it.
+    pub(crate) is_alive: bool,
+    /// Whether the wall clock of the client was set back since it was issued: it may seem younger than
+    /// it is then, to a process that knows it from its record alone.
+    pub(crate) may_seem_alive: bool,
 }
 
 /// Why a grant is over.
@@ -155,7 +176,8 @@ impl Authority {
                 weather: Weather::default(),
                 grants: BTreeMap::new(),
                 asked: VecDeque::new(),
-                client_is_ahead: false,
+                set_forward: None,
+                set_back: None,
                 wrong: Vec::new(),
                 figures: Figures::default(),
             }),
@@ -198,9 +220,15 @@ impl Authority {
         grants.into_iter().for_each(|grant| state.granted(grant).insisted = Some(now));
     }
 
-    /// The wall clock of the client is ahead from now on: it takes tokens for older than they are.
-    pub(crate) fn client_is_ahead(&self) {
-        self.state().client_is_ahead = true;
+    /// The wall clock of the client is set forward: it takes the tokens that it has for older than they
+    /// are.
+    pub(crate) fn client_is_set_forward(&self) {
+        self.state().set_forward = Some(self.0.time.passed());
+    }
+
+    /// The wall clock of the client is set back: it may take the tokens that it has for younger.
+    pub(crate) fn client_is_set_back(&self) {
+        self.state().set_back = Some(self.0.time.passed());
     }
 
     /// Ends a grant at the provider: the one thing that may sign its user out.
@@ -212,17 +240,21 @@ impl Authority {
         self.state().grants.get(&grant).and_then(|it| it.ended)
     }
 
-    /// Whether a resource takes what stands in `headers`, and which grant that is of.
-    pub(crate) fn resource(&self, headers: &HeaderMap) -> (bool, u64) {
+    /// What a resource finds in `headers`.
+    pub(crate) fn resource(&self, headers: &HeaderMap) -> Presented {
         let token = headers[AUTHORIZATION].to_str().expect("ours").strip_prefix("Bearer ");
         let token = token.expect("ours");
         let now = self.0.time.passed();
         let mut state = self.state();
+        let set_back = state.set_back;
         let (grant, number) = parse(token);
         let granted = state.granted(grant);
-        let alive = granted.ended.is_none()
-            && number.is_none_or(|number| granted.tokens[number as usize].0 > now);
-        (alive, grant)
+        let issued = number.map(|number| granted.tokens[number as usize]);
+        Presented {
+            grant,
+            is_alive: granted.ended.is_none() && issued.is_none_or(|issued| issued.ends > now),
+            may_seem_alive: issued.is_some_and(|issued| set_back.is_some_and(|at| issued.at <= at)),
+        }
     }
 
     /// Which grant or key of this provider stands in `headers`, if one does.
@@ -239,7 +271,7 @@ impl Authority {
         let (grant, Some(number)) = parse(token.expect("ours")) else { return };
         let mut state = self.state();
         let granted = state.granted(grant);
-        granted.durable = granted.durable.max(granted.tokens[number as usize].1);
+        granted.durable = granted.durable.max(granted.tokens[number as usize].refresh);
     }
 
     /// The process of the client died: what it had not made durable is lost.
@@ -349,7 +381,7 @@ impl Authority {
         let granted = state.granted(grant);
         granted.refresh = fresh.unwrap_or(granted.refresh);
         let (number, refresh) = (granted.tokens.len(), granted.refresh);
-        granted.tokens.push((now + lifetime, refresh));
+        granted.tokens.push(Issued { at: now, ends: now + lifetime, refresh });
         let access = format!("{}:a-{grant}-{number}", self.0.id);
         let new = Grant::new(access, self.0.time.clock.now())
             .with_lifetime(lifetime)
@@ -367,6 +399,7 @@ impl Authority {
         grant: u64,
         used: Option<u32>,
     ) -> Carried<Grant> {
+        let set_forward = state.set_forward;
         let granted = state.granted(grant);
         if granted.ended.is_some() {
             return Carried::refused();
@@ -381,10 +414,12 @@ impl Authority {
             let (again, durable) = (*again, granted.durable);
             granted.ended = Some(End::UsedAgain);
             let now = self.0.time.passed();
-            let token = granted.tokens.iter().rfind(|(_, with)| *with == used);
-            let lives = token.is_some_and(|(end, _)| *end > now + MARGIN);
+            let token = granted.tokens.iter().rfind(|issued| issued.refresh == used);
+            let seems_alive = |issued: &Issued| {
+                issued.ends > now + MARGIN && set_forward.is_none_or(|at| issued.at > at)
+            };
             let insisted = granted.insisted.is_some_and(|at| now < at + INSISTENCE);
-            if lives && !insisted && !state.client_is_ahead {
+            if token.is_some_and(seems_alive) && !insisted {
                 let text = format!("r-{grant}-{used} was used again while nobody needed that");
                 state.wrong.push(text);
             }

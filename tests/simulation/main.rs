@@ -18,23 +18,36 @@ mod wire;
 mod world;
 
 use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::authority::Figures;
 use crate::world::World;
 
 /// How many seeds are lived through, unless the environment says so.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 200;
 
 #[test]
 fn whatever_fails_nobody_is_signed_out_by_it_and_nothing_is_lost_or_stuck() {
     let seeds = seeds(SEEDS);
-    let mut all = Figures::default();
-    for seed in seeds.clone() {
-        let mut world = World::new(seed);
-        world.run();
-        all.add(world.figures());
-    }
-    println!("seeds {seeds:?}: {all:?}");
+    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Figures::default()));
+    let live = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                return;
+            }
+            let mut world = World::new(seed);
+            world.run();
+            all.lock().expect("no world failed").add(world.figures());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(live);
+        }
+    });
+    println!("seeds {seeds:?}: {:?}", all.into_inner().expect("no world failed"));
 }
 
 /// How many seeds go over real HTTP, unless the environment says so.
@@ -58,4 +71,9 @@ fn seeds(few: u64) -> Range<u64> {
         None => (0, few),
     };
     first..first + number("TOKENWARD_SOAK_ROUNDS").unwrap_or(few)
+}
+
+/// What a failure ends with.
+fn tell_how_to_repeat(seed: u64) {
+    eprintln!("to see it again: TOKENWARD_SOAK_SEED={seed} cargo test --test simulation");
 }

@@ -225,13 +225,13 @@ impl World {
         match self.chance.below(4) {
             0 => {
                 self.tell(format_args!("the wall clock is set back by {time:?}"));
-                self.lied = true;
+                self.authorities.iter().for_each(Authority::client_is_set_back);
                 self.time.clock.step_wall_back(time);
             }
             1 => {
                 self.tell(format_args!("the wall clock is set forward by {time:?}"));
                 self.time.clock.step_wall_forward(time);
-                self.authorities.iter().for_each(Authority::client_is_ahead);
+                self.authorities.iter().for_each(Authority::client_is_set_forward);
             }
             _ => {
                 self.tell(format_args!("the machine sleeps for {time:?}"));
@@ -337,7 +337,7 @@ impl World {
                 Ok(snapshot) => {
                     let now = self.time.clock.sources().now();
                     let headers = snapshot.headers(now).expect("what is answered can be used");
-                    assert!(authority.resource(headers).0, "{} has {snapshot:?}", slot.id);
+                    assert!(authority.resource(headers).is_alive, "{} has {snapshot:?}", slot.id);
                     assert!(snapshot.is_durable(), "{}: {snapshot:?}", slot.id);
                     let well = [CredentialState::Valid, CredentialState::ExpiringSoon];
                     assert!(well.contains(&snapshot.state()), "{}: {snapshot:?}", slot.id);
@@ -361,7 +361,7 @@ impl World {
             let credential = runtime.credential(&id).await?;
             let snapshot = credential.acquire().await?;
             let headers = snapshot.headers(clock.now());
-            let refused = headers.is_none_or(|headers| !authority.resource(headers).0);
+            let refused = headers.is_none_or(|headers| !authority.resource(headers).is_alive);
             if refused { credential.rejected(snapshot.generation()).await } else { Ok(snapshot) }
         })
     }

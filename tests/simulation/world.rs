@@ -19,6 +19,7 @@ use crate::chance::Chance;
 use crate::deeds::{Deed, What};
 use crate::model::{InForce, Opened, Slot};
 use crate::process::Process;
+use crate::tell_how_to_repeat;
 use crate::time::Time;
 use crate::weather::Weather;
 
@@ -54,8 +55,6 @@ pub(crate) struct World {
     watched: BTreeMap<usize, CredentialHandle>,
     /// When the vault's actor was crashed last.
     pub(crate) vault_crashed: Duration,
-    /// Whether the wall clock was ever set back: then a token may seem to live that does not.
-    pub(crate) lied: bool,
     settled: u64,
     /// Whether everything is told as it happens.
     aloud: bool,
@@ -97,7 +96,6 @@ impl World {
             told_states: BTreeMap::new(),
             watched: BTreeMap::new(),
             vault_crashed: Duration::ZERO,
-            lied: false,
             settled: 0,
             aloud: std::env::var_os("TOKENWARD_SOAK_ALOUD").is_some(),
             log: VecDeque::new(),
@@ -344,7 +342,7 @@ pub(crate) fn in_force(authority: &Authority, snapshot: &Snapshot, time: &Time) 
         _ => {
             let account = snapshot.account().map(|account| account.parse().expect("a number"));
             let headers = snapshot.headers(time.clock.sources().now());
-            let by_token = headers.map(|headers| authority.resource(headers).1);
+            let by_token = headers.map(|headers| authority.resource(headers).grant);
             account.or(by_token).map(Some)
         }
     }
@@ -358,8 +356,7 @@ impl Drop for World {
             for line in &self.log {
                 eprintln!("{line}");
             }
-            let seed = self.seed;
-            eprintln!("to see it again: TOKENWARD_SOAK_SEED={seed} cargo test --test simulation");
+            tell_how_to_repeat(self.seed);
         }
         // Held writes would keep the vault's thread from ending.
         self.disk.heal();
