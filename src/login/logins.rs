@@ -224,7 +224,9 @@ impl Logins {
         })?;
         let issuer = provider.issuer().map(str::to_owned);
         let expires_at = sources.now().after(EXPIRES_AFTER);
-        let terms = Terms { state, redirect_uri, issuer, expires_at };
+        // What the provider was not told can bind nothing, whatever it is configured to do.
+        let has_challenge = url.contains(&pkce.challenge);
+        let terms = Terms { state, redirect_uri, pkce: has_challenge, issuer, expires_at };
         let opening = Opening { terms, verifier: pkce.verifier, loopback };
         let started = self.run::<BrowserLogin>(&credential, provider, sink, opening).await?;
         let Started { id, messages, outcome } = started;
@@ -416,7 +418,8 @@ async fn redirect(
         Err(error) => Error::from(error),
     };
     tracing::warn!(%error, "no loopback listener");
-    // Without a listener the browser ends at an address that answers nothing, and shows it.
+    // Without a listener of ours the browser ends at an address that answers nothing, or something
+    // else, and shows it: the user pastes that.
     let first_port =
         rules.ports.first().map(|port| format!("http://{}:{port}{}", rules.host, rules.path));
     match rules.manual.clone().or(first_port) {

@@ -28,8 +28,10 @@ pub(crate) struct Metadata {
 pub(crate) enum MetadataError {
     /// It could not be had for now.
     Unreached(String),
-    /// It is not there, or must not be used.
+    /// It is not there, or makes no sense.
     Unusable(String),
+    /// It is of another issuer.
+    Foreign(String),
 }
 
 /// Checks what an issuer identifier is: an https URL without query and fragment (RFC 8414 §2).
@@ -45,12 +47,14 @@ pub(crate) fn issuer_url(issuer: &str) -> Result<Url, &'static str> {
 }
 
 /// Reads the document of `issuer`, from where RFC 8414 §3.1 has it, else from where OpenID Connect
-/// Discovery §4 does.
+/// Discovery §4 does. A page that stands at the first place, as a web application answers for any path,
+/// is none.
 pub(crate) async fn fetch_metadata(
     transport: &Transport,
     issuer: &str,
 ) -> Result<Metadata, MetadataError> {
     let unusable = |text: &str| MetadataError::Unusable(text.to_owned());
+    let mut none = unusable("the issuer has no metadata document, correct it or set the endpoints");
     for url in places(&issuer_url(issuer).map_err(unusable)?) {
         let mut request = http::Request::new(Vec::new());
         *request.uri_mut() = url.as_str().parse().map_err(|_| unusable("is not a url"))?;
@@ -62,7 +66,12 @@ pub(crate) async fn fetch_metadata(
             TransportError::TooLong => unusable("the metadata document is too long"),
         })?;
         match answer.status {
-            StatusCode::OK => return read(&answer.body, issuer),
+            StatusCode::OK => match read(&answer.body, issuer) {
+                Err(MetadataError::Unusable(text)) if json_object(&answer.body).is_none() => {
+                    none = MetadataError::Unusable(text);
+                }
+                document => return document,
+            },
             status if passes(status) => {
                 let text = format!("the issuer answers {} for its metadata", status.as_u16());
                 return Err(MetadataError::Unreached(text));
@@ -70,7 +79,7 @@ pub(crate) async fn fetch_metadata(
             _ => {}
         }
     }
-    Err(unusable("the issuer has no metadata document, correct it or set the endpoints"))
+    Err(none)
 }
 
 /// Whether an answer says nothing of the document but that it can not be had for now.
@@ -111,11 +120,9 @@ pub(super) fn read(body: &[u8], issuer: &str) -> Result<Metadata, MetadataError>
         .ok_or_else(|| unusable("the metadata document is not what RFC 8414 says".to_owned()))?;
     // Simple string comparison (RFC 8414 §3.3), against one server that speaks for another.
     if document.issuer != issuer {
-        return Err(unusable(
-            "the metadata document is of another issuer, write the issuer exactly as it names \
-             itself"
-                .to_owned(),
-        ));
+        let text = "the metadata document is of another issuer, write the issuer exactly as it \
+                    names itself";
+        return Err(MetadataError::Foreign(text.to_owned()));
     }
     let endpoint = |name: &str, text: Option<String>| {
         let Some(text) = text else { return Ok(None) };

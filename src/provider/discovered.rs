@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -54,8 +55,11 @@ pub struct Discovered {
     spec: ProviderSpec,
     issuer: String,
     found: ArcSwapOption<Found>,
-    /// Held while the document is read, so that it is read once for everyone who waits.
-    reading: Mutex<()>,
+    /// Held while the document is read, so that it is read once for everyone who waits; what came
+    /// of the last reading, where that was nothing.
+    reading: Mutex<Option<Failure>>,
+    /// How many readings have ended.
+    readings: AtomicU64,
 }
 
 /// What a document said, made part of the provider's data.
@@ -69,8 +73,8 @@ impl Discovered {
     /// The provider `spec` at the authorization server `issuer`, spelt exactly as the server
     /// names itself. Nothing is read yet; [`Provider::problems`] tells when `issuer` is none.
     pub fn new(spec: ProviderSpec, issuer: impl Into<String>) -> Self {
-        let (issuer, found, reading) = (issuer.into(), ArcSwapOption::empty(), Mutex::new(()));
-        Self { spec, issuer, found, reading }
+        let (issuer, found) = (issuer.into(), ArcSwapOption::empty());
+        Self { spec, issuer, found, reading: Mutex::default(), readings: AtomicU64::new(0) }
     }
 
     /// What is known of the provider by now, read from its issuer where need be.
@@ -79,20 +83,42 @@ impl Discovered {
         if let Some(found) = self.found.load_full().filter(fresh) {
             return Ok(found);
         }
-        let _one_at_a_time = self.reading.lock().await;
-        let old = self.found.load_full();
-        if let Some(found) = old.clone().filter(fresh) {
+        let ended_before = self.readings.load(Ordering::SeqCst);
+        let mut reading = self.reading.lock().await;
+        if let Some(found) = self.found.load_full().filter(fresh) {
             return Ok(found);
         }
+        // Whoever waited for a reading shares its failure: an issuer that is not there would else be
+        // waited for by one after the other.
+        if let Some(failure) = &*reading
+            && self.readings.load(Ordering::SeqCst) > ended_before
+        {
+            return Err(failure.clone());
+        }
+        let outcome = self.read(transport).await;
+        if let Ok(found) = &outcome {
+            self.found.store(Some(Arc::clone(found)));
+        }
+        *reading = outcome.as_ref().err().cloned();
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        outcome
+    }
+
+    /// Reads the document. An old one is used on when there is none to be had, whatever the reason,
+    /// but not beside one that is of another issuer.
+    async fn read(&self, transport: &Transport) -> Result<Arc<Found>, Failure> {
         let metadata = fetch_metadata(&transport.within(DEADLINE), &self.issuer).await;
         let now = transport.sources().now();
-        let found = match (metadata, old) {
+        Ok(Arc::new(match (metadata, self.found.load_full()) {
             (Ok(metadata), _) => Found {
                 spec: self.filled(&metadata),
                 metadata,
                 read_again_at: now.after(FRESH_FOR),
             },
-            (Err(MetadataError::Unreached(reason)), Some(old)) => {
+            (
+                Err(MetadataError::Unreached(reason) | MetadataError::Unusable(reason)),
+                Some(old),
+            ) => {
                 tracing::warn!(provider = %self.spec.id, reason, "using an old metadata document");
                 Found {
                     spec: old.spec.clone(),
@@ -101,10 +127,7 @@ impl Discovered {
                 }
             }
             (Err(error), _) => return Err(self.failure(&error)),
-        };
-        let found = Arc::new(found);
-        self.found.store(Some(Arc::clone(&found)));
-        Ok(found)
+        }))
     }
 
     fn filled(&self, metadata: &Metadata) -> ProviderSpec {
@@ -128,7 +151,7 @@ impl Discovered {
                 FailureClass::Transient { retry_after: None },
                 format!("the metadata of {provider} can not be had for now: {reason}"),
             ),
-            MetadataError::Unusable(reason) => Failure::new(
+            MetadataError::Unusable(reason) | MetadataError::Foreign(reason) => Failure::new(
                 FailureClass::Misconfigured,
                 format!("the metadata of {provider} can not be used: {reason}"),
             ),

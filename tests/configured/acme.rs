@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) metadata: Option<Value>,
     /// Whether it can not be had for now.
     pub(crate) metadata_is_down: bool,
+    /// Whether it answers for any path with a page, as a web application does.
+    pub(crate) has_a_page_for_any_path: bool,
     /// How often it was asked for.
     pub(crate) metadata_read: usize,
     /// The `iss` of authorization responses.
@@ -143,6 +145,9 @@ async fn answer(
             (Some((access, _)), Some(token)) if access == token => Ok(json!({ "token": token })),
             _ => Err(StatusCode::UNAUTHORIZED),
         },
+        _ if state.has_a_page_for_any_path => {
+            return Ok(Response::new(Full::from("<!doctype html><title>Acme</title>")));
+        }
         _ => Err(StatusCode::NOT_FOUND),
     };
     let (status, body) = match answer {

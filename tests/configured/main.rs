@@ -2,6 +2,7 @@
 //! from its metadata document. And an API key of the environment beside a stored sign-in.
 
 mod acme;
+mod discovery;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -132,29 +133,6 @@ async fn a_provider_from_its_metadata_document_does_so_too() {
 }
 
 #[tokio::test]
-async fn c_meta_1_an_old_document_is_used_on_while_the_issuer_can_not_be_read() {
-    let acme = Acme::start().await;
-    acme.announce(|_| {});
-    let host = Host::start(acme, METADATA).await;
-    let login = host.begin().await.expect("a sign-in");
-    browse(&browse(login.url()).await.1.expect("a redirect")).await;
-    login.finished().await.expect("signed in");
-    host.acme.with(|acme| acme.metadata_is_down = true);
-    host.clock.advance(Duration::from_hours(2));
-    assert_eq!(host.call().await.1, r#"{"token":"at-2"}"#);
-    assert_eq!(host.acme.with(|acme| acme.metadata_read), 2, "it was tried");
-}
-
-#[tokio::test]
-async fn c_meta_1_a_document_of_another_issuer_is_discarded() {
-    let acme = Acme::start().await;
-    acme.announce(|document| document["issuer"] = "https://another.example".into());
-    let host = Host::start(acme, METADATA).await;
-    let error = host.begin().await.expect_err("another issuer");
-    assert!(error.is_configuration() && error.to_string().contains("issuer"), "{error}");
-}
-
-#[tokio::test]
 async fn c_pkce_1_a_server_without_s256_stops_the_sign_in() {
     let acme = Acme::start().await;
     acme.announce(|it| it["code_challenge_methods_supported"] = serde_json::json!(["plain"]));
@@ -170,6 +148,24 @@ async fn a_server_that_knows_no_pkce_is_spoken_to_without_it_when_the_file_says_
     acme.announce(|it| it["code_challenge_methods_supported"] = serde_json::json!([]));
     let host = Host::start(acme, &format!("{METADATA}pkce = false\n")).await;
     host.sign_in_call_expire_renew_and_sign_out().await;
+}
+
+/// Without PKCE a bare code would be bound to nothing: an attacker's could be pasted as well.
+#[tokio::test]
+async fn without_pkce_a_code_alone_is_not_taken() {
+    let acme = Acme::start().await;
+    acme.with(|acme| acme.without_pkce = true);
+    let host = Host::start(acme, &format!("{ENDPOINTS}pkce = false\n")).await;
+    let login = host.begin().await.expect("a sign-in");
+    let address = browse(login.url()).await.1.expect("acme sends the browser back");
+    let parsed = url::Url::parse(&address).expect("a url");
+    let code = parsed.query_pairs().find_map(|(name, value)| (name == "code").then_some(value));
+
+    let error = login.paste(&code.expect("a code")).await.expect_err("bound to nothing");
+    assert!(error.is_invalid_input() && error.to_string().contains("copy the whole"), "{error}");
+    assert_eq!(host.acme.with(|acme| acme.in_force.clone()), None, "it was not sent");
+    login.paste(&address).await.expect("the address has the state");
+    login.finished().await.expect("signed in");
 }
 
 #[tokio::test]

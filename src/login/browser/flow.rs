@@ -28,6 +28,8 @@ pub(in crate::login) struct Terms {
     pub(in crate::login) state: Secret,
     /// Where the browser comes back to.
     pub(in crate::login) redirect_uri: String,
+    /// Whether the verifier binds a code to this sign-in: the provider was sent its challenge (RFC 7636).
+    pub(in crate::login) pkce: bool,
     /// Who has to answer, where the provider says who answers (RFC 9207 §2.4).
     pub(in crate::login) issuer: Option<String>,
     /// When the sign-in is over if nobody has completed it.
@@ -171,8 +173,11 @@ impl<W> Flow<W> {
                 return Err(Verdict::WrongAddress);
             }
             // Without a state it is the verifier that binds the code to this sign-in: a code that
-            // belongs to another one can not be exchanged (RFC 7636 §4.6).
-            Submission::Pasted(Pasted::Code { code, state: None }) => return Ok(code),
+            // belongs to another one can not be exchanged (RFC 7636 §4.6). Where there is no verifier
+            // either, nothing does.
+            Submission::Pasted(Pasted::Code { code, state: None }) => {
+                return if self.terms.pkce { Ok(code) } else { Err(Verdict::WrongAddress) };
+            }
             Submission::Pasted(Pasted::Code { code, state: Some(state) }) => {
                 return if state == self.terms.state { Ok(code) } else { Err(Verdict::WrongState) };
             }

@@ -22,6 +22,7 @@ fn flow() -> Flow<u32> {
     Flow::new(Terms {
         state: Secret::new(STATE),
         redirect_uri: REDIRECT.to_owned(),
+        pkce: true,
         issuer: None,
         expires_at: at(0).after(EXPIRES_AFTER),
     })
