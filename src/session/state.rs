@@ -145,12 +145,12 @@ impl<W> SessionTable<W> {
     pub(super) fn load(&mut self, stored: Vec<Stored>, now: Moment) -> Vec<Effect<W>> {
         let mut effects = Vec::with_capacity(stored.len());
         for Stored { session, last_activity, version } in stored {
-            // Only the wall clock speaks about a time before this process.
+            // Only the wall clock speaks about a time before this process. One that lies in the future
+            // was told by a clock that was ahead, or this one is behind: it is kept, so that nothing
+            // has passed since when the clock is put right.
             let ago = now.wall.duration_since(last_activity).unwrap_or_default();
-            let activity = Moment {
-                wall: last_activity.min(now.wall),
-                monotonic: now.monotonic.saturating_sub(ago),
-            };
+            let monotonic = now.monotonic.saturating_sub(ago);
+            let activity = Moment { wall: last_activity, monotonic };
             let entry = Entry::new(session, version, activity);
             effects.push(entry.publish());
             self.insert(entry);

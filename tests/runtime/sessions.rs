@@ -54,6 +54,25 @@ async fn a_session_survives_the_manager_and_the_process() {
     session.client().get("/v1/models").send().await.expect("an answer");
 }
 
+/// As on a machine whose clock is set by the network, some time after its start.
+#[tokio::test]
+async fn a_clock_that_is_put_right_after_the_start_ends_no_session() {
+    let mut host = Host::start().await;
+    let id = host.runtime.user("ada").open_session().await.expect("a session").id();
+    let behind = Duration::from_hours(48);
+    host.clock.step_wall_back(behind);
+    host.restart().await;
+    host.runtime.user("ada").session(&id).await.expect("it is there");
+
+    host.clock.step_wall_forward(behind);
+    host.clock.advance(Duration::from_mins(2));
+    let session = host.runtime.user("ada").session(&id).await.expect("it is there still");
+    session.touch().await.expect("in use");
+
+    host.clock.advance(Duration::from_hours(25));
+    session.touch().await.expect_err("over, as any that nobody uses");
+}
+
 #[tokio::test]
 async fn a_session_that_nobody_uses_for_a_day_is_over() {
     let host = Host::start().await;
