@@ -318,6 +318,9 @@ impl State {
     fn park(&mut self, caller: Option<Reply<Answer>>) {
         let Some(reply) = caller else { return };
         let span = Span::current();
+        if self.waiting.is_empty() {
+            self.cell.desk().wait();
+        }
         self.renewal.follows_from(span.id());
         self.waiting.push(Waiter { reply, span });
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::journal::Came;
 use super::lifecycle::RenewalOutcome;
@@ -36,6 +37,8 @@ pub(crate) struct Desk {
     era: Era,
     /// The renewal under way.
     pub(crate) flight: Option<Flight>,
+    /// Told when somebody waits for that.
+    awaited: Option<Arc<Notify>>,
     /// What ended and has not been taken in yet.
     pub(crate) landed: VecDeque<Landed>,
     /// Granted material that the vault could not take yet.
@@ -113,9 +116,11 @@ impl Cell {
         }
     }
 
-    /// Whether the deadline has come, and the actor was not told yet or has not looked at it.
-    pub(super) fn is_ringing(&self) -> bool {
-        self.has_deadline.load(Ordering::SeqCst) && self.deadline().is_none()
+    /// Whether the deadline, which was `set` a moment ago, has come, and the actor was not told yet or
+    /// has not looked at it. Asked of the caller, who goes by the same answer: one that comes between
+    /// two looks is neither set any more nor was it ringing.
+    pub(super) fn is_ringing(&self, set: Option<Moment>) -> bool {
+        set.is_none() && self.has_deadline.load(Ordering::SeqCst)
     }
 
     /// When that is.
@@ -138,11 +143,23 @@ impl Desk {
         flight
     }
 
+    /// What is told when somebody waits for the renewal under way.
+    pub(super) fn awaited(&mut self) -> Arc<Notify> {
+        Arc::clone(self.awaited.get_or_insert_default())
+    }
+
+    /// Somebody waits for the renewal under way, if there is one.
+    pub(super) fn wait(&self) {
+        if let Some(awaited) = &self.awaited {
+            awaited.notify_one();
+        }
+    }
+
     /// Notes how a renewal ended. A renewal that nobody waits for any more, because of a sign-in
     /// or a sign-out, leaves nothing behind.
     pub(crate) fn land(&mut self, flight: Flight, outcome: RenewalOutcome) {
         if self.flight.is_some_and(|current| current.ticket == flight.ticket) {
-            self.flight = None;
+            (self.flight, self.awaited) = (None, None);
             if let RenewalOutcome::Granted { material, unsaved: Some(_) } = &outcome {
                 self.unsaved = Some(material.clone());
                 self.came = Came::ByRenewal;
@@ -235,7 +252,7 @@ impl Desk {
     }
 
     fn forget(&mut self) {
-        self.flight = None;
+        (self.flight, self.awaited) = (None, None);
         self.landed.clear();
         self.unsaved = None;
     }

@@ -25,18 +25,31 @@ struct Endpoint {
     server: String,
     breaker: Breaker,
     places: Arc<Semaphore>,
+    /// Those of the places that may be taken by renewals that nobody waits for.
+    unawaited: Arc<Semaphore>,
 }
 
 /// Leave to ask for one renewal.
 #[derive(Debug)]
 pub(super) struct Leave {
     permit: Permit,
+    _place: Place,
+}
+
+/// A place, and leave to take one where nobody waits for the renewal.
+#[derive(Debug)]
+struct Place {
     _place: OwnedSemaphorePermit,
+    _unawaited: Option<OwnedSemaphorePermit>,
 }
 
 /// The most renewals that are under way at one endpoint at once. It bounds what an outage is met with
 /// before anybody can know of it, and leaves room for hundreds of renewals a second.
 const PLACES: usize = 32;
+
+/// So many of them may be of renewals that nobody waits for: callers do not stand in line behind
+/// thousands that are merely due.
+const UNAWAITED: usize = 24;
 
 /// A token is renewed minutes before its end. A probe has longer than a request to a token endpoint
 /// may take ([`Limits`](crate::oauth::Limits)), so that one that is slow to recover is seen to be
@@ -68,7 +81,9 @@ impl TokenEndpoints {
                 endpoint
             } else {
                 let breaker = observed_breaker(&name_of(&server), policy(), sources, events)?;
-                Endpoint { server, breaker, places: Arc::new(Semaphore::new(PLACES)) }
+                let [places, unawaited] =
+                    [PLACES, UNAWAITED].map(|it| Arc::new(Semaphore::new(it)));
+                Endpoint { server, breaker, places, unawaited }
             };
             endpoints.insert(id.clone(), endpoint);
         }
@@ -82,12 +97,16 @@ impl TokenEndpoints {
     }
 
     /// Leave to ask for one renewal, as soon as there is a place; a provider that nobody knows has
-    /// no endpoint.
+    /// no endpoint. `awaited` resolves as soon as somebody waits for it.
     ///
     /// # Errors
     ///
     /// When renewals there fail and are held back. Nothing may be sent then.
-    pub(super) async fn admit(&self, provider: &ProviderId) -> Result<Option<Leave>, Failure> {
+    pub(super) async fn admit(
+        &self,
+        provider: &ProviderId,
+        awaited: impl Future<Output = ()>,
+    ) -> Result<Option<Leave>, Failure> {
         let Some(endpoint) = self.0.get(provider) else { return Ok(None) };
         let held_back = |HeldBack { retry_in }| {
             let class = FailureClass::Transient { retry_after: retry_in };
@@ -96,11 +115,23 @@ impl TokenEndpoints {
             Failure::new(class, reason).not_sent()
         };
         endpoint.breaker.look().map_err(held_back)?;
-        // Nobody closes it.
-        let Ok(place) = endpoint.places.clone().acquire_owned().await else { return Ok(None) };
+        let Some(place) = endpoint.place(awaited).await else { return Ok(None) };
         // Asked only now: the endpoint may have failed while this one waited.
         let permit = endpoint.breaker.admit().map_err(held_back)?;
         Ok(Some(Leave { permit, _place: place }))
+    }
+}
+
+impl Endpoint {
+    /// A place, as soon as there is one; none never, since nobody closes them.
+    async fn place(&self, awaited: impl Future<Output = ()>) -> Option<Place> {
+        let unawaited = tokio::select! {
+            biased;
+            () = awaited => None,
+            leave = Arc::clone(&self.unawaited).acquire_owned() => Some(leave.ok()?),
+        };
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        Some(Place { _place: place, _unawaited: unawaited })
     }
 }
 

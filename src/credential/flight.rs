@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::{Instrument as _, Span, debug};
 
 use super::actor::Context;
@@ -11,7 +12,7 @@ use super::cell::{Cell, Flight};
 use super::endpoints::settle;
 use super::journal::{Journal, JournalError, Rotation};
 use super::lifecycle::{RenewalOutcome, Trouble};
-use super::material::Material;
+use super::material::{AccountChanged, Material};
 use super::messages::{Inner, ProviderMessage};
 use super::records::Records;
 use crate::provider::{Failure, FailureClass, Grant, in_time};
@@ -23,6 +24,8 @@ pub(crate) struct Rotating {
     pub(crate) handle: Handle<ProviderMessage>,
     pub(crate) material: Arc<Material>,
     pub(crate) flight: Flight,
+    /// Told as soon as somebody waits for it.
+    pub(crate) awaited: Arc<Notify>,
     /// What everything that this does stands in.
     pub(crate) span: Span,
 }
@@ -59,7 +62,8 @@ impl Rotating {
     async fn run(&self, sent: &mut bool) -> RenewalOutcome {
         let context = &self.records.context;
         let method = context.id.method;
-        let leave = match context.shared.endpoints.admit(&context.id.provider).await {
+        let awaited = self.awaited.notified();
+        let leave = match context.shared.endpoints.admit(&context.id.provider, awaited).await {
             Ok(leave) => leave,
             Err(held_back) => return RenewalOutcome::Failed(held_back),
         };
@@ -98,15 +102,18 @@ impl Rotating {
 
     async fn granted(&self, grant: Grant, rotation: &Rotation) -> RenewalOutcome {
         let Context { id, provider, .. } = &*self.records.context;
-        let renewed = self.material.renewed(grant, id.method, provider.registration());
-        let Ok(material) = renewed else {
-            let failure = Failure::new(
-                FailureClass::ReauthorizationRequired,
-                "the renewal answered for another account than the one that signed in",
-            );
-            return self.failed(failure, rotation).await;
+        let by = provider.registration();
+        let material = match self.material.renewed(grant, id.method, by.clone()) {
+            Ok(material) => Arc::new(material),
+            Err(AccountChanged(grant)) => {
+                self.give_back(Material::granted(*grant, self.flight.base.next(), by));
+                let failure = Failure::new(
+                    FailureClass::ReauthorizationRequired,
+                    "the renewal answered for another account than the one that signed in",
+                );
+                return self.failed(failure, rotation).await;
+            }
         };
-        let material = Arc::new(material);
         let committed = self.journal().commit(rotation, &material).await;
         if self.records.cell.desk().era() != self.flight.era {
             // The user signed out while the provider answered: what it granted is given back.
@@ -120,6 +127,13 @@ impl Rotating {
             Err(JournalError::Superseded) => RenewalOutcome::Superseded,
             Err(error) => RenewalOutcome::Granted { material, unsaved: Some(error.to_string()) },
         }
+    }
+
+    /// Revokes what nobody will ever see, while nobody waits for that.
+    fn give_back(&self, unwanted: Material) {
+        let records = self.records.clone();
+        let revoking = async move { records.revoke(&unwanted).await };
+        self.records.context.shared.tasks.spawn(revoking.in_current_span());
     }
 
     async fn failed(&self, failure: Failure, rotation: &Rotation) -> RenewalOutcome {

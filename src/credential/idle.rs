@@ -91,7 +91,8 @@ impl Inside {
             let cell = &running.records.cell;
             // Looked at before anything is given up: what rings at this moment rings for an actor
             // that must not be gone then.
-            let (is_ringing, deadline) = (cell.is_ringing(), cell.deadline());
+            let deadline = cell.deadline();
+            let is_ringing = cell.is_ringing(deadline);
             let now = self.shared.sources.now();
             let held = |handle: &CredentialHandle| {
                 let snapshot = handle.snapshot();

@@ -42,9 +42,9 @@ pub(crate) enum Life {
     For(Duration),
 }
 
-/// A renewal that came back with somebody else's account.
+/// A renewal that came back with somebody else's account, and what was granted to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AccountChanged;
+pub(crate) struct AccountChanged(pub(crate) Box<Grant>);
 
 impl Material {
     /// An API key.
@@ -106,7 +106,7 @@ impl Material {
         if let (Some(old), Some(new)) = (&self.account, &grant.account)
             && old != new
         {
-            return Err(AccountChanged);
+            return Err(AccountChanged(Box::new(grant)));
         }
         let scopes = if method.needs_no_user() { by.scopes } else { self.issued_to.scopes.clone() };
         let issued_to = Registration { scopes, ..by };
@@ -216,9 +216,10 @@ mod tests {
             Generation(1),
             Registration::default(),
         );
+        let eves = grant(None, Some("eve"));
         assert_eq!(
-            first.renewed(grant(None, Some("eve")), CODE, Registration::default()),
-            Err(AccountChanged)
+            first.renewed(eves.clone(), CODE, Registration::default()),
+            Err(AccountChanged(Box::new(eves)))
         );
     }
 

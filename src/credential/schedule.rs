@@ -23,7 +23,9 @@ impl Plan {
     /// The plan for `material`. `noise` decides how much of the jitter is taken.
     ///
     /// Threshold and margin shrink with the lifetime (to a third and a quarter of it), so that a
-    /// short-lived token is used for most of its life and its renewal never loops.
+    /// short-lived token is used for most of its life and its renewal never loops. Whatever the
+    /// policy says, the renewal starts no later than the use ends: whoever needs a token between
+    /// the two would wait for nothing but the alarm.
     pub(crate) fn new(policy: &RefreshPolicy, material: &Material, noise: u64) -> Self {
         let (lifetime, expires) = match material.life {
             Life::Unlimited => return Self { renew_at: None, unusable_at: None },
@@ -32,8 +34,9 @@ impl Plan {
         };
         let threshold = policy.threshold.min(lifetime / 3);
         let margin = policy.unusable_before_expiry.min(lifetime / 4);
+        let unused = if expires { margin } else { Duration::ZERO };
         let widest = threshold.saturating_mul(u32::from(policy.jitter_percent.min(100))) / 100;
-        let early = threshold.saturating_add(share(widest, noise)).min(lifetime / 2);
+        let early = threshold.saturating_add(share(widest, noise)).max(unused).min(lifetime / 2);
         let age = lifetime.saturating_sub(early).max(SHORTEST_INTERVAL);
         Self {
             renew_at: Some(material.obtained.after(age)),
@@ -170,10 +173,12 @@ mod tests {
             seconds in 2_u64..400_000_000,
             noise: u64,
             percent in 0_u8..=100,
+            threshold in 0_u64..100_000,
             margin in 0_u64..100_000,
         ) {
             let lifetime = Duration::from_secs(seconds);
             let policy = RefreshPolicy {
+                threshold: Duration::from_secs(threshold),
                 jitter_percent: percent,
                 unusable_before_expiry: Duration::from_secs(margin),
                 ..RefreshPolicy::default()
@@ -182,7 +187,7 @@ mod tests {
             let (renew, unusable) = (age_of(plan.renew_at), age_of(plan.unusable_at));
             prop_assert!(renew >= lifetime / 2);
             prop_assert!(renew >= SHORTEST_INTERVAL);
-            prop_assert!(renew < lifetime);
+            prop_assert!(renew <= unusable, "nobody has to wait for the renewal to begin");
             prop_assert!(unusable <= lifetime);
             prop_assert!(unusable >= lifetime / 4 * 3);
         }

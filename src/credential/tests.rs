@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
 use super::material::{Life, Material};
-use super::schedule::Usable;
+use super::schedule::{SHORTEST_INTERVAL, Usable};
 use crate::clock::Moment;
 use crate::event::{CredentialState, EventKind};
 use crate::identity::{CredentialId, Generation, Label, Method, ProviderId, UserId};
@@ -73,6 +73,7 @@ enum Stage {
 
 #[allow(clippy::struct_excessive_bools, reason = "facts of the world")]
 struct World {
+    policy: RefreshPolicy,
     core: Lifecycle,
     now: Moment,
     noise: u64,
@@ -102,8 +103,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(RefreshPolicy::default())
+    }
+
+    /// A world whose provider has its tokens renewed by `policy`.
+    fn with(policy: RefreshPolicy) -> Self {
         let mut world = Self {
-            core: Lifecycle::new(id(), RefreshPolicy::default()),
+            policy,
+            core: Lifecycle::new(id(), policy),
             now: Moment {
                 wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
                 monotonic: Duration::from_secs(1_000_000),
@@ -279,13 +286,12 @@ impl World {
     fn start_again_after_an_actor(&mut self) {
         let (shown, generation) = (self.core.state(self.now), self.core.generation());
         self.start_again();
-        let core =
-            std::mem::replace(&mut self.core, Lifecycle::new(id(), RefreshPolicy::default()));
+        let core = std::mem::replace(&mut self.core, Lifecycle::new(id(), self.policy));
         self.core = core.after(shown, generation);
     }
 
     fn start_again(&mut self) {
-        self.core = Lifecycle::new(id(), RefreshPolicy::default());
+        self.core = Lifecycle::new(id(), self.policy);
         // Callers whose actor died are told so by the handle.
         self.waiting = 0;
         self.saving = None;
@@ -524,6 +530,14 @@ impl World {
 
     /// The promises that hold after every step.
     fn check(&self) {
+        let is_renewing = self.flight.as_ref().is_some_and(|flight| !flight.orphaned);
+        let due = self.core.next_deadline(self.now).map(|due| self.now.until(due));
+        let at_once = due.is_some_and(|due| due <= SHORTEST_INTERVAL);
+        assert!(
+            self.waiting == 0 || is_renewing || self.loading || at_once,
+            "somebody waits, and nothing is done about it for {due:?}: {:?}",
+            self.core
+        );
         if let Usable::Until(end) = self.core.usable(self.now) {
             assert!(!self.now.has_passed(end), "an expired token is not served");
         }
@@ -593,6 +607,33 @@ proptest! {
     #[test]
     fn whatever_happens_the_promises_hold(ops in proptest::collection::vec(op(), 1..80)) {
         let mut world = World::new();
+        world.apply(&Op::SignIn);
+        for op in &ops {
+            world.apply(op);
+        }
+        world.apply(&Op::Acquire);
+        world.apply(&Op::Settle);
+    }
+}
+
+/// What a provider may say of itself, be it sensible or not.
+fn policy() -> impl Strategy<Value = RefreshPolicy> {
+    let time = || prop_oneof![Just(0_u64), 1..600_u64, 600..10_000_u64, Just(u64::MAX)];
+    (time(), time(), any::<u8>()).prop_map(|(threshold, margin, jitter_percent)| RefreshPolicy {
+        threshold: Duration::from_secs(threshold),
+        unusable_before_expiry: Duration::from_secs(margin),
+        jitter_percent,
+        ..RefreshPolicy::default()
+    })
+}
+
+proptest! {
+    #[test]
+    fn nobody_waits_for_nothing_by_any_policy(
+        policy in policy(),
+        ops in proptest::collection::vec(op(), 1..60),
+    ) {
+        let mut world = World::with(policy);
         world.apply(&Op::SignIn);
         for op in &ops {
             world.apply(op);

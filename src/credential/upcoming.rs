@@ -61,9 +61,10 @@ pub(super) fn wake_before(expires: SystemTime, provider: &dyn Provider) -> Syste
 }
 
 /// So long before its expiry a token of this provider may be renewed: the threshold, and as much
-/// again of jitter.
+/// again of jitter; or when its use ends, where that is earlier.
 fn earliest(provider: &dyn Provider) -> Duration {
-    provider.refresh_policy().threshold.saturating_mul(2)
+    let policy = provider.refresh_policy();
+    policy.threshold.saturating_mul(2).max(policy.unusable_before_expiry)
 }
 
 impl Inside {

@@ -24,7 +24,8 @@ pub(super) enum NotStored {
     Again(Storing, Duration),
     /// That would not help, and the grant has to be revoked.
     GivenUp(Grant),
-    /// That would undo what the user did later. Whoever saw that has revoked the grant.
+    /// That would undo what the user did later. After a sign-out whoever saw that has revoked the
+    /// grant; a later sign-in took its place, as it takes that of any other.
     Overtaken,
 }
 

@@ -1,7 +1,10 @@
 //! The outer bound of an exchange with a provider. The requests of this crate have deadlines of their
-//! own; a provider that is written by hand may have forgotten them, and somebody waits for it.
+//! own; a provider that is written by hand may have forgotten them, or panic, and somebody waits for it.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use super::{Exchanging, Failure, FailureClass};
 use crate::oauth::Transport;
@@ -15,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const SHORT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The outcome of `exchange`, or a failure that leaves open whether the provider received anything,
-/// when there is none within ten minutes. It is given up then.
+/// when there is none within ten minutes, or it panics. It is given up then.
 pub(crate) async fn in_time<T>(
     transport: &Transport,
     exchange: Exchanging<'_, T>,
@@ -25,7 +28,7 @@ pub(crate) async fn in_time<T>(
 }
 
 /// The outcome of what spends nothing and can be left undone, or a failure when there is none within
-/// half a minute. It is given up then.
+/// half a minute, or it panics. It is given up then.
 pub(crate) async fn shortly<T>(
     transport: &Transport,
     exchange: Exchanging<'_, T>,
@@ -42,7 +45,9 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     tokio::select! {
         biased;
-        outcome = exchange => outcome,
+        outcome = AssertUnwindSafe(exchange).catch_unwind() => outcome.unwrap_or_else(|_| {
+            Err(Failure::new(given_up, "the provider panicked"))
+        }),
         () = transport.sources().clock.wait(patience) => {
             let patience = humantime::format_duration(patience);
             Err(Failure::new(given_up, format!("the provider had no outcome within {patience}")))
@@ -55,6 +60,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::error::Error;
     use crate::testing::ManualClock;
 
     fn transport(clock: &std::sync::Arc<ManualClock>) -> Transport {
@@ -74,6 +80,17 @@ mod tests {
         let failure = outcome.expect_err("no outcome");
         assert_eq!(failure.class, FailureClass::Uncertain);
         assert!(failure.sent, "nobody knows");
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_panics_has_failed() {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let transport = transport(&clock);
+        let exchange = async || std::panic::resume_unwind(Box::new("on purpose"));
+        let spending = in_time::<()>(&transport, Box::pin(exchange())).await;
+        assert_eq!(spending.expect_err("no outcome").class, FailureClass::Uncertain);
+        let idle = shortly::<()>(&transport, Box::pin(exchange())).await;
+        assert!(Error::from(idle.expect_err("no outcome")).is_transient());
     }
 
     #[tokio::test]

@@ -218,6 +218,7 @@ async fn a_renewal_for_another_account_is_refused() {
     let error = credential.refresh().await.expect_err("another account");
     assert!(error.needs_reauthorization(), "{error}");
     assert!(error.to_string().contains("another account"), "{error}");
+    host.openai.until(|counters| counters.revocation_requests == 1).await;
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokenward::event::EventKind;
+use tokenward::testing::{Endpoint, Fault, Gate};
 
 use crate::host::{Host, until};
+use crate::patience::in_time;
 
 const CREDENTIALS: usize = 100;
 
@@ -60,6 +63,42 @@ async fn at_a_start_renewals_come_at_a_steady_pace() {
     host.restart().await;
 
     renewed_at_a_steady_pace(&host, 0).await;
+}
+
+/// At an endpoint that is slow: those that are merely due take 24 of its 32 places.
+#[tokio::test]
+async fn whoever_waits_for_a_renewal_stands_behind_none_that_is_merely_due() {
+    let host = crowd().await;
+    host.clock.advance(Duration::from_mins(30));
+    let caller = host.sign_in_openai("caller").await;
+    let gate = Gate::new();
+    host.openai.faults().on(Endpoint::Token).always(Fault::Hold(gate.clone()));
+    host.clock.suspend(Duration::from_mins(27));
+    host.clock.advance(Duration::from_secs(10));
+    in_time(gate.until_arrived(AT_ONCE)).await;
+    host.clock.advance(Duration::from_secs(1));
+    in_time(gate.until_arrived(24)).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(gate.arrived(), 24, "of {} that are due", AT_ONCE + PER_SECOND);
+
+    let asking = tokio::spawn(async move { caller.refresh().await });
+    in_time(gate.until_arrived(25)).await;
+
+    // Somebody begins to wait for those that stand in line.
+    let mut waiting = Vec::new();
+    for user in 0..CREDENTIALS {
+        let user = host.runtime.user(&format!("user-{user}"));
+        let credential = user.preferred_credential("openai").await.expect("signed in");
+        waiting.push(tokio::spawn(async move { credential.refresh().await }));
+    }
+    in_time(gate.until_arrived(32)).await;
+    gate.open();
+    asking.await.expect("no panic").expect("renewed");
+    for renewed in in_time(join_all(waiting)).await {
+        renewed.expect("no panic").expect("renewed");
+    }
 }
 
 #[tokio::test]

@@ -1,150 +1,17 @@
 //! A provider that is written by hand and never answers: nobody waits for it for ever.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use tokenward::credential::{CredentialHandle, SignInWith};
-use tokenward::identity::{CredentialId, Label, Method, ProviderId, UserId};
-use tokenward::oauth::{AuthorizationRequest, CodeExchange, DeviceAuthorization, Transport};
-use tokenward::provider::{
-    Exchanging, Grant, RedirectRules, RefreshPolicy, Renewal, Revocation, RevocationOutcome,
-};
+use tokenward::credential::SignInWith;
 use tokenward::testing::ManualClock;
 use tokenward::vault::MasterKey;
-use tokenward::{CredentialState, Error, Provider, ProviderSpec, Runtime, Secret, Vault, catalog};
-use tokio::task::JoinHandle;
-use url::Url;
+use tokenward::{CredentialState, Runtime, Vault, catalog};
 
-use crate::patience::until;
-
-/// Google, but nothing that it is asked for ever ends.
-#[derive(Debug)]
-struct Stuck(ProviderSpec);
-
-impl Provider for Stuck {
-    fn id(&self) -> &ProviderId {
-        &self.0.id
-    }
-
-    fn methods(&self) -> &[Method] {
-        &self.0.methods
-    }
-
-    fn base_url(&self) -> &Url {
-        &self.0.base_url
-    }
-
-    fn refresh_policy(&self) -> RefreshPolicy {
-        self.0.refresh
-    }
-
-    fn check_api_key(&self, key: &Secret) -> Result<(), Error> {
-        self.0.check_api_key(key)
-    }
-
-    fn headers(&self, method: Method, secret: &Secret) -> Result<HeaderMap, Error> {
-        self.0.headers(method, secret)
-    }
-
-    fn redirect(&self) -> Option<&RedirectRules> {
-        self.0.redirect()
-    }
-
-    fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> Result<String, Error> {
-        self.0.authorization_url(request)
-    }
-
-    fn exchange_code<'a>(
-        &'a self,
-        _transport: &'a Transport,
-        _exchange: CodeExchange<'a>,
-    ) -> Exchanging<'a, Grant> {
-        Box::pin(std::future::pending())
-    }
-
-    fn authorize_device<'a>(
-        &'a self,
-        _transport: &'a Transport,
-    ) -> Exchanging<'a, DeviceAuthorization> {
-        Box::pin(std::future::pending())
-    }
-
-    fn renew<'a>(
-        &'a self,
-        _transport: &'a Transport,
-        _renewal: Renewal<'a>,
-    ) -> Exchanging<'a, Grant> {
-        Box::pin(std::future::pending())
-    }
-
-    fn revoke<'a>(
-        &'a self,
-        _transport: &'a Transport,
-        _revocation: Revocation<'a>,
-    ) -> Exchanging<'a, RevocationOutcome> {
-        Box::pin(std::future::pending())
-    }
-
-    fn check_health<'a>(&'a self, _transport: &'a Transport) -> Exchanging<'a, ()> {
-        Box::pin(std::future::pending())
-    }
-}
-
-fn credential_id() -> CredentialId {
-    CredentialId {
-        user: UserId::new("ada").expect("a name"),
-        provider: ProviderId::new("google").expect("a name"),
-        method: Method::AuthorizationCode,
-        label: Label::default(),
-    }
-}
-
-fn grant(clock: &Arc<ManualClock>) -> Grant {
-    Grant::new("access", clock.sources().now())
-        .with_refresh_token("refresh")
-        .with_lifetime(Duration::from_mins(30))
-}
-
-struct Scene {
-    clock: Arc<ManualClock>,
-    runtime: Runtime,
-    credential: CredentialHandle,
-}
-
-impl Scene {
-    /// Ada is signed in at the provider that never answers.
-    async fn set() -> Self {
-        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
-        let mut google = catalog::google().client("client").client_secret("secret");
-        google.methods.extend([Method::ClientCredentials, Method::DeviceCode]);
-        let runtime = Runtime::builder()
-            .sources(clock.sources())
-            .vault(Vault::in_memory())
-            .provider(Stuck(google))
-            .start()
-            .await
-            .expect("a runtime");
-        let id = credential_id();
-        let credential = runtime.credential(&id).await.expect("a credential");
-        credential.sign_in(SignInWith::Grant(grant(&clock))).await.expect("signed in");
-        Self { clock, runtime, credential }
-    }
-
-    /// Lets time pass until `task` has ended.
-    async fn ended<T>(&self, task: JoinHandle<T>) -> T {
-        until(|| {
-            self.clock.advance(Duration::from_secs(1));
-            task.is_finished()
-        })
-        .await;
-        task.await.expect("no panic")
-    }
-}
+use crate::by_hand::{ByHand, Manner, Scene, credential_id, grant};
 
 #[tokio::test]
 async fn whoever_waits_for_a_renewal_without_an_end_is_answered_and_told_that_it_is_uncertain() {
-    let scene = Scene::set().await;
+    let scene = Scene::set(Manner::NeverAnswers).await;
     let mut callers = Vec::new();
     for _ in 0..3 {
         let credential = scene.credential.clone();
@@ -161,7 +28,7 @@ async fn whoever_waits_for_a_renewal_without_an_end_is_answered_and_told_that_it
 
 #[tokio::test]
 async fn a_sign_in_without_an_end_is_given_up() {
-    let scene = Scene::set().await;
+    let scene = Scene::set(Manner::NeverAnswers).await;
     let sign_in = scene.runtime.user("ada").sign_in("google");
     let by_client = tokio::spawn(sign_in.clone().with_client_credentials());
     let error = scene.ended(by_client).await.expect_err("no outcome");
@@ -174,7 +41,7 @@ async fn a_sign_in_without_an_end_is_given_up() {
 /// P13: a sign-out is bounded in time, whatever the provider does.
 #[tokio::test]
 async fn a_sign_out_does_not_wait_for_a_revocation_without_an_end() {
-    let scene = Scene::set().await;
+    let scene = Scene::set(Manner::NeverAnswers).await;
     let credential = scene.credential.clone();
     let signing_out = tokio::spawn(async move { credential.sign_out().await });
     let signed_out = scene.ended(signing_out).await.expect("signed out");
@@ -184,7 +51,7 @@ async fn a_sign_out_does_not_wait_for_a_revocation_without_an_end() {
 
 #[tokio::test]
 async fn a_check_without_an_end_is_a_failed_check_and_another_one_can_begin() {
-    let scene = Scene::set().await;
+    let scene = Scene::set(Manner::NeverAnswers).await;
     for failures in 1..=2 {
         let runtime = scene.runtime.clone();
         let checking = tokio::spawn(async move { runtime.check_health("google").await });
@@ -210,7 +77,7 @@ async fn a_threshold_without_measure_does_not_keep_a_runtime_from_starting_again
                 .vault(Vault::open(folder.path().join("vault")).master_key(
                     MasterKey::from_file(folder.path().join("key")).create_if_missing(),
                 ))
-                .provider(Stuck(google))
+                .provider(ByHand { spec: google, manner: Manner::NeverAnswers })
                 .start()
                 .await
                 .expect("a runtime")

@@ -1,12 +1,15 @@
 //! The slow work of a credential's actor, as tasks that post back: the vault and the provider are
-//! waited for here, and never in a handler.
+//! waited for here, and never in a handler. One that dies posts a failure.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tracing::{Instrument as _, Span, field, info_span};
 
 use super::State;
 use crate::credential::flight::Rotating;
+use crate::credential::journal::JournalError;
 use crate::credential::material::Material;
 use crate::credential::messages::{Inner, ProviderMessage, SignInWith};
 use crate::error::{Error, ErrorKind};
@@ -15,17 +18,21 @@ use crate::supervision::Reply;
 
 impl State {
     pub(super) fn load(&self) {
-        let (records, handle) = (self.records(), self.handle.clone());
+        let records = self.records();
+        let work = async move { records.load().await };
+        let if_it_dies = || Err(JournalError::Unreadable(died("the reading of its records")));
         // Not tracked: a shutdown does not wait for a read.
-        let work = async move {
-            let contents = records.load().await;
-            handle.post(ProviderMessage::inner(Inner::Loaded(contents)));
-        };
-        tokio::spawn(work.in_current_span());
+        tokio::spawn(self.errand(work, if_it_dies, Inner::Loaded));
     }
 
     pub(super) fn renew(&mut self, material: Arc<Material>, in_doubt: bool) {
-        let flight = self.cell.desk().take_off(material.generation, in_doubt);
+        let (flight, awaited) = {
+            let mut desk = self.cell.desk();
+            (desk.take_off(material.generation, in_doubt), desk.awaited())
+        };
+        if !self.waiting.is_empty() {
+            awaited.notify_one();
+        }
         let (records, handle) = (self.records(), self.handle.clone());
         // It belongs to whoever waits first, and to none when only its time has come. The span that
         // this runs in may be that of the renewal before.
@@ -42,7 +49,7 @@ impl State {
             span.follows_from(other);
         }
         self.renewal = span.clone();
-        Rotating { records, handle, material, flight, span }.start();
+        Rotating { records, handle, material, flight, awaited, span }.start();
     }
 
     pub(super) fn sign_in(&self, with: SignInWith, reply: Reply<Result<Generation, Error>>) {
@@ -60,14 +67,13 @@ impl State {
             let _ = reply.send(Err(error));
             return;
         }
-        let (records, handle) = (self.records(), self.handle.clone());
+        let records = self.records();
         let begun = self.cell.desk().era();
         let seen = self.core.generation().max(self.context.shared.rest.newest());
-        let work = async move {
-            let outcome = records.sign_in(with, begun, seen).await;
-            handle.post(ProviderMessage::inner(Inner::SignedIn { outcome, reply }));
-        };
-        self.context.shared.tasks.spawn(work.in_current_span());
+        let work = async move { records.sign_in(with, begun, seen).await };
+        let if_it_dies = || Err(interrupted("the sign-in"));
+        let told = |outcome| Inner::SignedIn { outcome, reply };
+        self.context.shared.tasks.spawn(self.errand(work, if_it_dies, told));
     }
 
     pub(super) fn allow_fallback(&self, allowed: bool, reply: Reply<Result<(), Error>>) {
@@ -89,27 +95,48 @@ impl State {
     }
 
     pub(super) fn save(&self, material: Arc<Material>) {
-        let (records, handle) = (self.records(), self.handle.clone());
-        let work = async move {
-            let result = records.save(&material).await.map_err(|error| error.to_string());
-            let generation = material.generation;
-            handle.post(ProviderMessage::inner(Inner::Saved { generation, result }));
-        };
-        self.context.shared.tasks.spawn(work.in_current_span());
+        let (records, generation) = (self.records(), material.generation);
+        let work = async move { records.save(&material).await.map_err(|error| error.to_string()) };
+        let if_it_dies = || Err(died("the writing of it"));
+        let told = move |result| Inner::Saved { generation, result };
+        self.context.shared.tasks.spawn(self.errand(work, if_it_dies, told));
     }
 
     pub(super) fn erase(&mut self, generation: Generation, material: Option<Arc<Material>>) {
-        let (records, handle) = (self.records(), self.handle.clone());
+        let records = self.records();
         let reply = self.signing_out.take();
-        let work = async move {
-            let (result, revoked) = records.sign_out(material).await;
-            handle.post(ProviderMessage::inner(Inner::Erased {
-                generation,
-                result,
-                revoked,
-                reply,
-            }));
-        };
-        self.context.shared.tasks.spawn(work.in_current_span());
+        let work = async move { records.sign_out(material).await };
+        let if_it_dies = || (Err(interrupted("the sign-out")), false);
+        let told = move |(result, revoked)| Inner::Erased { generation, result, revoked, reply };
+        self.context.shared.tasks.spawn(self.errand(work, if_it_dies, told));
     }
+
+    /// Slow work that posts what it comes to, or `if_it_dies` where it does: whoever waits for an
+    /// outcome would wait for ever else, the core included.
+    pub(super) fn errand<O>(
+        &self,
+        work: impl Future<Output = O> + Send + 'static,
+        if_it_dies: impl FnOnce() -> O + Send + 'static,
+        told: impl FnOnce(O) -> Inner + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        O: Send + 'static,
+    {
+        let (handle, work) = (self.handle.clone(), work.in_current_span());
+        async move {
+            let outcome = AssertUnwindSafe(work).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| if_it_dies());
+            handle.post(ProviderMessage::inner(told(outcome)));
+        }
+        .in_current_span()
+    }
+}
+
+/// What is said of work that died.
+pub(super) fn died(what: &str) -> String {
+    format!("{what} died, it is tried again")
+}
+
+fn interrupted(what: &str) -> Error {
+    Error::new(ErrorKind::Interrupted, format!("{what} died half-way, ask again"))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ractor::ActorRef;
 
 use super::State;
+use super::errands::died;
 use crate::credential::journal::{Contents, JournalError};
 use crate::credential::lifecycle::Evidence;
 use crate::credential::messages::{Inner, ProviderMessage};
@@ -19,13 +20,14 @@ impl State {
             return;
         }
         self.comparing = true;
-        let (records, handle) = (self.records(), self.handle.clone());
+        let records = self.records();
         let resting = Arc::clone(&self.context.shared.rest.places);
-        tokio::spawn(async move {
+        let work = async move {
             let _turn = resting.acquire_owned().await;
-            let contents = records.load().await;
-            handle.post(ProviderMessage::inner(Inner::Compared(contents)));
-        });
+            records.load().await
+        };
+        let if_it_dies = || Err(JournalError::Unreadable(died("the reading of its records")));
+        tokio::spawn(self.errand(work, if_it_dies, Inner::Compared));
     }
 
     /// Ends this actor, if nothing would be lost by it.
