@@ -249,7 +249,8 @@ pub struct RefreshPolicy {
     /// Renewal is moved forward by up to this share of the threshold, in percent, so that tokens
     /// that expire together are not renewed together.
     pub jitter_percent: u8,
-    /// How long a token is used when the provider does not say how long it lives.
+    /// How long a token is taken to live when the provider does not say: its renewal is planned by
+    /// this. It is used until it is refused or renewed.
     #[serde(with = "crate::config::duration")]
     pub assumed_lifetime: Duration,
 }

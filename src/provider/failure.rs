@@ -58,6 +58,11 @@ pub struct Failure {
 pub enum FailureClass {
     /// The provider or the way to it failed before anything was spent: keep the credential, try
     /// again with back-off, no sooner than the provider asked for.
+    ///
+    /// An answer of 5xx, 408 or an HTML 403 is taken for this. A gateway may answer 502, 503 or 504
+    /// though the server behind it has spent a single-use refresh token; then the next attempt, which
+    /// is not held back as one in doubt would be, meets the refusal of a token that was spent, and
+    /// the user signs in again. The other way round each outage would put every credential in doubt.
     Transient {
         /// The provider's `Retry-After`, when it gave one.
         retry_after: Option<Duration>,

@@ -230,8 +230,10 @@ impl SignIn {
         self.begin(Receiver::Loopback).await
     }
 
-    /// As [`SignIn::in_browser`] on another machine's browser: no listener is opened, and the user
-    /// pastes what the provider shows into [`Login::paste`].
+    /// As [`SignIn::in_browser`] in the browser of another machine: the user pastes what it shows at the
+    /// end into [`Login::paste`], a code or the address that it could not open. A listener is opened
+    /// only where the provider has no page of its own that shows the code, in case the browser is on
+    /// this machine after all.
     ///
     /// # Errors
     ///
