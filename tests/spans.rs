@@ -3,77 +3,20 @@
 //!
 //! A file of its own, since it listens to all spans of its process.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+#[path = "common/spans.rs"]
+mod spans;
+
 use std::time::{Duration, SystemTime};
 
 use tokenward::Runtime;
 use tokenward::testing::{Endpoint, Fault, Gate, ManualClock, SimulatedProvider};
 use tokenward::vault::Vault;
-use tracing::span::{Attributes, Id};
-use tracing::{Instrument as _, Subscriber, info_span};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::{Instrument as _, info_span};
 
-/// A span as it was opened.
-#[derive(Debug, Clone)]
-struct Opened {
-    number: u64,
-    name: &'static str,
-    /// It and all above it, the innermost first: by number.
-    within: Vec<u64>,
-    follows: Vec<u64>,
-}
+use crate::spans::Record;
 
-impl Opened {
-    fn is_within(&self, outer: &Self) -> bool {
-        self.within.contains(&outer.number)
-    }
-}
-
-/// Every span that was opened.
-#[derive(Debug, Clone, Default)]
-struct Record(Arc<Mutex<Inside>>);
-
-#[derive(Debug, Default)]
-struct Inside {
-    /// In their order.
-    opened: Vec<Opened>,
-    /// Those that are open, by number. An id is given again once its span is closed.
-    numbers: HashMap<Id, u64>,
-}
-
-impl Record {
-    fn named(&self, name: &str) -> Vec<Opened> {
-        let inside = self.0.lock().expect("not poisoned");
-        inside.opened.iter().filter(|span| span.name == name).cloned().collect()
-    }
-}
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Record {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut inside = self.0.lock().expect("not poisoned");
-        let Inside { opened, numbers } = &mut *inside;
-        let number = opened.len() as u64;
-        numbers.insert(id.clone(), number);
-        let within = context.span(id).map_or_else(Vec::new, |span| {
-            span.scope().filter_map(|span| numbers.get(&span.id()).copied()).collect()
-        });
-        let name = attributes.metadata().name();
-        opened.push(Opened { number, name, within, follows: Vec::new() });
-    }
-
-    fn on_follows_from(&self, span: &Id, follows: &Id, _: Context<'_, S>) {
-        let mut inside = self.0.lock().expect("not poisoned");
-        let Inside { opened, numbers } = &mut *inside;
-        if let (Some(span), Some(follows)) = (numbers.get(span), numbers.get(follows))
-            && let Some(span) = opened.get_mut(usize::try_from(*span).expect("an index"))
-        {
-            span.follows.push(*follows);
-        }
-    }
-}
+/// Stands in every token and code, and in the query of the requests.
+const CANARY: &str = "Canary-2b7e15a0";
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(2), work).await.expect("in two minutes")
@@ -81,17 +24,15 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_request_is_followed_through_every_actor_that_works_for_it() {
-    let record = Record::default();
-    let subscriber = tracing_subscriber::registry().with(record.clone());
-    tracing::subscriber::set_global_default(subscriber).expect("the only one of this process");
+    let record = Record::start();
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
     threads.expect("threads").block_on(followed(&record));
 }
 
 async fn followed(record: &Record) {
     let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
-    let openai =
-        SimulatedProvider::openai().sources(clock.sources()).start().await.expect("a port");
+    let openai = SimulatedProvider::openai().sources(clock.sources()).canary(CANARY);
+    let openai = openai.start().await.expect("a port");
     let builder = Runtime::builder().sources(clock.sources()).vault(Vault::in_memory());
     let runtime = builder.provider(openai.spec()).start().await.expect("a runtime");
     let ada = runtime.user("ada");
@@ -110,7 +51,8 @@ async fn followed(record: &Record) {
         let session = session.clone();
         let span = info_span!("asked", name);
         tokio::spawn(
-            async move { session.client().get("/v1/models").send().await }.instrument(span),
+            async move { session.client().get("/v1/models").query("page", CANARY).send().await }
+                .instrument(span),
         )
     };
     let one = asking("one");
@@ -154,5 +96,42 @@ async fn followed(record: &Record) {
     let by_the_alarm = record.named("renewal").pop().expect("a renewal");
     assert_eq!(by_the_alarm.within.len(), 1, "it stands beneath nothing: {by_the_alarm:?}");
     assert_eq!(by_the_alarm.follows, [0_u64; 0]);
+    the_fields_are_as_documented(record, &openai);
     runtime.shutdown(Duration::from_secs(10)).await;
+}
+
+/// What `docs/embedding.md` says that each span has: these fields, and none with a path, a query or a secret.
+fn the_fields_are_as_documented(record: &Record, openai: &SimulatedProvider) {
+    let base = openai.base_url();
+    let origin = base.origin().ascii_serialization();
+    for call in record.named("call") {
+        assert_eq!(call.field_names(), ["method", "upstream"]);
+        assert_eq!((call.field("method"), call.field("upstream")), ("GET", &*origin));
+    }
+    for (number, renewal) in record.named("renewal").iter().enumerate() {
+        assert_eq!(renewal.field_names(), ["credential", "generation", "outcome"]);
+        assert_eq!(renewal.field("credential"), "ada/openai/authorization-code");
+        assert_eq!(renewal.field("generation"), (number + 1).to_string());
+        assert_eq!(renewal.field("outcome"), "renewed");
+    }
+    let host = base.host_str().expect("a host");
+    for request in record.named("token request") {
+        assert_eq!(request.field_names(), ["host"]);
+        assert_eq!(request.field("host"), host);
+    }
+    let vault = record.named("vault");
+    assert!(vault.iter().all(|request| request.field_names() == ["request"]));
+    for kind in ["read", "commit"] {
+        assert!(vault.iter().any(|request| request.field("request") == kind), "{kind}");
+    }
+    let ours = record.ours();
+    assert!(ours.len() > 10, "{}", ours.len());
+    for span in &ours {
+        let told = format!("{:?}", span.fields);
+        let names = ["call", "renewal", "token request", "vault"];
+        assert!(names.contains(&span.name), "{span:?} is not documented");
+        for kept_out in [CANARY, "/v1/models", "page", "?", "Bearer"] {
+            assert!(!told.contains(kept_out), "{kept_out} in {span:?}");
+        }
+    }
 }

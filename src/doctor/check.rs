@@ -139,6 +139,9 @@ async fn tried(runtime: &Runtime) -> Result<(), Error> {
 
 /// A vault that can not be used for now.
 fn closed(error: &Error, inspection: &Inspection) -> Vec<Finding> {
+    if error.is_vault_locked() {
+        return vec![failed(error)];
+    }
     let reason = inspection.degraded.as_ref();
     let detail =
         reason.map_or_else(|| error.to_string(), |it| format!("opened again by itself: {it}"));

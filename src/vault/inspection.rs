@@ -115,6 +115,11 @@ impl OpenVault {
                 self.quarantine.len()
             ));
         }
+        if let Some(finding) = &self.trail_damage {
+            warnings.push(format!(
+                "the audit trail is not as it was written, {finding}: keep a copy, then verify it"
+            ));
+        }
         let data_keys = self.keys.data_keys().iter().map(|key| DataKeyInspection {
             id: key.id.0,
             created: key.created,

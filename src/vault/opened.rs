@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::audit::{Mentions, Trail};
+use super::audit::{AuditFinding, Mentions, Trail};
 use super::error::VaultError;
 use super::export::Exporting;
 use super::head::{Digest, DigestKey};
@@ -41,6 +41,8 @@ pub(crate) struct OpenVault {
     pub(super) digest: Digest,
     /// Where the audit trail begins and ends.
     pub(super) trail: Trail,
+    /// What was wrong with the end of the trail when the vault was opened.
+    pub(super) trail_damage: Option<AuditFinding>,
     /// Whom the audit trail is about, while that is looked for.
     pub(super) mentions: Option<Mentions>,
     /// How often the newest data key has sealed.

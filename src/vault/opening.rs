@@ -104,6 +104,7 @@ impl OpenVault {
             last,
             digest,
             trail,
+            trail_damage: None,
             mentions: None,
             seals,
             unfinished_rotation: rotation == Rotation::Happened,
@@ -127,6 +128,7 @@ impl OpenVault {
                 entry: finding.number,
                 problem: finding.to_string(),
             });
+            vault.trail_damage = Some(finding);
         }
         if vault.keys.data_keys().len() > 1 {
             vault.sweep = Sweep::start();

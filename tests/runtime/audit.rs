@@ -1,7 +1,6 @@
 //! The audit trail: every event is recorded with its change, found again, exported, verified; and
 //! whoever edits the files is found out.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +9,7 @@ use tokenward::identity::{Label, Method, ProviderId, UserId};
 use tokenward::testing::{Endpoint, Fault};
 use tokenward::vault::audit::{AuditKind, AuditProblem, AuditQuery, AuditRecord, AuditRetention};
 
-use crate::host::{Host, until};
+use crate::host::{Host, edit_files, until};
 
 async fn entries(host: &Host, query: AuditQuery) -> Vec<AuditRecord> {
     let page = host.runtime.audit().entries(query.limit(1_000)).await.expect("a page");
@@ -22,7 +21,7 @@ async fn kinds(host: &Host, query: AuditQuery) -> Vec<AuditKind> {
     entries(host, query).await.into_iter().map(|entry| entry.kind).collect()
 }
 
-async fn finding(host: &Host) -> Option<(u64, AuditProblem)> {
+pub(crate) async fn finding(host: &Host) -> Option<(u64, AuditProblem)> {
     let report = host.runtime.audit().verify().await.expect("a verification");
     report.finding.map(|finding| (finding.number, finding.problem))
 }
@@ -204,15 +203,8 @@ async fn a_user_who_was_erased_is_named_nowhere_in_the_trail() {
 async fn edit(host: &mut Host, edit: impl FnOnce(&sled::Db)) {
     let unfinished = host.runtime.shutdown(Duration::from_secs(10)).await;
     assert_eq!(unfinished, Vec::<String>::new());
-    let store = host.folder.path().join("vault").join("store");
-    edit_files(&store, edit);
+    edit_files(host, edit).await;
     host.restart().await;
-}
-
-fn edit_files(store: &Path, edit: impl FnOnce(&sled::Db)) {
-    let db = sled::Config::new().path(store).use_compression(false).open().expect("its files");
-    edit(&db);
-    db.flush().expect("flushed");
 }
 
 /// What entry `number` is kept under in sled.
@@ -221,7 +213,7 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 /// A host with six entries in its trail.
-async fn with_entries() -> Host {
+pub(crate) async fn with_entries() -> Host {
     let host = Host::start().await;
     for _ in 0..6 {
         host.runtime.user("ada").open_session().await.expect("a session");

@@ -78,3 +78,27 @@ async fn a_server_whose_clock_is_an_hour_behind_grants_a_whole_life() {
     host.clock.advance(Duration::from_mins(11));
     assert_eq!(credential.acquire().await.expect("renewed").generation(), Generation(2));
 }
+
+/// C2, and where it ends: a record tells the age of a token by the wall clock alone.
+#[tokio::test]
+async fn a_clock_set_back_before_a_start_makes_a_dead_token_seem_alive_until_it_is_refused() {
+    let mut host = Host::start().await;
+    let id = host.sign_in_openai("ada").await.id().clone();
+    assert!(host.runtime.shutdown(Duration::from_secs(10)).await.is_empty());
+    host.clock.advance(Duration::from_hours(2));
+    host.clock.step_wall_back(Duration::from_mins(90));
+    host.openai.expire_access_tokens();
+
+    host.restart().await;
+    let credential = host.runtime.credential(&id).await.expect("there");
+    let stale = credential.acquire().await.expect("it seems half an hour old");
+    assert_eq!(stale.generation(), Generation(1));
+
+    // It is sent once, and refused; then another one goes out in its place.
+    let session = host.runtime.user("ada").open_session().await.expect("a session");
+    session.use_provider("openai").await.expect("signed in");
+    let reply = session.client().get("/v1/models").send().await.expect("an answer");
+    assert_eq!(reply.status(), 200);
+    assert_eq!(credential.snapshot().generation(), Generation(2));
+    assert_eq!(host.openai.requests_to("/v1/models").len(), 2);
+}

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
 use tokenward::doctor::{Diagnosis, Finding, Layer, Verdict};
-use tokenward::testing::{Endpoint, Fault, ManualClock, SimulatedProvider, VaultFault};
-use tokenward::{Runtime, Vault};
+use tokenward::testing::{
+    Endpoint, Fault, ManualClock, SimulatedProvider, VaultFault, VaultFaults,
+};
+use tokenward::{EventKind, MasterKey, Runtime, Vault};
 
-use crate::host::Host;
+use crate::host::{Host, until};
 use crate::patience::{self, in_time};
 
 fn of(diagnosis: &Diagnosis, layer: Layer) -> &Finding {
@@ -100,6 +103,51 @@ async fn a_store_that_can_not_be_written_is_told_also_when_nobody_writes() {
         assert_eq!(finding.verdict, Verdict::Failed, "{fault:?}: {diagnosis}");
         host.disk.heal();
     }
+}
+
+/// A vault that fails is opened again, by the key that stands in its file by then.
+#[tokio::test]
+async fn a_key_that_was_exchanged_beneath_a_running_host_is_what_fails() {
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+    let orange = SimulatedProvider::orange().sources(clock.sources()).start().await;
+    let orange = orange.expect("a port");
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("key");
+    let key = MasterKey::from_file(&path).create_if_missing();
+    let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
+    let (vault, disk) = VaultFaults::over(vault);
+    let builder = Runtime::builder().sources(clock.sources()).vault(vault);
+    let runtime = builder.provider(orange.spec()).start().await.expect("a runtime");
+    let mut events = runtime.events();
+    disk.set(VaultFault::Broken);
+    runtime.user("ada").open_session().await.expect_err("the disk is broken");
+    until(&mut events, |kind| matches!(kind, EventKind::VaultDegraded { .. })).await;
+    let former = std::fs::read(&path).expect("the key");
+    std::fs::write(&path, "00".repeat(32)).expect("written");
+    disk.heal();
+
+    let mut diagnosis = in_time(runtime.doctor()).await;
+    let failing = async {
+        while diagnosis
+            .findings
+            .iter()
+            .all(|it| it.layer != Layer::MasterKey || it.verdict != Verdict::Failed)
+        {
+            clock.advance(Duration::from_millis(50));
+            diagnosis = runtime.doctor().await;
+        }
+    };
+    in_time(failing).await;
+    let of_vault = diagnosis.findings.iter().filter(|it| it.subject == "vault");
+    assert_eq!(of_vault.count(), 1, "what needs the key is not judged: {diagnosis}");
+    assert!(of(&diagnosis, Layer::MasterKey).detail.contains("key"), "{diagnosis}");
+
+    // The right one is back, and so is the vault.
+    std::fs::write(&path, former).expect("written");
+    let recovered = |kind: &EventKind| matches!(kind, EventKind::VaultRecovered);
+    patience::while_time_passes(&clock, until(&mut events, recovered)).await;
+    let diagnosis = in_time(runtime.doctor()).await;
+    assert_eq!(of(&diagnosis, Layer::MasterKey).verdict, Verdict::Good, "{diagnosis}");
 }
 
 /// It leaves nothing behind.

@@ -19,6 +19,8 @@ use tokenward::supervision::{Events, Notice};
 use tokenward::testing::{ManualClock, SimulatedProvider, VaultFaults};
 use tokenward::vault::{MasterKey, Vault};
 
+use crate::patience;
+
 /// The file in the host's folder that holds the assertion of its workload.
 pub(crate) const ASSERTION: &str = "assertion.jwt";
 
@@ -155,6 +157,21 @@ async fn start(
         }));
     }
     (builder.start().await.expect("a runtime"), disk)
+}
+
+/// Lets `edit` change the files of a vault that is closed, through sled. While the runtime runs, it tries to open
+/// them again by itself, and has them for a moment.
+pub(crate) async fn edit_files(host: &Host, edit: impl FnOnce(&sled::Db)) {
+    let store = host.folder.path().join("vault").join("store");
+    let mut db = None;
+    patience::until(|| {
+        db = sled::Config::new().path(&store).use_compression(false).open().ok();
+        db.is_some()
+    })
+    .await;
+    let db = db.expect("its files");
+    edit(&db);
+    db.flush().expect("flushed");
 }
 
 /// Waits for an event that `wanted` recognizes. One that never comes fails the test: what is real,

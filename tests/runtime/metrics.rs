@@ -12,7 +12,7 @@ use tokenward::testing::{Endpoint, Fault, VaultFault};
 use crate::host::Host;
 
 /// Every sample of a text in the `OpenMetrics` format, by its name and labels.
-fn read(text: &str) -> HashMap<String, String> {
+pub(crate) fn read(text: &str) -> HashMap<String, String> {
     let body = text.strip_suffix("# EOF\n").expect("it ends as OpenMetrics 1.0 wants it");
     let mut typed: Vec<&str> = Vec::new();
     let mut samples = HashMap::new();
@@ -37,7 +37,7 @@ fn read(text: &str) -> HashMap<String, String> {
 }
 
 /// The value of a sample that counts; 0 when it is not there.
-fn value(runtime: &Runtime, sample: &str) -> u64 {
+pub(crate) fn value(runtime: &Runtime, sample: &str) -> u64 {
     let samples = read(&runtime.metrics().encode());
     samples.get(sample).map_or(0, |value| value.parse().expect("a whole number"))
 }
