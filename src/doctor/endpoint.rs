@@ -178,16 +178,17 @@ fn is_about_time(why: &CertificateError) -> bool {
 }
 
 /// What TLS says, where it is the cause. An error of input and output does not count what it holds among
-/// its causes, so it is asked.
+/// its causes, and may hold another one of its kind; so it is asked.
 fn of_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(inner) = cause {
-        let held = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = held.and_then(|held| held.downcast_ref::<rustls::Error>());
-        if let Some(tls) = tls.or_else(|| inner.downcast_ref()) {
+        if let Some(tls) = inner.downcast_ref() {
             return Some(tls);
         }
-        cause = inner.source();
+        cause = match inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => inner.source(),
+        };
     }
     None
 }
