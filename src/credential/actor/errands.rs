@@ -122,7 +122,7 @@ impl State {
     where
         O: Send + 'static,
     {
-        let (handle, work) = (self.handle.clone(), work.in_current_span());
+        let handle = self.handle.clone();
         async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| if_it_dies());
