@@ -7,4 +7,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     tokenward::vault::fuzzing::record(bytes);
     tokenward::credential::fuzzing::payload(bytes);
+    tokenward::session::fuzzing::record(bytes);
+    tokenward::server::fuzzing::record(bytes);
 });

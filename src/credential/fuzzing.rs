@@ -3,8 +3,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::revocations::Owed;
 use super::stored::{read_intent, read_material, read_permission, read_trouble};
 use crate::clock::Moment;
+use crate::identity::UserId;
+use crate::vault::{RecordKey, RecordKind};
 
 /// Reads `bytes` as each of the payloads that a credential's records have.
 pub fn payload(bytes: &[u8]) {
@@ -14,4 +17,6 @@ pub fn payload(bytes: &[u8]) {
     let _ = read_intent(bytes);
     let _ = read_permission(bytes);
     let _ = read_trouble(bytes, now);
+    let user = UserId::new("fuzz").expect("a name");
+    let _ = Owed::read(RecordKey::new(RecordKind::Revocation, user, "fuzz"), bytes);
 }

@@ -261,7 +261,7 @@ impl Owed {
         batch.put(self.key.clone(), payload::write(&self.stored), expect, tags)
     }
 
-    fn read(key: RecordKey, payload: &[u8]) -> Result<Self, PayloadError> {
+    pub(super) fn read(key: RecordKey, payload: &[u8]) -> Result<Self, PayloadError> {
         let what = "a revocation";
         let stored = payload::read(payload, what)?;
         let credential = CredentialId::from_names(&key.user, &key.name);

@@ -7,6 +7,9 @@
 mod backoff;
 mod breaker;
 mod budget;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod policy;
 mod retry;
 mod retry_after;

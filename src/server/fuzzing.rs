@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets to what the server reads of requests. They exist under `cfg(fuzzing)`
+//! Doors for the fuzz targets to what the server reads of requests and of its records. They exist under `cfg(fuzzing)`
 //! alone.
 
 use std::time::Duration;
@@ -8,8 +8,12 @@ use axum::http::{HeaderMap, HeaderValue};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+use super::application::{Application, ApplicationId};
 use super::claims::{ACCESS_TOKEN, AccessClaims, Expectation};
+use super::guard;
 use super::jws::{self, KeySet, SigningAlgorithm, SigningKey};
+use super::keys::KeyRing;
+use super::refresh::{Family, ReadToken, RefreshTokens};
 use super::request::{ClientCredentials, Parameters};
 use super::scope::Scope;
 
@@ -52,6 +56,29 @@ pub fn basic(bytes: &[u8]) {
     let again = format!("Basic {}", base64::Engine::encode(&engine, plain));
     let again = find(again.as_bytes()).expect("it is written as it should be");
     assert_eq!((again.id, again.secret), (found.id, found.secret));
+}
+
+/// Reads `bytes` as the header of a request to a guarded route. What is found stands in it.
+pub fn bearer(bytes: &[u8]) {
+    let Ok(header) = HeaderValue::from_bytes(bytes) else { return };
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, header)]);
+    if let Ok(token) = guard::bearer_token(&headers) {
+        assert!(bytes.ends_with(token.as_bytes()) && !token.contains(' '), "{token:?}");
+    }
+}
+
+/// Reads `text` as a refresh token: nobody issued one.
+pub fn refresh_token(text: &str) {
+    let tokens = RefreshTokens::new(&[7; 32]);
+    let application: ApplicationId = "app_fuzz".parse().expect("a name");
+    assert!(matches!(tokens.read(text, &application), ReadToken::None), "nobody issued this");
+}
+
+/// Reads `bytes` as each of the records that the server keeps.
+pub fn record(bytes: &[u8]) {
+    let _ = Application::from_record(bytes);
+    let _ = Family::from_record(bytes);
+    let _ = KeyRing::from_record(bytes);
 }
 
 /// Verifies `text` as an access token, by a key that signs `payload` alone: nothing else is good.

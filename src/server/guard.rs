@@ -200,7 +200,7 @@ where
 /// Why nobody is let through. The text is for the audit trail.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("{}", self.reason())]
-enum Refused {
+pub(super) enum Refused {
     NoToken,
     Malformed,
     InvalidToken,
@@ -230,7 +230,7 @@ impl Refused {
 }
 
 /// The one token in the header. What stands in the address or in the body is not looked at.
-fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
+pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
     let mut found = headers.get_all(AUTHORIZATION).iter();
     let Some(header) = found.next() else { return Err(Refused::NoToken) };
     if found.next().is_some() {

@@ -4,6 +4,9 @@
 mod actor;
 mod board;
 mod entry;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeping;
 mod messages;
 mod record;
