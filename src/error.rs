@@ -81,8 +81,10 @@ pub(crate) enum ErrorKind {
     VaultLocked,
     /// Another process has the vault open.
     VaultInUse,
-    /// The vault can not be read or written.
+    /// The vault can not be read or written for now.
     VaultUnavailable,
+    /// The vault, or a record in it, does not open, and never will by itself.
+    VaultUnreadable,
 }
 
 impl Error {
@@ -200,10 +202,17 @@ impl Error {
         self.0.kind == ErrorKind::VaultInUse
     }
 
-    /// Whether the vault can not be read or written for now: a disk that is full or fails, files that
-    /// are damaged or of a newer release. Some of it passes, so it is [`Error::is_transient`] as well.
+    /// Whether the vault can not be read or written for now: a disk that is full, fails, or is not
+    /// there. It may pass, so it is [`Error::is_transient`] as well.
     pub fn is_vault_unavailable(&self) -> bool {
         self.0.kind == ErrorKind::VaultUnavailable
+    }
+
+    /// Whether what the vault keeps can not be read, however often it is tried: a record that does not
+    /// open, files that are damaged or of a newer release. Somebody has to restore a copy, to discard or
+    /// replace the record, or to install that release.
+    pub fn is_vault_unreadable(&self) -> bool {
+        self.0.kind == ErrorKind::VaultUnreadable
     }
 
     /// Whether what the caller gave can not be used as it is.
@@ -296,13 +305,14 @@ mod tests {
             Kind::ShuttingDown => Kind::VaultLocked,
             Kind::VaultLocked => Kind::VaultInUse,
             Kind::VaultInUse => Kind::VaultUnavailable,
-            Kind::VaultUnavailable => return None,
+            Kind::VaultUnavailable => Kind::VaultUnreadable,
+            Kind::VaultUnreadable => return None,
         })
     }
 
     #[test]
     fn every_kind_but_a_plain_failure_of_the_other_side_has_a_predicate_of_its_own() {
-        let predicates: [fn(&Error) -> bool; 15] = [
+        let predicates: [fn(&Error) -> bool; 16] = [
             Error::is_invalid_input,
             Error::is_configuration,
             Error::is_not_found,
@@ -318,6 +328,7 @@ mod tests {
             Error::is_vault_locked,
             Error::is_vault_in_use,
             Error::is_vault_unavailable,
+            Error::is_vault_unreadable,
         ];
         for kind in std::iter::successors(Some(ErrorKind::InvalidInput), |kind| after(*kind)) {
             let error = Error::new(kind, "it failed");

@@ -106,8 +106,8 @@ pub enum ServiceErrorKind {
     HeldBack,
     /// The service, or whoever issues its tokens, answered what its documentation does not have.
     Malformed,
-    /// The vault with the credential can not be opened: its key is missing or another one, or
-    /// another process has it.
+    /// The vault with the credential can not be opened: its key is missing or another one, another
+    /// process has it, or it is damaged.
     Vault,
     /// The session or the credential is gone, or the runtime is stopping.
     Gone,
@@ -222,7 +222,9 @@ impl From<Error> for ServiceError {
             | ErrorKind::Uncertain => Kind::Unauthorized,
             ErrorKind::InvalidInput => Kind::Invalid,
             ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::ShuttingDown => Kind::Gone,
-            ErrorKind::VaultLocked | ErrorKind::VaultInUse => Kind::Vault,
+            ErrorKind::VaultLocked | ErrorKind::VaultInUse | ErrorKind::VaultUnreadable => {
+                Kind::Vault
+            }
             ErrorKind::Protocol => Kind::Malformed,
         };
         let may_have_arrived = error.was_sent();

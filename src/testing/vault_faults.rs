@@ -1,6 +1,7 @@
-//! A vault whose store fails on command: a disk that is full, read-only, slow, gone, or broken.
+//! A vault whose store fails on command: a disk that is full, read-only, slow, gone, broken, or gives back
+//! other bytes than it was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use crate::vault::Vault;
 use crate::vault::settings::Place;
 use crate::vault::store::{
-    OpenStore, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit,
+    OpenStore, Scanned, StoreBatch, StoreError, StoreHealth, Stored, VaultStore, Visit,
 };
 
 /// What is wrong with a vault's store.
@@ -80,6 +81,10 @@ struct Script {
     /// Calls so far.
     count: u64,
     hold: bool,
+    /// Whether the next value that is read is damaged from then on.
+    damages_next: bool,
+    /// The keys whose values are damaged.
+    damaged: BTreeSet<Vec<u8>>,
 }
 
 /// What the vault asked of its store.
@@ -98,7 +103,14 @@ impl VaultFaults {
             released: Condvar::new(),
             held: watch::Sender::new(0),
         }));
-        let (inner, of_store) = (vault.clone(), faults.clone());
+        (faults.again_over(vault), faults)
+    }
+
+    /// The same vault over the same store with its faults, for a host that is started again. What was
+    /// damaged is damaged still.
+    #[must_use]
+    pub fn again_over(&self, vault: Vault) -> Vault {
+        let (inner, of_store) = (vault.clone(), self.clone());
         let opened = AtomicBool::new(false);
         let open: OpenStore = Arc::new(move || {
             match of_store.call(Call::Open) {
@@ -112,7 +124,7 @@ impl VaultFaults {
             opened.store(true, Ordering::SeqCst);
             Ok(Box::new(FaultyStore { kept, faults: of_store.clone(), failed: false }))
         });
-        (Vault { place: Place::Other("a store with faults", open), ..vault }, faults)
+        Vault { place: Place::Other("a store with faults", open), ..vault }
     }
 
     /// From now on `fault` is wrong with the store.
@@ -128,12 +140,43 @@ impl VaultFaults {
         script.calls.insert(number, fault);
     }
 
-    /// Nothing is wrong any more. Writes that wait are let through.
+    /// Damages the record that is read next: from then on the disk gives back other bytes than it was
+    /// given, until the record is written anew.
+    ///
+    /// ```
+    /// use tokenward::testing::{SimulatedProvider, VaultFaults};
+    /// use tokenward::vault::{Batch, Expect, RecordKey, RecordKind, Tags};
+    /// use tokenward::{Runtime, UserId, Vault};
+    /// use zeroize::Zeroizing;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let orange = SimulatedProvider::orange().start().await?;
+    /// let (vault, faults) = VaultFaults::over(Vault::in_memory());
+    /// let runtime = Runtime::builder().vault(vault).provider(orange.spec()).start().await?;
+    /// let key = RecordKey::new(RecordKind::Probe, UserId::new("ada")?, "counter");
+    /// let text = Zeroizing::new(b"1".to_vec());
+    /// let put = Batch::new().put(key.clone(), text, Expect::Absent, Tags::default());
+    /// runtime.vault().commit(put).await?;
+    ///
+    /// faults.damage_next_read();
+    /// let error = runtime.vault().read(&key).await.expect_err("it does not open");
+    /// assert!(error.is_quarantined());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn damage_next_read(&self) {
+        self.script().damages_next = true;
+    }
+
+    /// Nothing is wrong any more. Writes that wait are let through, and what was damaged is whole.
     pub fn heal(&self) {
         let mut script = self.script();
         script.fault = None;
         script.calls.clear();
         script.hold = false;
+        script.damages_next = false;
+        script.damaged.clear();
         self.0.released.notify_all();
     }
 
@@ -190,6 +233,18 @@ impl fmt::Debug for VaultFaults {
     }
 }
 
+impl Script {
+    /// What the disk gives back of a value that is kept under `key`.
+    fn given_back(&self, key: &[u8], mut stored: Stored) -> Stored {
+        if self.damaged.contains(key)
+            && let Some(byte) = stored.value.last_mut()
+        {
+            *byte ^= 1;
+        }
+        stored
+    }
+}
+
 /// A store that fails as its script says.
 #[derive(Debug)]
 struct FaultyStore {
@@ -200,6 +255,16 @@ struct FaultyStore {
 }
 
 impl FaultyStore {
+    /// Writes `batch`, and with that whole values in the place of damaged ones.
+    fn write(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        self.kept.commit(batch)?;
+        let mut script = self.faults.script();
+        for write in &batch.writes {
+            script.damaged.remove(&write.key);
+        }
+        Ok(())
+    }
+
     fn before_read(&self) -> Result<(), StoreError> {
         match self.faults.call(Call::Read) {
             Some(fault @ (VaultFault::Broken | VaultFault::Vanished)) => Err(failure(fault)),
@@ -215,7 +280,7 @@ impl VaultStore for FaultyStore {
         }
         let fault = self.faults.call(Call::Commit);
         let outcome = match fault {
-            None => return self.kept.commit(batch),
+            None => return self.write(batch),
             Some(VaultFault::NoRoom) => return Err(StoreError::NoRoom),
             Some(VaultFault::Full) => {
                 let mut script = self.faults.script();
@@ -225,7 +290,7 @@ impl VaultStore for FaultyStore {
                 Err(StoreError::Full)
             }
             Some(fault @ VaultFault::LostAnswer) => {
-                self.kept.commit(batch)?;
+                self.write(batch)?;
                 Err(failure(fault))
             }
             Some(fault) => Err(failure(fault)),
@@ -236,7 +301,12 @@ impl VaultStore for FaultyStore {
 
     fn read(&self, key: &[u8]) -> Result<Option<Stored>, StoreError> {
         self.before_read()?;
-        self.kept.read(key)
+        let stored = self.kept.read(key)?;
+        let mut script = self.faults.script();
+        if stored.is_some() && std::mem::take(&mut script.damages_next) {
+            script.damaged.insert(key.to_vec());
+        }
+        Ok(stored.map(|stored| script.given_back(key, stored)))
     }
 
     fn version(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -251,7 +321,10 @@ impl VaultStore for FaultyStore {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         self.before_read()?;
-        self.kept.scan(prefix, after, visit)
+        self.kept.scan(prefix, after, &mut |key, Scanned { stored, damage }| {
+            let stored = self.faults.script().given_back(key, stored);
+            visit(key, Scanned { stored, damage })
+        })
     }
 
     fn compact_some(&mut self) -> Result<bool, StoreError> {

@@ -266,21 +266,69 @@ impl From<AskError> for VaultError {
 
 impl From<VaultError> for Error {
     fn from(error: VaultError) -> Self {
-        let kind = match error.0.kind {
-            Kind::WrongKey | Kind::MissingKey | Kind::UnusableKey => ErrorKind::VaultLocked,
-            Kind::InUse => ErrorKind::VaultInUse,
-            Kind::Invalid | Kind::TooLarge => ErrorKind::InvalidInput,
-            Kind::Absent | Kind::OtherEngine | Kind::Occupied => ErrorKind::Configuration,
-            Kind::Conflict => ErrorKind::Transient,
-            Kind::Overloaded => ErrorKind::Overloaded,
-            Kind::Interrupted => ErrorKind::Interrupted,
-            Kind::Stopped => ErrorKind::ShuttingDown,
-            Kind::NewerFormat
-            | Kind::Damaged
-            | Kind::Full
-            | Kind::Quarantined
-            | Kind::Unavailable => ErrorKind::VaultUnavailable,
-        };
-        Self::with_source(kind, error.to_string(), error)
+        Self::with_source(error.0.kind.to_public(), error.to_string(), error)
+    }
+}
+
+impl Kind {
+    /// What a failure of the vault is to a host, and with that whether it helps to ask again.
+    ///
+    /// | kinds | to a host | asked again |
+    /// | --- | --- | --- |
+    /// | conflict, overloaded, interrupted | the same | may succeed at once |
+    /// | full, unavailable | the vault is unavailable | may succeed when the disk is well |
+    /// | quarantined, damaged, newer format | the vault is unreadable | fails until somebody mends it |
+    /// | wrong, missing and unusable key | the vault is locked | fails until the key is there |
+    /// | in use, stopped | the same | fails until the other one, or this one, has begun anew |
+    /// | absent, other engine, occupied | the configuration is wrong | fails until it is changed |
+    /// | invalid, too large | the input is invalid | fails |
+    const fn to_public(self) -> ErrorKind {
+        match self {
+            Self::Conflict => ErrorKind::Transient,
+            Self::Overloaded => ErrorKind::Overloaded,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Full | Self::Unavailable => ErrorKind::VaultUnavailable,
+            Self::Quarantined | Self::Damaged | Self::NewerFormat => ErrorKind::VaultUnreadable,
+            Self::WrongKey | Self::MissingKey | Self::UnusableKey => ErrorKind::VaultLocked,
+            Self::InUse => ErrorKind::VaultInUse,
+            Self::Stopped => ErrorKind::ShuttingDown,
+            Self::Absent | Self::OtherEngine | Self::Occupied => ErrorKind::Configuration,
+            Self::Invalid | Self::TooLarge => ErrorKind::InvalidInput,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_to_ask_again_where_that_can_help_and_nowhere_else() {
+        let (passes, stays) = (true, false);
+        for (kind, expected) in [
+            (Kind::Conflict, passes),
+            (Kind::Overloaded, passes),
+            (Kind::Interrupted, passes),
+            (Kind::Full, passes),
+            (Kind::Unavailable, passes),
+            (Kind::Quarantined, stays),
+            (Kind::Damaged, stays),
+            (Kind::NewerFormat, stays),
+            (Kind::WrongKey, stays),
+            (Kind::MissingKey, stays),
+            (Kind::UnusableKey, stays),
+            (Kind::InUse, stays),
+            (Kind::Stopped, stays),
+            (Kind::Absent, stays),
+            (Kind::OtherEngine, stays),
+            (Kind::Occupied, stays),
+            (Kind::Invalid, stays),
+            (Kind::TooLarge, stays),
+        ] {
+            let error = Error::from(VaultError::new(kind, "it failed"));
+            assert_eq!(error.is_transient(), expected, "{kind:?}");
+            let unreadable = matches!(kind, Kind::Quarantined | Kind::Damaged | Kind::NewerFormat);
+            assert_eq!(error.is_vault_unreadable(), unreadable, "{kind:?}");
+        }
     }
 }

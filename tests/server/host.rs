@@ -18,7 +18,7 @@ use tokenward::server::{
     ServerSettings,
 };
 use tokenward::testing::{ManualClock, VaultFaults};
-use tokenward::vault::{MasterKey, Vault};
+use tokenward::vault::{MasterKey, Query, RecordKey, RecordKind, Vault};
 use tokenward::{Error, Runtime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,7 +83,8 @@ impl Host {
     pub(crate) async fn with(settings: ServerSettings) -> Self {
         let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let folder = TempDir::new().expect("a folder");
-        let (runtime, server, disk) = begin(&clock, &folder, &settings).await;
+        let (vault, disk) = VaultFaults::over(vault(&folder));
+        let (runtime, server) = begin(&clock, vault, &settings).await;
         let traffic = watch::Sender::default();
         let (address, serving) = serve(&server, &traffic).await;
         Self { clock, runtime, server, disk, traffic, address, serving, folder, settings }
@@ -94,8 +95,8 @@ impl Host {
         let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
         self.serving.abort();
-        (self.runtime, self.server, self.disk) =
-            begin(&self.clock, &self.folder, &self.settings).await;
+        let vault = self.disk.again_over(vault(&self.folder));
+        (self.runtime, self.server) = begin(&self.clock, vault, &self.settings).await;
         (self.address, self.serving) = serve(&self.server, &self.traffic).await;
     }
 
@@ -103,8 +104,22 @@ impl Host {
     pub(crate) async fn without_server(self) -> (Runtime, VaultFaults, Self) {
         let unfinished = self.runtime.shutdown(Duration::from_secs(10)).await;
         assert_eq!(unfinished, Vec::<String>::new(), "everything ends in time");
-        let (runtime, disk) = open(&self.clock, &self.folder).await;
-        (runtime, disk, self)
+        let vault = self.disk.again_over(vault(&self.folder));
+        (open(&self.clock, vault).await, self.disk.clone(), self)
+    }
+
+    /// Damages a record on the disk, and lets the vault find that.
+    pub(crate) async fn damage(&self, key: &RecordKey) {
+        self.settle().await;
+        self.disk.damage_next_read();
+        let error = self.runtime.vault().read(key).await.expect_err("it does not open");
+        assert!(error.is_quarantined(), "{error}");
+    }
+
+    /// The keys of all records of a kind.
+    pub(crate) async fn records(&self, kind: RecordKind) -> Vec<RecordKey> {
+        let entries = self.runtime.vault().list(Query::all(kind)).await.expect("a list");
+        entries.into_iter().map(|entry| entry.key).collect()
     }
 
     /// Starts the server on another runtime.
@@ -298,26 +313,24 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
 
 async fn begin(
     clock: &Arc<ManualClock>,
-    folder: &TempDir,
+    vault: Vault,
     settings: &ServerSettings,
-) -> (Runtime, AuthorizationServer, VaultFaults) {
-    let (runtime, disk) = open(clock, folder).await;
+) -> (Runtime, AuthorizationServer) {
+    let runtime = open(clock, vault).await;
     let server = AuthorizationServer::start(&runtime, settings.clone()).await.expect("a server");
-    (runtime, server, disk)
+    (runtime, server)
 }
 
-async fn open(clock: &Arc<ManualClock>, folder: &TempDir) -> (Runtime, VaultFaults) {
+async fn open(clock: &Arc<ManualClock>, vault: Vault) -> Runtime {
+    let builder = Runtime::builder().sources(clock.sources()).vault(vault);
+    let builder = builder.provider(tokenward::catalog::anthropic());
+    builder.start().await.expect("a runtime")
+}
+
+/// The vault of a host, on disk.
+fn vault(folder: &TempDir) -> Vault {
     let key = MasterKey::from_bytes([7; 32]);
-    let vault = Vault::open(folder.path().join("vault")).master_key(key).reserve(0);
-    let (vault, disk) = VaultFaults::over(vault);
-    let runtime = Runtime::builder()
-        .sources(clock.sources())
-        .vault(vault)
-        .provider(tokenward::catalog::anthropic())
-        .start()
-        .await
-        .expect("a runtime");
-    (runtime, disk)
+    Vault::open(folder.path().join("vault")).master_key(key).reserve(0)
 }
 
 /// Serves the endpoints and two guarded routes that say who called.

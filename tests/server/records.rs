@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tokenward::server::AuthorizationServer;
+use tokenward::server::{ApplicationSpec, AuthorizationServer, RefreshPolicy};
 use tokenward::testing::VaultFault;
 use tokenward::vault::{Batch, Expect, Query, RecordKind};
 
-use crate::host::Host;
+use crate::host::{FORM, Host, basic};
+use crate::refresh::{register, tokens};
 
 #[tokio::test]
 async fn a_user_of_any_name_is_erased_without_a_record_of_the_server() {
@@ -51,6 +52,90 @@ async fn keys_that_are_lost_are_an_error_and_never_made_anew_beneath_application
     assert_eq!(erased, 1, "the application");
     let server = host.server_on(&runtime).await.expect("begun anew");
     assert!(server.issuer().application(application.application.id()).is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_application_is_left_out_and_every_other_one_is_served() {
+    let mut host = Host::start().await;
+    let [damaged, other] = [host.register("a").await, host.register("a").await];
+    let id = damaged.application.id();
+    let records = host.records(RecordKind::Application).await;
+    let record = records.iter().find(|record| record.name == id.as_str()).expect("a record");
+    host.damage(record).await;
+    for _ in 0..2 {
+        host.restart().await;
+        host.token(&other).await;
+        assert_eq!(host.ask(&damaged, "").await.error(), "invalid_client");
+        assert!(host.server.issuer().application(id).is_none());
+    }
+
+    // It is kept for who has a copy of it, and can be given up for a new one.
+    let spec = ApplicationSpec::new("anew").permissions("a".parse().expect("a scope"));
+    let spec = spec.id(id.clone());
+    let again = || host.server.issuer().register(spec.clone());
+    let error = again().await.expect_err("the damaged one is in its place");
+    assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");
+    let vault = host.runtime.vault();
+    let quarantined = vault.quarantined().await.expect("a list");
+    assert_eq!(quarantined.len(), 1);
+    vault.discard(quarantined[0].id).await.expect("discarded");
+    let anew = again().await.expect("its place is free");
+    host.token(&anew).await;
+    assert_eq!(host.ask(&damaged, "").await.error(), "invalid_client", "by the former secret");
+}
+
+#[tokio::test]
+async fn keys_that_are_damaged_stop_the_start_for_good_and_a_copy_of_them_mends_it() {
+    let host = Host::start().await;
+    let application = host.register("a").await;
+    let keys = host.records(RecordKind::SigningKeys).await;
+    host.damage(&keys[0]).await;
+    let (runtime, disk, host) = host.without_server().await;
+    for _ in 0..2 {
+        let error = host.server_on(&runtime).await.expect_err("the keys are damaged");
+        assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");
+    }
+    runtime.shutdown(Duration::from_secs(10)).await;
+    // As a copy of the vault does that was made before.
+    disk.heal();
+    let mut host = host;
+    host.restart().await;
+    host.token(&application).await;
+}
+
+#[tokio::test]
+async fn what_is_over_is_removed_although_some_of_it_is_damaged() {
+    let mut host = Host::start().await;
+    let policy = RefreshPolicy::new().idle(Duration::from_hours(1));
+    let application = register(&host, "a", policy).await;
+    let kinds = [RecordKind::TokenFamily, RecordKind::RevokedToken];
+    let mut given_back = String::new();
+    for _ in 0..3 {
+        let (access, _) = tokens(&host.ask(&application, "").await);
+        let headers = [&FORM, &("authorization", &*basic(&application))];
+        let revoked = host.post("/auth/revoke", &headers, &format!("token={access}")).await;
+        assert_eq!(revoked.status, 200);
+        given_back = access;
+    }
+    for kind in kinds {
+        let records = host.records(kind).await;
+        assert_eq!(records.len(), 3, "{kind}");
+        host.damage(&records[0]).await;
+    }
+    host.restart().await;
+    assert_eq!(host.call(&given_back).await.status, 401, "what is denied stays denied");
+
+    host.clock.advance(Duration::from_hours(2));
+    for kind in kinds {
+        let swept = async {
+            while !host.records(kind).await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(2), swept).await.expect("they are over");
+    }
+    let left = host.runtime.vault().quarantined().await.expect("a list");
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]

@@ -233,6 +233,43 @@ async fn an_application_has_a_thousand_families_at_most() {
 }
 
 #[tokio::test]
+async fn a_damaged_family_is_over_and_stands_in_the_way_of_no_other() {
+    for given_back in [false, true] {
+        let mut host = Host::start().await;
+        let (application, access, damaged) = begin(&host, RefreshPolicy::new()).await;
+        let families = host.records(RecordKind::TokenFamily).await;
+        host.clock.advance(Duration::from_secs(1));
+        for _ in 1..1_000 {
+            tokens(&host.ask(&application, "").await);
+        }
+        host.damage(&families[0]).await;
+        host.restart().await;
+        let headers = [&FORM, &("authorization", &*basic(&application))];
+        let body = format!("token={damaged}");
+        let seen = host.post("/auth/introspect", &headers, &body).await;
+        assert_eq!((seen.status, seen.json()["active"] == true), (200, false));
+        assert!(is_invalid_grant(&refresh(&host, &application, &damaged, "").await));
+        assert_eq!(host.call(&access).await.status, 200, "nobody has ended it");
+        if given_back {
+            assert_eq!(host.post("/auth/revoke", &headers, &body).await.status, 200);
+            assert_eq!(host.call(&access).await.status, 401);
+            // Also when it opens again, such as on a disk that was read wrong.
+            host.disk.heal();
+            host.restart().await;
+            assert!(is_invalid_grant(&refresh(&host, &application, &damaged, "").await));
+            assert_eq!(host.call(&access).await.status, 401);
+        }
+        // Where it is there still, it is the one that has to make room.
+        let (_, next) = tokens(&host.ask(&application, "").await);
+        tokens(&refresh(&host, &application, &next, "").await);
+        let families_now = host.records(RecordKind::TokenFamily).await;
+        assert_eq!(families_now.len(), 1_000);
+        assert!(!families_now.contains(&families[0]));
+        assert!(host.runtime.vault().quarantined().await.expect("a list").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn s_rt_18_of_many_uses_at_once_one_succeeds() {
     let host = Arc::new(Host::start().await);
     let (application, _, token) = begin(&host, RefreshPolicy::new()).await;

@@ -308,7 +308,7 @@ impl Issuer {
             }
             Outcome::Swept(Ok(())) => {}
             Outcome::Swept(Err(error)) => {
-                tracing::debug!(%error, "what is over waits to be removed");
+                tracing::warn!(%error, "what is over waits to be removed");
             }
             Outcome::Written(written) => self.step(Event::Written(written)),
             Outcome::Reread(found) => self.step(Event::Reread(found)),

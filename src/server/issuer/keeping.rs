@@ -15,7 +15,8 @@ use crate::server::refresh::Family;
 use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
-    Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultHandle,
+    Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultError,
+    VaultHandle,
 };
 
 /// How many records are read at a time.
@@ -54,7 +55,8 @@ impl Keeper {
         Ok(entries.iter().filter_map(Denied::from_entry).collect())
     }
 
-    /// Removes what is over: families of refresh tokens, and denials of tokens that have expired.
+    /// Removes what is over: families of refresh tokens, and denials of tokens that have expired. One that
+    /// does not open is over as well, by its entry in the index.
     pub(super) async fn sweep(&self, now: SystemTime) -> Result<(), Error> {
         // A family is there for as long as an access token of it can live: revoking the one revokes the
         // other.
@@ -64,28 +66,55 @@ impl Keeper {
             let Some(before) = now.checked_sub(since) else { continue };
             let over = self.vault.list(Query::all(kind).due_before(before)).await?;
             for part in over.chunks(BATCH) {
-                let mut batch = Batch::new();
-                for entry in part {
-                    batch = batch.delete(entry.key.clone(), Expect::Version(entry.version));
-                    if kind == RecordKind::TokenFamily {
-                        let last = self.last_words(&entry.key).await?;
-                        batch = last.into_iter().fold(batch, Batch::record);
-                    }
-                }
-                match self.vault.commit(batch).await {
-                    // One of them was used meanwhile: the next sweep finds the others.
-                    Err(error) if !error.is_conflict() => return Err(error.into()),
-                    _ => {}
+                match self.remove(part, as_listed).await {
+                    // One of them does not open, and is not to keep the others.
+                    Err(error) if error.is_quarantined() => self.remove_each(part).await?,
+                    removed => removed?,
                 }
             }
         }
         Ok(())
     }
 
+    /// Removes records one by one, those that do not open, too.
+    async fn remove_each(&self, over: &[Entry]) -> Result<(), VaultError> {
+        for one in over.chunks(1) {
+            match self.remove(one, as_listed).await {
+                Err(error) if error.is_quarantined() => {
+                    tracing::warn!(%error, "a record that is over is removed although it does not open");
+                    self.remove(one, |_| Expect::AnythingOrQuarantined).await?;
+                }
+                removed => removed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes records together, with what is to be recorded of them.
+    async fn remove(
+        &self,
+        over: &[Entry],
+        expect: impl Fn(&Entry) -> Expect,
+    ) -> Result<(), VaultError> {
+        let mut batch = Batch::new();
+        for entry in over {
+            batch = batch.delete(entry.key.clone(), expect(entry));
+            if entry.key.kind == RecordKind::TokenFamily {
+                let last = self.last_words(&entry.key).await?;
+                batch = last.into_iter().fold(batch, Batch::record);
+            }
+        }
+        match self.vault.commit(batch).await {
+            // One of them was used meanwhile: the next sweep finds the others.
+            Err(error) if error.is_conflict() => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// What is to be recorded when a family is removed; nothing of one that can not be read.
-    async fn last_words(&self, family: &RecordKey) -> Result<Option<AuditEntry>, Error> {
+    async fn last_words(&self, family: &RecordKey) -> Result<Option<AuditEntry>, VaultError> {
         let record = match self.vault.read(family).await {
-            Err(error) if !error.is_quarantined() => return Err(error.into()),
+            Err(error) if !error.is_quarantined() => return Err(error),
             read => read.ok().flatten(),
         };
         let family = record.and_then(|record| Family::from_record(&record.payload).ok());
@@ -167,18 +196,17 @@ impl Keeper {
     async fn ring(&self) -> Result<Option<Stored<KeyRing>>, Error> {
         let Some(record) = self.vault.read(&ring_key()).await? else { return Ok(None) };
         let value = KeyRing::from_record(&record.payload);
-        let value = value.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
+        let value = value.map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(Stored { value, version: record.version }))
     }
 
     async fn application(&self, key: &RecordKey) -> Result<Option<Stored<Application>>, Error> {
         let Some(record) = self.vault.read(key).await? else { return Ok(None) };
         let named = |it: &Application| it.id.as_str() == key.name;
-        let malformed = |text: String| Error::new(ErrorKind::Protocol, text);
         match Application::from_record(&record.payload) {
             Ok(value) if named(&value) => Ok(Some(Stored { value, version: record.version })),
-            Ok(_) => Err(malformed("the record names another application".to_owned())),
-            Err(error) => Err(malformed(error.to_string())),
+            Ok(_) => Err(unreadable("the record names another application")),
+            Err(error) => Err(unreadable(error.to_string())),
         }
     }
 
@@ -212,6 +240,16 @@ impl Keeper {
         };
         entry.into_iter().fold(batch, Batch::record)
     }
+}
+
+/// A record goes as the list has it, unless it has changed since.
+fn as_listed(entry: &Entry) -> Expect {
+    Expect::Version(entry.version)
+}
+
+/// A record that opens, and is not what it should be.
+fn unreadable(problem: impl Into<String>) -> Error {
+    Error::new(ErrorKind::VaultUnreadable, problem)
 }
 
 fn ring_key() -> RecordKey {

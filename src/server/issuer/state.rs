@@ -301,7 +301,7 @@ impl<W> IssuerState<W> {
             (None, _) if self.had_keys => {
                 let text = "the vault has lost the signing keys of its applications, restore a \
                             backup of it, or begin anew with AuthorizationServer::erase";
-                return Err(Error::new(ErrorKind::Protocol, text));
+                return Err(Error::new(ErrorKind::VaultUnreadable, text));
             }
             (None, _) => KeyRing::new(Arc::clone(hash_key), fresh, now),
             (Some(stored), KeyChange::Upkeep) => {

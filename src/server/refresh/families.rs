@@ -238,7 +238,7 @@ impl Families {
             let read = self.read(former, application).await.ok().flatten();
             let last = read.and_then(|(family, _)| family.last_words());
             batch = last.into_iter().fold(batch, Batch::record);
-            batch = batch.delete(key(application, former), Expect::Anything);
+            batch = batch.delete(key(application, former), Expect::AnythingOrQuarantined);
         }
         if gone.len() > MOST_REMOVED {
             inside.shelves.forget(application);
@@ -327,7 +327,8 @@ impl Families {
     }
 
     /// Makes the end of a family durable, and with it that of its access tokens; then it is seen. Of one
-    /// that made room for another, or is over for long, there are the access tokens alone.
+    /// that made room for another, or is over for long, there are the access tokens alone. One that does
+    /// not open is removed, so that it is over also should it open again.
     async fn write_end(
         &self,
         id: &str,
@@ -340,24 +341,34 @@ impl Families {
         let batch = last.into_iter().fold(Batch::new(), Batch::record);
         let batch = batch.record(entry(AuditKind::Revoked, application).because(why));
         let mut batch = denied.put(batch, &application.owner());
-        if let Some((family, version)) = standing {
-            batch = put(batch, &family.revoked(), Expect::Version(*version));
-        }
+        batch = match standing {
+            Some((family, version)) => put(batch, &family.revoked(), Expect::Version(*version)),
+            None => batch.delete(key(application, id), Expect::AnythingOrQuarantined),
+        };
         self.0.vault.commit(batch).await?;
         self.0.denials.add(denied);
         Ok(())
     }
 
-    /// A family of an application. The access tokens of one that is revoked are denied from now on,
-    /// whoever revoked it.
+    /// A family of an application; none where its record does not open, since nobody can tell whether a
+    /// token of it is good. The access tokens of one that is revoked are denied from now on, whoever
+    /// revoked it.
     async fn read(
         &self,
         id: &str,
         application: &ApplicationId,
     ) -> Result<Option<(Family, RecordVersion)>, Error> {
-        let Some(record) = self.0.vault.read(&key(application, id)).await? else { return Ok(None) };
+        let record = match self.0.vault.read(&key(application, id)).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_quarantined() => {
+                tracing::warn!(%application, %error, "a family of refresh tokens is taken for none");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let family = Family::from_record(&record.payload)
-            .map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
+            .map_err(|error| Error::new(ErrorKind::VaultUnreadable, error.to_string()))?;
         if family.id != id || family.application != *application {
             return Ok(None);
         }
