@@ -304,6 +304,71 @@ async fn an_administrator_sees_the_breakers_and_holds_calls_back() {
     }
 }
 
+/// Sends these requests of an administrator while the disk does not answer, lets it answer once all of them
+/// are under way, and gives what they are answered with.
+async fn at_once<const N: usize>(
+    host: &Arc<Host>,
+    bearer: &str,
+    requests: [(&'static str, &str, Value); N],
+) -> [Answer; N] {
+    host.settle().await;
+    host.disk.hold();
+    let begun = host.begun();
+    let mut answers = Vec::new();
+    for (number, (method, path, body)) in requests.into_iter().enumerate() {
+        let (host_of_it, bearer, path) = (Arc::clone(host), bearer.to_owned(), path.to_owned());
+        answers.push(tokio::spawn(async move {
+            let headers = [JSON, ("authorization", bearer.as_str())];
+            host_of_it.send(method, &path, &headers, &body.to_string()).await
+        }));
+        host.until_under_way(begun + number + 1, number + 1).await;
+        host.disk.until_held().await;
+    }
+    host.disk.release();
+    let mut gathered = Vec::new();
+    for answer in answers {
+        gathered.push(answer.await.expect("answered"));
+    }
+    gathered.try_into().expect("as many")
+}
+
+#[tokio::test]
+async fn of_two_changes_at_once_neither_takes_back_what_the_other_says() {
+    let host = Arc::new(Host::start().await);
+    let client = host.register("memories:read").await;
+    let admin = Admin::of(&host).await;
+    let path = format!("/admin/applications/{}", client.application.id().as_str());
+    let changes = [
+        ("PATCH", &*path, json!({ "refresh": { "idle": 3_600 } })),
+        ("PATCH", &*path, json!({ "refresh": { "grace": 10 } })),
+        ("PATCH", &*path, json!({ "refresh": { "absolute": 7_200 }, "name": "renamed" })),
+    ];
+    for answer in at_once(&host, &admin.bearer, changes).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let now = admin.send("GET", &path, &Value::Null).await.json();
+    assert_eq!(now["refresh"], json!({ "idle": 3_600, "absolute": 7_200, "grace": 10 }));
+    assert_eq!(now["name"], "renamed");
+}
+
+#[tokio::test]
+async fn s_auth_11_both_secrets_of_two_exchanges_at_once_are_good() {
+    let host = Arc::new(Host::start().await);
+    // Nobody has used its secret, so that the newest of those that somebody has is the one that stays.
+    let client = host.register("memories:read").await;
+    let id = client.application.id().as_str();
+    let admin = Admin::of(&host).await;
+    let path = format!("/admin/applications/{id}/secret");
+    let exchange = || ("POST", &*path, json!({ "overlap": 3_600 }));
+    let answers = at_once(&host, &admin.bearer, [exchange(), exchange()]).await;
+    for answer in answers {
+        let secret = answer.json()["client_secret"].as_str().expect("a secret").to_owned();
+        assert_eq!(token_of(&host, id, &secret).await.status, 200);
+    }
+    let first = token_of(&host, id, client.secret.expose()).await;
+    assert_eq!(first.status, 401, "two at most");
+}
+
 #[tokio::test]
 async fn s_auth_11_a_secret_whose_administrator_hung_up_takes_the_place_of_none() {
     let host = Arc::new(Host::start().await);

@@ -59,6 +59,35 @@ async fn messages_do_what_the_methods_do() {
 }
 
 #[tokio::test]
+async fn s_auth_11_a_host_that_does_not_take_a_secret_holds_the_next_exchange_up_for_a_second() {
+    let host = Host::start().await;
+    let registered = host.register("memories:read").await;
+    let (issuer, id) = (host.server.issuer(), registered.application.id().clone());
+    // Far longer than the time that passes here.
+    let overlap = Duration::from_hours(30 * 24);
+    let rotate = |reply| IssuerMessage::RotateSecret { id: id.clone(), overlap, reply };
+    let first = issuer.messages().ask(rotate).await.expect("asked").expect("a secret");
+    let second = async {
+        tokio::select! {
+            second = issuer.rotate_secret(&id, overlap) => second.expect("a secret"),
+            () = async {
+                loop {
+                    host.clock.advance(Duration::from_millis(100));
+                    tokio::task::yield_now().await;
+                }
+            } => unreachable!(),
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_mins(1), second).await.expect("in time");
+    for secret in [first.take(), second] {
+        let authorization = basic_of(id.as_str(), secret.expose());
+        let headers = [&FORM, &("authorization", authorization.as_str())];
+        let asked = host.post("/auth/token", &headers, "grant_type=client_credentials").await;
+        assert_eq!(asked.status, 200, "it was on its way, and not lost");
+    }
+}
+
+#[tokio::test]
 async fn a_removed_application_is_gone_with_its_tokens() {
     let mut host = Host::start().await;
     let registered = host.register("memories:read").await;

@@ -1,13 +1,15 @@
 //! Tokens that are given back (RFC 7009), and who may ask about them (RFC 7662).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use tokenward::server::{ApplicationChange, GrantType, RefreshPolicy, Registered};
+use tokenward::clock::{Clock as _, Sources};
+use tokenward::server::jws::{self, SigningAlgorithm, SigningKey};
+use tokenward::server::{ApplicationChange, GrantType, RefreshPolicy, Registered, ServerSettings};
 use tokenward::testing::VaultFault;
 use tokenward::vault::{Query, RecordKind};
 
-use crate::host::{Answer, FORM, Host, basic};
+use crate::host::{AUDIENCE, Answer, FORM, Host, ISSUER, basic};
 use crate::refresh::{refresh, register, tokens};
 
 async fn post(host: &Host, path: &str, by: &Registered, body: &str) -> Answer {
@@ -102,6 +104,39 @@ async fn a_token_that_has_expired_is_revoked_without_a_record() {
 }
 
 #[tokio::test]
+async fn s_rev_4_a_token_that_is_revoked_before_its_time_is_not_good_when_that_comes() {
+    let entropy = &*Sources::system().entropy;
+    let key = SigningKey::generate(SigningAlgorithm::EdDsa, entropy).expect("a key");
+    let trusting =
+        ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key.verification_key().clone());
+    let mut host = Host::with(trusting).await;
+    let owner = host.register("memories:read").await;
+    let id = owner.application.id().as_str();
+    let now = host.clock.now().wall.duration_since(SystemTime::UNIX_EPOCH).expect("after it");
+    let signed = |token_id: &str, begins: Duration, expires: Duration| {
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": id, "client_id": id, "scope": "memories:read",
+            "jti": token_id, "iat": now.as_secs(),
+            "nbf": (now + begins).as_secs(), "exp": (now + expires).as_secs(),
+        });
+        jws::sign(&key, "at+jwt", claims.to_string().as_bytes()).expect("signed")
+    };
+    let day = Duration::from_hours(24);
+    let kept = signed("kept", day, 3 * day);
+    let not_yet = signed("not-yet", day, 3 * day);
+    let too_long = signed("too-long", Duration::ZERO, 368 * day);
+    for token in [&not_yet, &too_long] {
+        assert_eq!(host.call(token).await.status, 401, "its time has not come");
+        assert_eq!(revoke(&host, &owner, token).await.status, 200);
+    }
+    host.restart().await;
+    host.clock.advance(2 * day);
+    assert_eq!(host.call(&kept).await.status, 200, "one that nobody revoked");
+    assert_eq!(host.call(&not_yet).await.status, 401);
+    assert_eq!(host.call(&too_long).await.status, 401, "it would be over within a year by now");
+}
+
+#[tokio::test]
 async fn s_int_2_a_refresh_token_is_active_as_long_as_it_can_be_used() {
     let host = Host::start().await;
     let policy = RefreshPolicy::new().grace(Duration::from_secs(10));
@@ -193,8 +228,8 @@ async fn s_int_1_a_good_token_is_described_to_its_application() {
     let id = owner.application.id();
     let mut expected = json!({
         "active": true, "token_type": "Bearer", "client_id": id, "sub": id,
-        "scope": "memories:read memories:write", "iss": crate::host::ISSUER,
-        "aud": [crate::host::AUDIENCE], "iat": issued, "exp": issued + 300,
+        "scope": "memories:read memories:write", "iss": ISSUER,
+        "aud": [AUDIENCE], "iat": issued, "exp": issued + 300,
     });
     expected["jti"] = described["jti"].clone();
     assert_eq!(described, expected);

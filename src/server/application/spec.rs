@@ -80,7 +80,7 @@ pub struct ApplicationChange {
     permissions: Option<Scope>,
     grants: Option<BTreeSet<GrantType>>,
     access_token_lifetime: Option<Duration>,
-    refresh: Option<RefreshPolicy>,
+    refresh: RefreshChange,
     rate_limit: Option<RateLimit>,
     enabled: Option<bool>,
 }
@@ -207,7 +207,7 @@ impl ApplicationChange {
             permissions: later.permissions.or(self.permissions),
             grants: later.grants.or(self.grants),
             access_token_lifetime: later.access_token_lifetime.or(self.access_token_lifetime),
-            refresh: later.refresh.or(self.refresh),
+            refresh: self.refresh.then(later.refresh),
             rate_limit: later.rate_limit.or(self.rate_limit),
             enabled: later.enabled.or(self.enabled),
         }
@@ -244,8 +244,29 @@ impl ApplicationChange {
     /// How long its refresh tokens live from the next use on. It gets some where it may use
     /// [`GrantType::RefreshToken`].
     #[must_use]
-    pub fn refresh_policy(mut self, policy: RefreshPolicy) -> Self {
-        self.refresh = Some(policy);
+    pub fn refresh_policy(self, policy: RefreshPolicy) -> Self {
+        let RefreshPolicy { idle, absolute, grace } = policy;
+        self.refresh_idle(idle).refresh_absolute(absolute).refresh_grace(grace)
+    }
+
+    /// The same of [`RefreshPolicy::idle`] alone.
+    #[must_use]
+    pub fn refresh_idle(mut self, idle: Duration) -> Self {
+        self.refresh.idle = Some(idle);
+        self
+    }
+
+    /// The same of [`RefreshPolicy::absolute`] alone.
+    #[must_use]
+    pub fn refresh_absolute(mut self, absolute: Duration) -> Self {
+        self.refresh.absolute = Some(absolute);
+        self
+    }
+
+    /// The same of [`RefreshPolicy::grace`] alone.
+    #[must_use]
+    pub fn refresh_grace(mut self, grace: Duration) -> Self {
+        self.refresh.grace = Some(grace);
         self
     }
 
@@ -267,6 +288,10 @@ impl ApplicationChange {
     /// Changes `application`, or says why not.
     pub(crate) fn apply_to(&self, application: &mut Application) -> Result<(), Error> {
         self.check()?;
+        let refresh = self.refresh.on(application.refresh);
+        if refresh != application.refresh {
+            refresh.check()?;
+        }
         let change = self.clone();
         if let Some(name) = change.name {
             application.name = name;
@@ -280,9 +305,7 @@ impl ApplicationChange {
         if let Some(lifetime) = change.access_token_lifetime {
             application.access_token_lifetime = lifetime;
         }
-        if let Some(policy) = change.refresh {
-            application.refresh = policy;
-        }
+        application.refresh = refresh;
         if let Some(limit) = change.rate_limit {
             application.rate_limit = limit;
         }
@@ -301,9 +324,37 @@ impl ApplicationChange {
         } else if self.access_token_lifetime.is_some_and(|life| !is_lifetime(life)) {
             "the lifetime of access tokens is 1 to 600 whole seconds"
         } else {
-            return self.refresh.as_ref().map_or(Ok(()), RefreshPolicy::check);
+            return Ok(());
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
+    }
+}
+
+/// What is to be changed about how long refresh tokens live. Each part is its own, so that of two changes
+/// at once neither takes back what the other says.
+#[derive(Debug, Clone, Copy, Default)]
+struct RefreshChange {
+    idle: Option<Duration>,
+    absolute: Option<Duration>,
+    grace: Option<Duration>,
+}
+
+impl RefreshChange {
+    fn then(self, later: Self) -> Self {
+        Self {
+            idle: later.idle.or(self.idle),
+            absolute: later.absolute.or(self.absolute),
+            grace: later.grace.or(self.grace),
+        }
+    }
+
+    /// What this says, and what `policy` says of the rest.
+    fn on(self, policy: RefreshPolicy) -> RefreshPolicy {
+        RefreshPolicy {
+            idle: self.idle.unwrap_or(policy.idle),
+            absolute: self.absolute.unwrap_or(policy.absolute),
+            grace: self.grace.unwrap_or(policy.grace),
+        }
     }
 }
 

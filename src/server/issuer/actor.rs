@@ -2,16 +2,16 @@
 //! the state says. It waits for nothing; the vault is read and written by tasks that report back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ractor::{ActorProcessingErr, ActorRef};
 use zeroize::Zeroizing;
 
-use super::fresh::FreshSecret;
+use super::fresh::{Ended, FreshSecret};
 use super::keeping::{Keeper, Loaded};
 use super::messages::{Internal, IssuerMessage, KeyRotation, News, Registered};
 use super::published::Board;
-use super::state::{Change, Effect, Event, Found, IssuerState, KeyChange, Written};
+use super::state::{Change, Effect, Event, Evidence, Found, IssuerState, KeyChange, Written};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
@@ -25,6 +25,9 @@ use crate::supervision::{Alarm, Errands, Reply, Timekeeper};
 
 /// How long after a failure the keys are looked after again.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a secret may be on its way while the next exchange waits for it.
+const DELIVERY: Duration = Duration::from_secs(1);
 
 /// How often what is over is removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -47,6 +50,12 @@ pub(super) struct Issuer {
     errands: Errands<Outcome>,
     upkeep: Alarm,
     sweep: Alarm,
+    /// Rings when a secret is on its way for too long.
+    overdue: Alarm,
+    /// Told when one is not on its way any more.
+    delivered: Ended,
+    /// Whether an exchange waits for the secret before it to be delivered. Not at the end.
+    is_patient: bool,
     loading: Loading,
     /// Who waits for the first key.
     unready: Vec<Reply<Result<(), Error>>>,
@@ -70,6 +79,7 @@ enum Waiter {
         reply: Reply<Result<Registered, Error>>,
     },
     Secret {
+        of: ApplicationId,
         fresh: FreshSecret,
         reply: Reply<Result<FreshSecret, Error>>,
     },
@@ -96,7 +106,8 @@ impl IssuerActor {
         arguments: IssuerArguments,
     ) -> Result<Issuer, ActorProcessingErr> {
         myself.send_message(News::Load.into())?;
-        let (nudged, rung, due) = (myself.clone(), myself.clone(), myself);
+        let (nudged, rung, due) = (myself.clone(), myself.clone(), myself.clone());
+        let (late, there) = (myself.clone(), myself);
         // Each fails only when the issuer is gone.
         let errands = Errands::new(move || drop(nudged.send_message(News::ErrandReturned.into())));
         let upkeep =
@@ -104,11 +115,18 @@ impl IssuerActor {
         let sweep =
             arguments.timekeeper.alarm(move || drop(due.send_message(News::SweepDue.into())));
         sweep.set(arguments.sources.now().after(SWEEP_EVERY));
+        let overdue = arguments
+            .timekeeper
+            .alarm(move || drop(late.send_message(News::DeliveryOverdue.into())));
+        let delivered = Arc::new(move || drop(there.send_message(News::SecretDelivered.into())));
         Ok(Issuer {
             state: IssuerState::new(arguments.policy),
             errands,
             upkeep,
             sweep,
+            overdue,
+            delivered,
+            is_patient: true,
             loading: Loading::NotYet,
             unready: Vec::new(),
             is: arguments,
@@ -134,6 +152,8 @@ impl IssuerActor {
         _myself: ActorRef<IssuerMessage>,
         issuer: &mut Issuer,
     ) -> Result<(), ActorProcessingErr> {
+        issuer.is_patient = false;
+        issuer.go_on();
         issuer.write_uses();
         while let Some(outcome) = issuer.errands.next().await {
             issuer.take_in(outcome);
@@ -164,6 +184,17 @@ impl Issuer {
             },
             News::SweepDue => self.sweep(),
             News::SecretsUsed => self.write_uses(),
+            News::SecretDelivered => {
+                self.overdue.clear();
+                self.go_on();
+                self.write_uses();
+            }
+            News::DeliveryOverdue => {
+                self.overdue.clear();
+                self.is.board.deliveries.give_up();
+                self.go_on();
+                self.write_uses();
+            }
         }
     }
 
@@ -192,10 +223,10 @@ impl Issuer {
             }
             IssuerMessage::RotateSecret { id, overlap, reply } => match self.fresh_secret() {
                 Ok((secret, stored)) => {
-                    let hash = stored.hash;
-                    let change = self.exchange(id, stored, overlap);
-                    let fresh = self.is.board.undelivered.send(secret, hash);
-                    self.ask(change, Waiter::Secret { fresh, reply });
+                    let ended = Arc::clone(&self.delivered);
+                    let fresh = self.is.board.deliveries.prepare(secret, stored.hash, ended);
+                    let by = Waiter::Secret { of: id.clone(), fresh, reply };
+                    self.ask(Change::ReplaceSecret { id, fresh: stored, overlap }, by);
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -203,8 +234,8 @@ impl Issuer {
                 let given = check_secret(&secret)
                     .and_then(|()| Ok(self.hasher()?.kept(&secret, self.is.sources.now().wall)));
                 match given {
-                    Ok(stored) => {
-                        let change = self.exchange(id, stored, overlap);
+                    Ok(fresh) => {
+                        let change = Change::ReplaceSecret { id, fresh, overlap };
                         self.ask(change, Waiter::Done(reply));
                     }
                     Err(error) => drop(reply.send(Err(error))),
@@ -361,8 +392,46 @@ impl Issuer {
     }
 
     fn step(&mut self, event: Event<Waiter>) {
-        let now = self.is.sources.now().wall;
-        for effect in self.state.step(event, now) {
+        self.decide(|state, evidence| Some(state.step(event, evidence)));
+        self.go_on();
+    }
+
+    /// Begins what waits. Which secret stays at an exchange is decided when it is known whether somebody
+    /// has the one before it; the exchange waits for that, and not for long.
+    fn go_on(&mut self) {
+        loop {
+            let exchange = self.state.next_exchange();
+            if exchange.is_some_and(|id| self.is.board.deliveries.is_under_way(id)) {
+                if self.is_patient {
+                    if self.overdue.deadline().is_none() {
+                        self.overdue.set(self.is.sources.now().after(DELIVERY));
+                    }
+                    return;
+                }
+                self.is.board.deliveries.give_up();
+            }
+            if !self.decide(IssuerState::next) {
+                return;
+            }
+        }
+    }
+
+    /// Carries out what `decide` says, if it says anything.
+    fn decide(
+        &mut self,
+        decide: impl FnOnce(&mut IssuerState<Waiter>, &Evidence<'_>) -> Option<Vec<Effect<Waiter>>>,
+    ) -> bool {
+        let (board, now) = (Arc::clone(&self.is.board), self.is.sources.now().wall);
+        let used = |secret: &StoredSecret| board.uses.last(secret);
+        let evidence = Evidence { now, used: &used, lost: board.deliveries.lost() };
+        let effects = decide(&mut self.state, &evidence);
+        let decided = effects.is_some();
+        self.carry_out(effects.unwrap_or_default(), now);
+        decided
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect<Waiter>>, now: SystemTime) {
+        for effect in effects {
             let keeper = self.is.keeper.clone();
             match effect {
                 Effect::Write { target, expect, audit } => {
@@ -385,22 +454,13 @@ impl Issuer {
         }
     }
 
-    /// The exchange of an application's secret for `fresh`, with what this process knows of the former
-    /// ones: when they were used, and which of them nobody has.
-    fn exchange(&self, id: ApplicationId, fresh: StoredSecret, overlap: Duration) -> Change {
-        let board = &self.is.board;
-        let application = self.state.applications().find(|found| *found.id() == id);
-        let secrets = application.into_iter().flat_map(|found| &found.secrets);
-        let used = secrets.filter_map(|it| Some((it.hash, board.uses.last(it)?))).collect();
-        let undelivered = board.undelivered.hashes();
-        Change::ReplaceSecret { id, fresh, overlap, used, undelivered }
-    }
-
     fn tell(&mut self, by: Waiter, result: Result<(), Error>) {
         // Sending fails only when nobody waits any more.
         match by {
             Waiter::Done(reply) => drop(reply.send(result)),
-            Waiter::Secret { fresh, reply } => drop(reply.send(result.map(|()| fresh))),
+            Waiter::Secret { of, fresh, reply } => {
+                drop(reply.send(result.map(|()| fresh.leave(&of))));
+            }
             Waiter::Registration { id, secret, reply } => {
                 let registered = result.and_then(|()| {
                     let found = self.state.applications().find(|found| *found.id() == id);

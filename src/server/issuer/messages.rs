@@ -178,6 +178,10 @@ pub(super) enum News {
     SweepDue,
     /// Secrets were used, and that is to be durable.
     SecretsUsed,
+    /// A secret was taken by who asked for it, or was lost.
+    SecretDelivered,
+    /// A secret is on its way for too long.
+    DeliveryOverdue,
 }
 
 impl From<News> for IssuerMessage {

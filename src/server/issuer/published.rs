@@ -14,7 +14,7 @@ use crate::server::jws::{KeySet, SigningKey, VerificationKey};
 use crate::server::keys::{self, KeyRing, RingKey};
 use crate::server::refresh::RefreshTokens;
 
-use super::fresh::Undelivered;
+use super::fresh::Deliveries;
 use super::uses::Uses;
 
 /// The keys and the applications at one time.
@@ -67,14 +67,14 @@ pub(crate) struct Board {
     published: ArcSwapOption<Published>,
     pub(crate) denials: Denials,
     pub(super) uses: Uses,
-    pub(super) undelivered: Undelivered,
+    pub(super) deliveries: Deliveries,
     trusted: Vec<VerificationKey>,
 }
 
 impl Board {
     pub(super) fn new(trusted: Vec<VerificationKey>) -> Self {
-        let (denials, uses, undelivered) = Default::default();
-        Self { published: ArcSwapOption::empty(), denials, uses, undelivered, trusted }
+        let (denials, uses, deliveries) = Default::default();
+        Self { published: ArcSwapOption::empty(), denials, uses, deliveries, trusted }
     }
 
     /// What is published.

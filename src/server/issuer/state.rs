@@ -40,10 +40,6 @@ pub(super) enum Change {
         id: ApplicationId,
         fresh: StoredSecret,
         overlap: Duration,
-        /// When which of its secrets were last used, as far as that may not be durable yet.
-        used: Vec<([u8; 32], SystemTime)>,
-        /// The secrets that nobody has got, as far as is known.
-        undelivered: BTreeSet<[u8; 32]>,
     },
     /// A secret was used, which is kept and is no change that anybody has to see.
     NoteUse {
@@ -70,6 +66,15 @@ pub(super) enum KeyChange {
     Rotate,
     /// Another key signs at once, and what the others signed is void.
     Replace,
+}
+
+/// What the state does not know by itself, as it is now.
+pub(super) struct Evidence<'a> {
+    pub(super) now: SystemTime,
+    /// When a secret was last used, also where that is not durable yet.
+    pub(super) used: &'a dyn Fn(&StoredSecret) -> Option<SystemTime>,
+    /// The secrets that nobody has, since they were lost on their way.
+    pub(super) lost: BTreeSet<[u8; 32]>,
 }
 
 /// What is heard.
@@ -177,7 +182,16 @@ impl<W> IssuerState<W> {
         self.under_way.is_none() && self.waiting.is_empty()
     }
 
-    pub(super) fn step(&mut self, event: Event<W>, now: SystemTime) -> Vec<Effect<W>> {
+    /// Whose secret the change that is next exchanges, if it does.
+    pub(super) fn next_exchange(&self) -> Option<&ApplicationId> {
+        match self.waiting.front() {
+            Some((Change::ReplaceSecret { id, .. }, _)) if self.under_way.is_none() => Some(id),
+            _ => None,
+        }
+    }
+
+    /// What follows from an event. Then ask for the [next](Self::next) change.
+    pub(super) fn step(&mut self, event: Event<W>, evidence: &Evidence<'_>) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         match event {
             Event::Loaded { ring, applications, made_with_keys } => {
@@ -189,19 +203,21 @@ impl<W> IssuerState<W> {
             }
             Event::Asked { change, by } => self.waiting.push_back((change, by)),
             Event::Written(outcome) => self.written(outcome, &mut effects),
-            Event::Reread(found) => self.reread(found, now, &mut effects),
+            Event::Reread(found) => self.reread(found, evidence, &mut effects),
         }
-        self.go_on(now, &mut effects);
         effects
     }
 
-    /// Begins what waits, as long as nothing is under way.
-    fn go_on(&mut self, now: SystemTime, effects: &mut Vec<Effect<W>>) {
-        while self.under_way.is_none()
-            && let Some((change, by)) = self.waiting.pop_front()
-        {
-            self.begin(change, by, TRIES, now, effects);
+    /// Begins the change that waits, if nothing is under way; none when there is nothing to begin. A change
+    /// is planned when its turn comes, on evidence that is as new.
+    pub(super) fn next(&mut self, evidence: &Evidence<'_>) -> Option<Vec<Effect<W>>> {
+        if self.under_way.is_some() {
+            return None;
         }
+        let (change, by) = self.waiting.pop_front()?;
+        let mut effects = Vec::new();
+        self.begin(change, by, TRIES, evidence, &mut effects);
+        Some(effects)
     }
 
     fn begin(
@@ -209,10 +225,10 @@ impl<W> IssuerState<W> {
         change: Change,
         by: W,
         tries: u32,
-        now: SystemTime,
+        evidence: &Evidence<'_>,
         effects: &mut Vec<Effect<W>>,
     ) {
-        match self.planned(&change, now) {
+        match self.planned(&change, evidence) {
             Ok(Some((target, expect, audit))) => {
                 effects.push(Effect::Write { target: target.clone(), expect, audit });
                 self.under_way = Some(UnderWay { change, by, target, tries, failure: None });
@@ -227,7 +243,7 @@ impl<W> IssuerState<W> {
     fn planned(
         &self,
         change: &Change,
-        now: SystemTime,
+        evidence: &Evidence<'_>,
     ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
         let (altered, version) = match change {
             Change::Register(application) => {
@@ -239,7 +255,7 @@ impl<W> IssuerState<W> {
                 return Ok(Some((target, None, Some(AuditKind::ApplicationRegistered))));
             }
             Change::Keys { how, fresh, hash_key } => {
-                return self.keys(*how, fresh, hash_key, now);
+                return self.keys(*how, fresh, hash_key, evidence.now);
             }
             Change::Remove { id } => {
                 let version = Some(self.stored(id)?.version);
@@ -255,22 +271,22 @@ impl<W> IssuerState<W> {
                 }
                 (altered, stored.version)
             }
-            Change::ReplaceSecret { id, fresh, overlap, used, undelivered } => {
+            Change::ReplaceSecret { id, fresh, overlap } => {
                 if *overlap > LONGEST_OVERLAP {
                     let text = "two secrets are good together for 30 days at most";
                     return Err(Error::new(ErrorKind::InvalidInput, text));
                 }
                 let stored = self.stored(id)?;
                 let mut altered = stored.value.clone();
-                for (hash, used) in used {
-                    altered.note_use(hash, *used);
+                for secret in &mut altered.secrets {
+                    secret.used = (evidence.used)(secret).or(secret.used);
                 }
                 // The newest of those that somebody has is the one that goes on.
-                altered.forget_secrets(undelivered);
+                altered.forget_secrets(&evidence.lost);
                 if altered.has_newest(fresh) && (altered.secrets.len() == 1 || !overlap.is_zero()) {
                     return Ok(None);
                 }
-                altered.replace_secret(fresh.clone(), *overlap, now);
+                altered.replace_secret(fresh.clone(), *overlap, evidence.now);
                 (altered, stored.version)
             }
             Change::NoteUse { id, hash, used } => {
@@ -349,7 +365,7 @@ impl<W> IssuerState<W> {
     fn reread(
         &mut self,
         found: Result<Found, Error>,
-        now: SystemTime,
+        evidence: &Evidence<'_>,
         effects: &mut Vec<Effect<W>>,
     ) {
         let Some(UnderWay { change, by, target, tries, failure }) = self.under_way.take() else {
@@ -365,7 +381,9 @@ impl<W> IssuerState<W> {
                     return effects.push(Effect::Answer { by, result: Ok(()) });
                 }
                 match failure {
-                    None if tries > 1 => return self.begin(change, by, tries - 1, now, effects),
+                    None if tries > 1 => {
+                        return self.begin(change, by, tries - 1, evidence, effects);
+                    }
                     None => Error::new(
                         ErrorKind::Interrupted,
                         "somebody else changed the same thing at the same time, try again",

@@ -71,8 +71,7 @@ pub(super) async fn register(
         let id = wanted.id.as_deref().map(id).transpose()?;
         let name = wanted.name.as_deref();
         let name = name.ok_or(Refusal::InvalidRequest("the member name is missing"))?;
-        let change = wanted.change(RefreshPolicy::new())?;
-        let mut spec = ApplicationSpec::new(name).changed(change);
+        let mut spec = ApplicationSpec::new(name).changed(wanted.change()?);
         if let Some(id) = id {
             spec = spec.id(id);
         }
@@ -108,8 +107,7 @@ pub(super) async fn change(
                 Refusal::InvalidRequest("the id of an application can not be changed").into()
             );
         }
-        let known = server.issuer().application(&id).ok_or_else(not_found)?;
-        server.issuer().change(&id, wanted.change(known.refresh_policy())?).await?;
+        server.issuer().change(&id, wanted.change()?).await?;
         body_of(&server, &id)
     };
     let changed = changed.await;
@@ -147,8 +145,8 @@ pub(super) async fn rotate_secret(
 }
 
 impl Wanted {
-    /// The change that this is; lifetimes of refresh tokens that it does not name are as in `refresh`.
-    fn change(&self, refresh: RefreshPolicy) -> Result<ApplicationChange, Failed> {
+    /// The change that this is.
+    fn change(&self) -> Result<ApplicationChange, Failed> {
         let mut change = ApplicationChange::new();
         if let Some(name) = &self.name {
             change = change.name(name);
@@ -165,7 +163,7 @@ impl Wanted {
             change = change.access_token_lifetime(Duration::from_secs(seconds));
         }
         if let Some(wanted) = &self.refresh {
-            change = change.refresh_policy(wanted.on(refresh));
+            change = wanted.added_to(change);
         }
         if let Some(times) = self.requests_per_minute {
             let limit = NonZeroU32::new(times).map_or(RateLimit::Unlimited, RateLimit::PerMinute);
@@ -179,18 +177,17 @@ impl Wanted {
 }
 
 impl WantedRefresh {
-    /// What this says, and what `policy` says of the rest.
-    fn on(&self, mut policy: RefreshPolicy) -> RefreshPolicy {
+    fn added_to(&self, mut change: ApplicationChange) -> ApplicationChange {
         if let Some(idle) = self.idle {
-            policy = policy.idle(Duration::from_secs(idle));
+            change = change.refresh_idle(Duration::from_secs(idle));
         }
         if let Some(absolute) = self.absolute {
-            policy = policy.absolute(Duration::from_secs(absolute));
+            change = change.refresh_absolute(Duration::from_secs(absolute));
         }
         if let Some(grace) = self.grace {
-            policy = policy.grace(Duration::from_secs(grace));
+            change = change.refresh_grace(Duration::from_secs(grace));
         }
-        policy
+        change
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::asked::{Asked, Presented, asked};
 use crate::server::answer;
 use crate::server::authorization_server::AuthorizationServer;
-use crate::server::claims::{ACCESS_TOKEN, AccessClaims};
+use crate::server::claims::{ACCESS_TOKEN, AccessClaims, ClaimsError};
 use crate::server::denials::Denied;
 use crate::server::jws;
 use crate::server::refusal::Refusal;
@@ -50,8 +50,10 @@ async fn revoked(server: &AuthorizationServer, asked: &Asked) -> Result<(), Refu
     if claims.client_id != asked.application.id().as_str() {
         return Err(Refusal::InvalidGrant);
     }
-    // One that is refused in any case need not be remembered.
-    if claims.check(server.expectation(), since_1970(asked.now)).is_err() {
+    // One that is never good here again need not be remembered. One that is not good yet has to be, or
+    // its time comes.
+    let checked = claims.check(server.expectation(), since_1970(asked.now));
+    if matches!(checked, Err(ClaimsError::Issuer | ClaimsError::Audience | ClaimsError::Expired)) {
         return Ok(());
     }
     let expires = UNIX_EPOCH.checked_add(claims.expires_at);

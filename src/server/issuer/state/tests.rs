@@ -56,6 +56,10 @@ struct Bench {
     answers: BTreeMap<usize, Result<(), Error>>,
     /// What the next writes come to; beyond it all is well.
     faults: VecDeque<Fault>,
+    /// When which secret was last used, beside what the vault has.
+    used: BTreeMap<[u8; 32], SystemTime>,
+    /// Which secrets were lost on their way.
+    lost: BTreeSet<[u8; 32]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +87,8 @@ impl Bench {
             asked: 0,
             answers: BTreeMap::new(),
             faults: VecDeque::new(),
+            used: BTreeMap::new(),
+            lost: BTreeSet::new(),
         };
         bench.play(Event::Loaded { ring: None, applications: Vec::new(), made_with_keys: false });
         bench.ask(keys(KeyChange::Upkeep, 1));
@@ -103,8 +109,12 @@ impl Bench {
     fn play(&mut self, event: Event<usize>) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            let mut effects = self.hear(Some(event)).unwrap_or_default();
+            while let Some(more) = self.hear(None) {
+                effects.extend(more);
+            }
             let mut writes = 0;
-            for effect in self.state.step(event, self.now) {
+            for effect in effects {
                 match effect {
                     Effect::Write { target, expect, .. } => {
                         writes += 1;
@@ -121,6 +131,16 @@ impl Bench {
                     }
                 }
             }
+        }
+    }
+
+    /// What follows from an event; of none, what comes next.
+    fn hear(&mut self, event: Option<Event<usize>>) -> Option<Vec<Effect<usize>>> {
+        let used = |secret: &StoredSecret| self.used.get(&secret.hash).copied();
+        let evidence = Evidence { now: self.now, used: &used, lost: self.lost.clone() };
+        match event {
+            Some(event) => Some(self.state.step(event, &evidence)),
+            None => self.state.next(&evidence),
         }
     }
 
@@ -295,8 +315,7 @@ fn a_write_that_failed_is_answered_by_what_the_vault_has_afterwards() {
 fn fresh_secret(number: u8) -> (StoredSecret, Change) {
     let fresh = StoredSecret { hash: [number; 32], created: time(0), ends: None, used: None };
     let overlap = Duration::from_hours(24);
-    let (used, undelivered) = Default::default();
-    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap, used, undelivered })
+    (fresh.clone(), Change::ReplaceSecret { id: id(1), fresh, overlap })
 }
 
 #[test]
@@ -309,11 +328,9 @@ fn a_secret_that_nobody_got_takes_the_place_of_none_that_somebody_has() {
         bench.faults.push_back(fault);
         let (lost, change) = fresh_secret(7);
         bench.ask(change);
-        let (kept, mut change) = fresh_secret(8);
-        if let Change::ReplaceSecret { undelivered, used, .. } = &mut change {
-            undelivered.insert(lost.hash);
-            used.extend(is_used.then_some((lost.hash, time(1))));
-        }
+        let (kept, change) = fresh_secret(8);
+        bench.lost.insert(lost.hash);
+        bench.used.extend(is_used.then_some((lost.hash, time(1))));
         let asked = bench.ask(change);
         assert!(bench.answer(asked).is_ok());
         let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
@@ -332,16 +349,9 @@ fn a_secret_whose_use_is_not_written_yet_is_one_in_use() {
         bench.ask(Change::NoteUse { id: id(1), hash: deployed, used: time(1) });
         let (second, change) = fresh_secret(7);
         bench.ask(change);
-        let (third, _) = fresh_secret(8);
-        let used = known.then_some((second.hash, time(2))).into_iter().collect();
-        let overlap = Duration::from_hours(24);
-        bench.ask(Change::ReplaceSecret {
-            id: id(1),
-            fresh: third.clone(),
-            overlap,
-            used,
-            undelivered: BTreeSet::new(),
-        });
+        let (third, change) = fresh_secret(8);
+        bench.used.extend(known.then_some((second.hash, time(2))));
+        bench.ask(change);
         let left = left.map_or(deployed, |number| [number; 32]);
         let secrets = bench.applications[&id(1)].value.secrets.iter().map(|secret| secret.hash);
         assert_eq!(secrets.collect::<Vec<_>>(), [left, third.hash]);
@@ -375,8 +385,7 @@ fn a_secret_that_is_set_again_changes_nothing() {
     bench.ask(Change::Register(application(1)));
     let set = |overlap| {
         let (fresh, _) = fresh_secret(7);
-        let (used, undelivered) = Default::default();
-        Change::ReplaceSecret { id: id(1), fresh, overlap, used, undelivered }
+        Change::ReplaceSecret { id: id(1), fresh, overlap }
     };
     bench.ask(set(Duration::ZERO));
     let before = bench.applications[&id(1)].version;
