@@ -44,11 +44,14 @@ async fn open(
     let bus = EventBus::new(sources.clone());
     let events = bus.subscribe();
     let root = Supervisor::start("root", sources.clone(), bus.clone()).await.expect("a root");
+    let handle = VaultHandle::start(settings(path, engine), &root, sources, bus).await?;
+    Ok((root, handle, events))
+}
+
+fn settings(path: &Path, engine: Engine) -> Vault {
     let reserve = u64::try_from(4 * MEBIBYTE).expect("small");
     let vault = Vault::open(path).engine(engine).reserve(reserve);
-    let vault = vault.master_key(MasterKey::from_bytes([7; 32]));
-    let handle = VaultHandle::start(vault, &root, sources, bus).await?;
-    Ok((root, handle, events))
+    vault.master_key(MasterKey::from_bytes([7; 32]))
 }
 
 fn key(number: u32) -> RecordKey {
@@ -125,6 +128,19 @@ async fn on_a_full_disk(disk: &Path, engine: Engine) {
     let (root, vault, _events) = open(&path, engine).await.expect("a vault");
     assert_eq!(whole(&vault, acknowledged + 20).await, acknowledged + 20);
     root.drain(Duration::from_secs(10)).await;
+
+    // Whoever only looks leaves the room to whoever writes.
+    let reserve = || fs::metadata(path.join("reserve")).map(|found| found.len()).ok();
+    let before = reserve();
+    assert!(before.is_some_and(|bytes| bytes > 0));
+    fill(&filler);
+    let seen = settings(&path, engine).inspect().await;
+    assert!(seen.is_err_and(|error| error.is_full()), "{engine}: it does not open");
+    assert_eq!(reserve(), before, "{engine}");
+    let (root, vault, _events) = open(&path, engine).await.expect("it has its reserve");
+    assert_eq!(whole(&vault, acknowledged + 20).await, acknowledged + 20);
+    root.drain(Duration::from_secs(10)).await;
+    fs::remove_file(&filler).expect("removed");
     fs::remove_dir_all(&path).expect("removed");
     println!("{engine}: full after {acknowledged} acknowledged writes, 0 lost");
 }

@@ -11,8 +11,10 @@ use super::keys::is_open_to_everybody;
 use super::names::BlindName;
 use super::opened::OpenVault;
 use super::settings::{Place, Vault};
-use super::store::{DiskOptions, DiskStore, Engine, Mirror, StoreBatch};
-use super::store::{beside, copy_whole, keep_free, remove, rename, sync_entries};
+use super::store::{
+    DiskOptions, DiskStore, Engine, LockedDirectory, Mirror, StoreBatch, StoreError,
+};
+use super::store::{beside, copy_whole, remove, rename, sync_entries};
 use crate::clock::Sources;
 
 impl Vault {
@@ -51,7 +53,8 @@ impl Vault {
     ///
     /// [`VaultError::is_occupied`] when there is something where the vault is to be,
     /// [`VaultError::is_absent`] when there is no vault in `from`, [`VaultError::is_in_use`] when
-    /// there is one that somebody has open, and whatever keeps the copy from being opened.
+    /// there is one that somebody has open, or a vault is just being put in the same place, and
+    /// whatever keeps the copy from being opened.
     pub async fn restore(&self, from: impl Into<PathBuf>) -> Result<(), VaultError> {
         let (vault, from) = (self.clone(), from.into());
         blocking(move || {
@@ -64,8 +67,13 @@ impl Vault {
             let Place::Directory(path) = &vault.place else {
                 return Err(VaultError::invalid("a backup is restored into a directory"));
             };
-            if from == beside(path, UNFINISHED) {
+            if is_within(&from, &beside(path, UNFINISHED))? {
                 return Err(VaultError::invalid("a copy that was never finished is no backup"));
+            }
+            if is_within(path, &from)? {
+                return Err(VaultError::invalid(
+                    "the vault would stand within its own backup, restore it to a place outside",
+                ));
             }
             let aside = Aside::beside(path)?;
             copy_whole(&from, &aside.path)?;
@@ -111,6 +119,11 @@ impl OpenVault {
         Ok(())
     }
 
+    /// Gives a copy up that is under way.
+    pub(super) fn give_up_backup(&mut self) {
+        self.backup = None;
+    }
+
     /// Copies or compares a page, and says whether the backup is in its place.
     pub(super) fn continue_backup(&mut self) -> Result<bool, VaultError> {
         let Some(mut backup) = self.backup.take() else { return Err(interrupted()) };
@@ -151,34 +164,42 @@ pub(super) fn build_beside<T>(
 /// ours to remove.
 const UNFINISHED: &str = ".tokenward-unfinished";
 
-/// A directory in the making beside its place. Unless it is put there, it is removed.
+/// A directory in the making: in a workshop beside its place, which is ours alone until it is put there
+/// or given up. The workshop is removed in either case.
 #[derive(Debug)]
 struct Aside {
     path: PathBuf,
     place: PathBuf,
-    placed: bool,
+    workshop: LockedDirectory,
 }
 
 impl Aside {
     /// A directory beside `place`, where there must be nothing. It is not there yet.
     fn beside(place: &Path) -> Result<Self, VaultError> {
+        let occupied = || VaultError::occupied(place);
         if !is_free(place)? {
-            return Err(VaultError::occupied(place));
+            return Err(occupied());
         }
-        let path = beside(place, UNFINISHED);
-        // What an attempt that was cut off left behind, unless it is another's that goes on.
-        drop(keep_free(&path)?);
-        remove(&path)?;
-        Ok(Self { path, place: place.to_owned(), placed: false })
+        let workshop = LockedDirectory::take(&beside(place, UNFINISHED)).map_err(|error| {
+            let taken = || StoreError::Locked(place.display().to_string());
+            if matches!(error, StoreError::Locked(_)) { taken() } else { error }
+        })?;
+        let aside = Self { path: workshop.path().join("vault"), place: place.to_owned(), workshop };
+        // Whoever had the workshop before may have put something there just now.
+        if !is_free(place)? {
+            return Err(occupied());
+        }
+        // What an attempt that was cut off left behind.
+        aside.workshop.clear()?;
+        Ok(aside)
     }
 
-    fn put_in_place(mut self) -> Result<(), VaultError> {
+    fn put_in_place(self) -> Result<(), VaultError> {
         // Windows does not rename over a directory, not even an empty one.
         if self.place.exists() {
             fs::remove_dir(&self.place)?;
         }
         rename(&self.path, &self.place)?;
-        self.placed = true;
         let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
         Ok(sync_entries(parent.unwrap_or(Path::new(".")))?)
     }
@@ -186,11 +207,9 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        if !self.placed
-            && let Err(error) = remove(&self.path)
-        {
-            let path = self.path.display();
-            tracing::warn!(%error, %path, "an unfinished copy was not removed");
+        let path = self.workshop.path();
+        if let Err(error) = remove(path) {
+            tracing::warn!(%error, path = %path.display(), "an unfinished copy was not removed");
         }
     }
 }
@@ -208,6 +227,17 @@ fn is_free(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether `path`, which need not be there, is `folder` or within it, whatever they are called.
+fn is_within(path: &Path, folder: &Path) -> io::Result<bool> {
+    let folder = match folder.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        folder => folder?,
+    };
+    let whole = std::path::absolute(path)?;
+    let standing = whole.ancestors().find_map(|above| above.canonicalize().ok());
+    Ok(standing.is_some_and(|standing| standing.starts_with(folder)))
 }
 
 /// Runs what waits for the disk off the async threads. What it logs goes where its caller's goes.

@@ -140,7 +140,7 @@ impl Keeper {
                 }
                 Err(error) => reply(answer, Err(error)),
             },
-            Running::Backup(answer) => match self.beside(OpenVault::continue_backup) {
+            Running::Backup(answer) => match self.back_up_some() {
                 Ok(false) => return Some(Running::Backup(answer)),
                 Ok(true) => reply(answer, Ok(())),
                 Err(error) => reply(answer, Err(error)),
@@ -163,6 +163,21 @@ impl Keeper {
             },
         }
         None
+    }
+
+    /// Does a part of a backup, and says whether that was the last. A copy that is made while the former
+    /// master key still opens the vault would be opened by it for good, so that is ended first.
+    fn back_up_some(&mut self) -> Result<bool, VaultError> {
+        if self.beside(|vault| Ok(vault.unfinished_rotation))?
+            && let Err(error) = self.change(OpenVault::finish_rotation)
+        {
+            self.beside(|vault| {
+                vault.give_up_backup();
+                Ok(())
+            })?;
+            return Err(error.of_unfinished_rotation());
+        }
+        self.beside(OpenVault::continue_backup)
     }
 
     /// Does a part of rewriting the files, and says whether nothing of it is left to do.

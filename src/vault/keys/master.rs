@@ -348,7 +348,7 @@ impl Candidate {
         let key = random_key(entropy)?;
         let text = Zeroizing::new(STANDARD.encode(key.as_slice()));
         match &self.source {
-            Source::File(path) => write_private(path, &text).map_err(|error| {
+            Source::File(path) => write_private(path, &text, entropy).map_err(|error| {
                 VaultError::missing_key(format!(
                     "the master key file {} can not be created: {error}",
                     path.display()

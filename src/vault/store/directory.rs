@@ -12,12 +12,15 @@ use super::steps::{self, done};
 /// The file whose lock says whose the directory is.
 const LOCK: &str = "lock";
 
+/// How often it is tried to take a directory.
+const TRIES: usize = 50;
+
 /// What the name of a file ends with as long as it is being made.
 pub(super) const UNFINISHED: &str = ".new";
 
 /// A directory that is ours alone for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct LockedDirectory {
+pub(crate) struct LockedDirectory {
     path: PathBuf,
     /// Held for its lock, which the operating system lifts when the process ends in any way.
     _lock: File,
@@ -25,20 +28,38 @@ pub(super) struct LockedDirectory {
 
 impl LockedDirectory {
     /// Takes the directory at `path`, which is created if it is not there.
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        create_private(path)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .read(true)
-            .open(path.join(LOCK))?;
-        try_lock(&lock, path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+    pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
+        let file = path.join(LOCK);
+        for _ in 0..TRIES {
+            create_private(path)?;
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).read(true);
+            let lock = match options.open(&file) {
+                // Whoever had the directory has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
+            try_lock(&lock, path)?;
+            if stands_at(&lock, &file)? {
+                return Ok(Self { path: path.to_owned(), _lock: lock });
+            }
+        }
+        Err(StoreError::Locked(path.display().to_string()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes everything in it but its lock.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() != LOCK {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the entries of the directory, and its own entry in its parent, durable.
@@ -83,7 +104,6 @@ pub(crate) fn keep_free(path: &Path) -> Result<Untouched, StoreError> {
 /// A process that this one starts has its open files until it has become another program, and so holds
 /// locks for a moment that were lifted here. So one that somebody has is tried for half a second.
 fn try_lock(lock: &File, path: &Path) -> Result<(), StoreError> {
-    const TRIES: usize = 50;
     for _ in 0..TRIES {
         match lock.try_lock() {
             Ok(()) => return Ok(()),
@@ -92,6 +112,27 @@ fn try_lock(lock: &File, path: &Path) -> Result<(), StoreError> {
         }
     }
     Err(StoreError::Locked(path.display().to_string()))
+}
+
+/// Whether `lock` is the file that stands at `path`: whoever had it before may have removed it with its
+/// directory, and the lock of what is not there keeps nobody out.
+#[cfg(unix)]
+fn stands_at(lock: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let same = |one: fs::Metadata, other: fs::Metadata| {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    };
+    match fs::symlink_metadata(path) {
+        Ok(standing) => Ok(same(lock.metadata()?, standing)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere files have no number that the standard library tells.
+#[cfg(not(unix))]
+fn stands_at(_lock: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }
 
 /// Copies the directory at `from`, which nobody has open and nobody can open meanwhile, to `to`, durably:
@@ -103,7 +144,7 @@ pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Creates a directory, and those above it, that only its owner can enter. The entries of those that
 /// were not there are durable then.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     let mut builder = fs::DirBuilder::new();

@@ -20,7 +20,8 @@ pub(crate) struct DiskOptions {
     pub(crate) engine: Engine,
     /// Whether one that is not there is created.
     pub(crate) create: bool,
-    /// The bytes to hold in reserve; none: the directory is only looked at, and left as it is.
+    /// The bytes to hold in reserve; none: the directory is only looked at, and left as it is, but for
+    /// what its engine does to its own files when it opens them.
     pub(crate) reserve: Option<u64>,
 }
 
@@ -70,8 +71,10 @@ impl DiskStore {
             None => Reserve::as_it_is(path),
         };
         let data = match options.engine.open(&at) {
-            // No engine opens without room.
-            Err(StoreError::Full) if reserve.give_up() => options.engine.open(&at)?,
+            // No engine opens without room. Who only looks leaves the room to who writes.
+            Err(StoreError::Full) if options.reserve.is_some() && reserve.give_up() => {
+                options.engine.open(&at)?
+            }
             opened => opened?,
         };
         if options.reserve.is_none() {

@@ -21,7 +21,11 @@ pub(crate) mod steps;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-pub(crate) use self::directory::{beside, copy_whole, keep_free, remove, rename, sync_entries};
+#[cfg(test)]
+pub(crate) use self::directory::keep_free;
+pub(crate) use self::directory::{
+    LockedDirectory, beside, copy_whole, create_private, remove, rename, sync_entries,
+};
 pub(crate) use self::disk::{DiskOptions, DiskStore};
 pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;

@@ -11,6 +11,7 @@ mod model;
 #[cfg(unix)]
 mod power_cut;
 mod refusals;
+mod restoring;
 mod rotation;
 mod tampering;
 mod torn;

@@ -328,3 +328,31 @@ fn in_an_import_the_vault_is_whole_or_not_there() {
     };
     try_often("import", prepare, work, check);
 }
+
+#[test]
+fn in_the_making_of_a_key_there_is_all_of_it_or_none_and_the_next_start_goes_on() {
+    let file = |folder: &Path| folder.join("keys").join("of-agent").join("agent.key");
+    let vault = |folder: &Path, engine| {
+        let key = MasterKey::from_file(file(folder)).create_if_missing();
+        settings(folder, engine).master_key(key)
+    };
+    let work = |folder: &Path, engine, promises: &Promises| {
+        fill(&vault(folder, engine));
+        promises.give();
+    };
+    let check = |folder: &Path, engine, cut: &Cut| {
+        if file(folder).exists() {
+            // A copy of the disk has not the modes of its files.
+            use std::os::unix::fs::PermissionsExt as _;
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(file(folder), private).expect("set");
+        }
+        let vault = vault(folder, engine);
+        let mut opened = open(&vault).unwrap_or_else(|error| panic!("after {}: {error}", cut.step));
+        let found = content(&mut opened);
+        drop(opened);
+        assert!(cut.promised == 0 || found == filled(), "after {}", cut.step);
+        assert_whole(&vault, &found, cut);
+    };
+    try_often("making of a key", |_, _| {}, work, check);
+}

@@ -542,3 +542,36 @@ async fn a_vault_in_memory_is_backed_up_once_it_has_a_key_of_its_own() {
     running.vault.back_up(at("another")).await.expect("backed up");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn no_backup_is_made_that_the_former_master_key_opens_too() {
+    let mut unfinished = 0;
+    // Whichever call of the store the disk is full from on: one of them is the end of a rotation.
+    for calls in 0..24 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let with = |key| on_disk(directory.path()).master_key(MasterKey::from_bytes([key; 32]));
+        let memory = Vault::in_memory().master_key(MasterKey::from_bytes([7; 32]));
+        let (vault, faults) = VaultFaults::over(memory);
+        let running = Running::start(vault).await.expect("a vault");
+        let record = key("ada", "one");
+        running.vault.commit(put(&record, b"kept", Expect::Absent)).await.expect("kept");
+        (calls..200).for_each(|number| faults.after(number, VaultFault::NoRoom));
+        let rotated = running.vault.rotate_master_key(MasterKey::from_bytes([8; 32])).await;
+        let hangs_on_both = |error: &VaultError| error.to_string().contains("keep both");
+        if rotated.as_ref().is_err_and(hangs_on_both) {
+            unfinished += 1;
+            let refused = running.vault.back_up(at("backup")).await.expect_err("refused");
+            assert!(hangs_on_both(&refused), "{refused}");
+            assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+        }
+        faults.heal();
+        running.vault.back_up(at("backup")).await.expect("backed up");
+        running.stop().await;
+        with(7).restore(at("backup")).await.map_or_else(
+            |error| assert!(error.is_wrong_key(), "{error}"),
+            |()| assert!(rotated.is_err() && !rotated.as_ref().is_err_and(hangs_on_both)),
+        );
+    }
+    assert!(unfinished > 0, "one of them is");
+}

@@ -60,7 +60,8 @@ impl SledStore {
 
     /// What belongs to the store in `data`.
     pub(super) fn files(data: &Path) -> Vec<PathBuf> {
-        vec![data.to_owned(), tally_path(data), damaged_path(data)]
+        let copies = [damaged_path(data), unfinished_copy_path(data)];
+        [data.to_owned(), tally_path(data)].into_iter().chain(copies).collect()
     }
 
     /// Compares the number of the last commit in sled with the one beside it. Where a checksum in
@@ -256,6 +257,11 @@ fn tally_path(data: &Path) -> PathBuf {
 /// Where a store that did not open is copied to before anything is tried.
 fn damaged_path(data: &Path) -> PathBuf {
     beside(data, ".damaged")
+}
+
+/// The same as long as it is being copied.
+fn unfinished_copy_path(data: &Path) -> PathBuf {
+    beside(data, ".damaged.new")
 }
 
 fn translate(error: sled::Error) -> StoreError {

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::directory::copy_all;
+use super::super::directory::{copy_all, remove, rename, sync_entries};
 use super::super::guard::guarded_opening;
-use super::{damaged_path, translate};
+use super::{damaged_path, translate, unfinished_copy_path};
 use crate::vault::store::StoreError;
 
 /// What sled may keep of its pages in memory; it takes up to 2.5 times as much.
@@ -24,9 +24,7 @@ pub(super) fn open_or_recover(data: &Path) -> Result<sled::Db, StoreError> {
         other => return other,
     };
     let aside = damaged_path(data);
-    if !aside.exists() {
-        copy_all(data, &aside)?;
-    }
+    set_aside(data, &aside)?;
     tracing::error!(
         reason,
         copy = %aside.display(),
@@ -34,6 +32,19 @@ pub(super) fn open_or_recover(data: &Path) -> Result<sled::Db, StoreError> {
     );
     remove_snapshots(data, |_| true)?;
     open_sled(data)
+}
+
+/// Copies `data` to `aside`, whole or not at all, unless that was done before.
+fn set_aside(data: &Path, aside: &Path) -> Result<(), StoreError> {
+    let copy = unfinished_copy_path(data);
+    // A copy that was cut off is none.
+    remove(&copy)?;
+    if !aside.exists() {
+        copy_all(data, &copy)?;
+        rename(&copy, aside)?;
+        aside.parent().map_or(Ok(()), sync_entries)?;
+    }
+    Ok(())
 }
 
 /// Opens sled. A former opening by this process may still be winding down in sled's threads, which

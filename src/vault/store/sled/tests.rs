@@ -148,3 +148,48 @@ fn a_damaged_snapshot_does_not_matter_and_the_damage_is_set_aside() {
     let aside = directory.path().join("store.damaged");
     assert_eq!(fs::read(aside.join(snapshot)).expect("a copy"), [7; 100]);
 }
+
+/// The copy is what there is left of the store when the opening went wrong: all of it, or none.
+#[cfg(unix)]
+#[test]
+fn a_power_cut_while_the_damage_is_set_aside_leaves_no_half_of_a_copy() {
+    use crate::vault::store::power_cut::{Noise, cut_at_every_step};
+    let content = |folder: &Path| -> Vec<_> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        names.into_iter().map(|name| (fs::read(folder.join(&name)).ok(), name)).collect()
+    };
+    let mut copies_found = 0;
+    for round in 0..3 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let live = folder.path().join("live");
+        let store = live.join("store");
+        fs::create_dir(&live).expect("a folder");
+        let mut opened = SledStore::open(&store).expect("a store");
+        write(&mut opened, b"k", None, Some(Stored { version: 1, value: vec![round; 20_000] }));
+        drop(opened);
+        fs::write(store.join("snap.0000000000000001"), [7; 10_000]).expect("written");
+        // What was left by a copy that was cut off before.
+        fs::create_dir(live.join("store.damaged.new")).expect("a folder");
+        fs::write(live.join("store.damaged.new").join("db"), "half").expect("written");
+        let damaged = content(&store);
+
+        let copies = folder.path().join("copies");
+        let cuts = cut_at_every_step(&live, &copies, &mut Noise::new(), |_| {
+            drop(open_or_recover(&store).expect("it opens without its snapshot"));
+        });
+        for cut in &cuts {
+            let aside = cut.path.join("store.damaged");
+            if aside.exists() {
+                assert!(content(&aside) == damaged, "after {}", cut.step);
+                copies_found += 1;
+            }
+        }
+        assert!(content(&live.join("store.damaged")) == damaged);
+        assert!(!live.join("store.damaged.new").exists());
+    }
+    assert!(copies_found > 0);
+}
