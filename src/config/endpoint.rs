@@ -12,6 +12,16 @@ pub(crate) fn may_carry_secrets(url: &Url) -> bool {
     }
 }
 
+/// Whether `url` says who asks: a user or a password before its host. An address is shown and logged
+/// wherever it stands, so nothing secret may be in it.
+pub(crate) fn names_a_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// What is wrong with an address that does.
+pub(crate) const NAMES_A_USER: &str =
+    "has a user or a password before its host, which everybody would see: leave them out";
+
 /// Whether `url` is within this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::endpoint::may_carry_secrets;
+use super::endpoint::{NAMES_A_USER, may_carry_secrets, names_a_user};
 use super::problem::{Problem, Problems};
 use super::value::Value;
 use crate::identity::ProviderId;
@@ -282,6 +282,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn endpoint(&mut self, name: &str) -> Option<Url> {
         match Url::parse(&self.text(name)?) {
+            Ok(url) if names_a_user(&url) => self.refuse(name, NAMES_A_USER),
             Ok(url) if may_carry_secrets(&url) => Some(url),
             Ok(_) => {
                 self.refuse(name, "is not an https url, use one: plain text is for loopback alone")
@@ -329,6 +330,16 @@ mod tests {
 
     fn id(name: &str) -> ProviderId {
         ProviderId::new(name).expect("a name")
+    }
+
+    #[test]
+    fn an_address_with_a_password_in_it_is_refused_without_a_word_of_it() {
+        for address in ["https://ada:pass-word@memory.example", "https://ada@memory.example/x"] {
+            let problems = read(&[("MEMORY_BANK_URL", address)]).expect_err("refused").to_string();
+            assert!(problems.contains("MEMORY_BANK_URL"), "{problems}");
+            assert!(problems.contains("leave them out"), "{problems}");
+            assert!(!problems.contains("ada") && !problems.contains("pass-word"), "{problems}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod problem;
 pub(crate) mod schema;
 pub(crate) mod value;
 
-pub(crate) use endpoint::{is_loopback, may_carry_secrets};
+pub(crate) use endpoint::{NAMES_A_USER, is_loopback, may_carry_secrets, names_a_user};
 pub(crate) use environment::client_id_variable;
 pub use environment::{ClientSettings, Environment};
 pub use origin::Origin;

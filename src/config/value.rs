@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use url::Url;
 
+use super::endpoint::names_a_user;
 use super::origin::Origin;
 use super::schema::{Kind, Known};
 use crate::secret::{Secret, file};
@@ -93,13 +95,26 @@ impl Value {
             Self::SecretIn(Place::Env(name)) => format!("the secret in the variable {name}"),
             Self::SecretIn(Place::File(path)) => format!("the secret in {}", path.display()),
             Self::Secret(_) => "a secret".to_owned(),
-            Self::Plain(_) if kind == Kind::Secret || kind == Kind::Withheld => {
+            Self::Plain(value)
+                if kind == Kind::Secret || kind == Kind::Withheld || holds_a_user(value) =>
+            {
                 "(not shown)".to_owned()
             }
             Self::Plain(value) => {
                 serde_json::to_string(value).unwrap_or_else(|_| "(not shown)".to_owned())
             }
         }
+    }
+}
+
+/// Whether an address with a user or a password is anywhere in `value`. It is refused, and not shown
+/// before that either.
+fn holds_a_user(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => Url::parse(text).is_ok_and(|url| names_a_user(&url)),
+        toml::Value::Array(values) => values.iter().any(holds_a_user),
+        toml::Value::Table(table) => table.values().any(holds_a_user),
+        _ => false,
     }
 }
 

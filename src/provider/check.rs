@@ -7,7 +7,7 @@ use url::Url;
 
 use super::template::render;
 use super::{HeaderTemplate, HealthProbe, ProviderSpec};
-use crate::config::{Problem, may_carry_secrets};
+use crate::config::{NAMES_A_USER, Problem, may_carry_secrets, names_a_user};
 use crate::identity::Method;
 use crate::oauth::ClientAuthentication;
 
@@ -179,6 +179,9 @@ impl Findings<'_> {
         if url.is_some_and(|url| !may_carry_secrets(url)) {
             self.add(setting, NO_ENDPOINT);
         }
+        if url.is_some_and(names_a_user) {
+            self.add(setting, NAMES_A_USER);
+        }
     }
 
     fn headers(&mut self, setting: &str, headers: &[HeaderTemplate]) {
@@ -215,6 +218,20 @@ mod tests {
             catalog::github_copilot(),
         ] {
             assert_eq!(spec.problems(), [], "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn no_address_says_who_asks() {
+        let mut spec = catalog::google();
+        let secret: Url = "https://ada:pass-word@example.com/".parse().expect("a url");
+        spec.base_url = secret.clone();
+        spec.oauth.token_endpoint = Some(secret.clone());
+        spec.oauth.revocation_endpoint = Some(secret);
+        let problems: Vec<_> = spec.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        for problem in problems {
+            assert!(problem.contains("leave them out") && !problem.contains("pass-word"));
         }
     }
 

@@ -74,7 +74,7 @@ impl Running {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     // On Windows the option would let others take the port.
     #[cfg(not(windows))]

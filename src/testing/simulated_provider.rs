@@ -13,7 +13,7 @@ use url::Url;
 use super::dialect::{
     Anthropic, GitHubCopilot, Google, MemoryBank, OpenAi, Orange, Paths, Refusal, Registration,
 };
-use super::server::Server;
+use super::server::{Server, bind};
 use super::simulation::Simulation;
 use super::{Counters, Endpoint, Faults, RecordedRequest, SimulatedProviderBuilder};
 use crate::error::{Error, ErrorKind};
@@ -49,6 +49,7 @@ pub struct SimulatedProvider(Arc<Inner>);
 struct Inner {
     simulation: Arc<Simulation>,
     address: SocketAddr,
+    /// None during an outage in which somebody else took the port.
     server: Mutex<Option<Server>>,
 }
 
@@ -254,7 +255,8 @@ impl SimulatedProvider {
     ///
     /// # Errors
     ///
-    /// When another process takes the port in the instant in which it is free.
+    /// When another process takes the port in the instant in which it is free. The outage has begun all
+    /// the same.
     pub async fn stop(&self) -> io::Result<()> {
         let mut server = self.0.server.lock().await;
         *server = match server.take() {
@@ -270,15 +272,19 @@ impl SimulatedProvider {
     ///
     /// # Errors
     ///
-    /// When the operating system does not let it listen.
+    /// When the operating system does not let it listen, such as while somebody else has the port. The
+    /// outage goes on, and can be ended later.
     pub async fn restart(&self) -> io::Result<()> {
         let mut server = self.0.server.lock().await;
-        *server = match server.take() {
-            Some(Server::Stopped(socket)) => {
-                Some(Server::listen(socket, self.0.simulation.clone())?)
+        let socket = match server.take() {
+            Some(Server::Stopped(socket)) => socket,
+            None => bind(self.0.address)?,
+            running => {
+                *server = running;
+                return Ok(());
             }
-            other => other,
         };
+        *server = Some(Server::listen(socket, self.0.simulation.clone())?);
         Ok(())
     }
 

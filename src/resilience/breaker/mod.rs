@@ -7,6 +7,7 @@ mod policy;
 mod tests;
 mod window;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -236,10 +237,25 @@ pub struct BreakerStatus {
 pub struct Breaker(Arc<Inside>);
 
 struct Inside {
-    core: Mutex<Core>,
+    guarded: Mutex<Guarded>,
     sources: Sources,
     report: Box<dyn Fn(Change) + Send + Sync>,
     ended: Box<Ended>,
+}
+
+/// What the lock guards.
+struct Guarded {
+    core: Core,
+    /// The changes that were not told yet, in order.
+    untold: VecDeque<Change>,
+    /// Whether somebody tells them.
+    is_told: bool,
+}
+
+impl Guarded {
+    fn new(core: Core) -> Mutex<Self> {
+        Mutex::new(Self { core, untold: VecDeque::new(), is_told: false })
+    }
 }
 
 /// Told how each call ended that says something about the upstream, and how long it took.
@@ -256,7 +272,7 @@ pub(crate) enum CallEnd {
 
 impl Breaker {
     /// A closed breaker that follows `policy`. `report` is told each change of state, in order,
-    /// and must not wait.
+    /// and must not wait. It may ask this breaker, and change it: what comes of that is told next.
     ///
     /// # Errors
     ///
@@ -281,9 +297,9 @@ impl Breaker {
         ended: impl Fn(CallEnd, Duration) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         policy.validate()?;
-        let core = Mutex::new(Core::new(policy));
+        let guarded = Guarded::new(Core::new(policy));
         let (report, ended) = (Box::new(report), Box::new(ended));
-        Ok(Self(Arc::new(Inside { core, sources, report, ended })))
+        Ok(Self(Arc::new(Inside { guarded, sources, report, ended })))
     }
 
     /// Another one by the same policy and clock, closed and with nothing remembered.
@@ -292,9 +308,9 @@ impl Breaker {
         report: impl Fn(Change) + Send + Sync + 'static,
         ended: impl Fn(CallEnd, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let core = Mutex::new(self.core().anew());
+        let guarded = Guarded::new(self.guarded().core.anew());
         let (report, ended) = (Box::new(report), Box::new(ended));
-        Self(Arc::new(Inside { core, sources: self.0.sources.clone(), report, ended }))
+        Self(Arc::new(Inside { guarded, sources: self.0.sources.clone(), report, ended }))
     }
 
     /// Asks for leave to make one call now.
@@ -304,10 +320,9 @@ impl Breaker {
     /// When the call is held back. Nothing may be sent then.
     pub fn admit(&self) -> Result<Permit, HeldBack> {
         let now = self.now();
-        let mut core = self.core();
-        let (verdict, change) = core.admit(now, || self.0.sources.noise());
-        self.tell(change);
-        drop(core);
+        let mut guarded = self.guarded();
+        let (verdict, change) = guarded.core.admit(now, || self.0.sources.noise());
+        self.tell(guarded, change);
         match verdict {
             Ok(generation) => {
                 Ok(Permit { breaker: self.clone(), generation, since: now, settled: false })
@@ -324,18 +339,19 @@ impl Breaker {
     /// When it would be held back.
     pub fn look(&self) -> Result<(), HeldBack> {
         let now = self.now();
-        self.core().look(now).map_err(|retry_in| HeldBack { retry_in })
+        self.guarded().core.look(now).map_err(|retry_in| HeldBack { retry_in })
     }
 
     /// Whether it is held open by hand.
     pub(crate) fn is_forced_open(&self) -> bool {
-        self.core().is_forced_open()
+        self.guarded().core.is_forced_open()
     }
 
     /// What it says about itself.
     pub fn status(&self) -> BreakerStatus {
         let now = self.now();
-        let mut core = self.core();
+        let mut guarded = self.guarded();
+        let core = &mut guarded.core;
         BreakerStatus {
             state: core.state(now),
             generation: core.generation(),
@@ -361,25 +377,50 @@ impl Breaker {
 
     fn set(&self, to: ByHand) {
         let now = self.now();
-        let mut core = self.core();
-        let change = core.set(to, now);
-        self.tell(change);
+        let mut guarded = self.guarded();
+        let change = guarded.core.set(to, now);
+        self.tell(guarded, change);
     }
 
-    /// Reports while the lock is held, so that changes are told in order.
-    fn tell(&self, change: Option<Change>) {
-        if let Some(change) = change {
-            (self.0.report)(change);
+    /// Reports a change, after those before it. The lock is not held while somebody is told, who may ask
+    /// the breaker; what changes meanwhile is told by whoever tells already.
+    fn tell<'a>(&'a self, mut guarded: MutexGuard<'a, Guarded>, change: Option<Change>) {
+        let Some(change) = change else { return };
+        guarded.untold.push_back(change);
+        if std::mem::replace(&mut guarded.is_told, true) {
+            return;
         }
+        let mut telling = Telling { breaker: self, is_over: false };
+        while let Some(change) = guarded.untold.pop_front() {
+            drop(guarded);
+            (self.0.report)(change);
+            guarded = self.guarded();
+        }
+        guarded.is_told = false;
+        telling.is_over = true;
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    fn guarded(&self) -> MutexGuard<'_, Guarded> {
         // The core is whole between its steps, whoever panicked meanwhile.
-        self.0.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Duration {
         self.0.sources.monotonic()
+    }
+}
+
+/// Lets others tell changes when a report panics.
+struct Telling<'a> {
+    breaker: &'a Breaker,
+    is_over: bool,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.breaker.guarded().is_told = false;
+        }
     }
 }
 
@@ -442,10 +483,9 @@ impl Permit {
         let now = breaker.now();
         let took = now.saturating_sub(self.since);
         let noise = || breaker.0.sources.noise();
-        let mut core = breaker.core();
-        let change = core.settle(self.generation, outcome, took, now, noise);
-        breaker.tell(change);
-        drop(core);
+        let mut guarded = breaker.guarded();
+        let change = guarded.core.settle(self.generation, outcome, took, now, noise);
+        breaker.tell(guarded, change);
         let end = match outcome {
             Outcome::Success => CallEnd::Answered,
             Outcome::Failure { .. } => CallEnd::Failed,
@@ -458,7 +498,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
             let now = self.breaker.now();
-            self.breaker.core().release(self.generation, now);
+            self.breaker.guarded().core.release(self.generation, now);
         }
     }
 }
@@ -491,9 +531,9 @@ impl Answered {
     /// The answer broke off before its end: the call failed after all.
     pub fn broke_off(self) {
         let (breaker, now) = (&self.breaker, self.breaker.now());
-        let mut core = breaker.core();
-        let change = core.broke(self.generation, now, || breaker.0.sources.noise());
-        breaker.tell(change);
+        let mut guarded = breaker.guarded();
+        let change = guarded.core.broke(self.generation, now, || breaker.0.sources.noise());
+        breaker.tell(guarded, change);
     }
 }
 

@@ -49,6 +49,53 @@ impl Bench {
     }
 }
 
+/// A host that is told of a change asks for more, and says what is to be done about it.
+#[test]
+fn who_is_told_may_ask_and_change_the_breaker_and_is_told_of_that_next() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let asked: Arc<Mutex<Option<Breaker>>> = Arc::default();
+    let report = {
+        let (told, asked) = (Arc::clone(&told), Arc::clone(&asked));
+        move |change: Change| {
+            let breaker = asked.lock().expect("no panic").clone().expect("it is there");
+            let now = breaker.status();
+            told.lock().expect("no panic").push((change.to.as_str(), now.state.as_str()));
+            if matches!(change.to, State::Open { .. }) {
+                breaker.force_open();
+                breaker.disable();
+            }
+        }
+    };
+    let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), report);
+    let breaker = breaker.expect("a policy that makes sense");
+    *asked.lock().expect("no panic") = Some(breaker.clone());
+    for _ in 0..BreakerPolicy::default().minimum_calls {
+        breaker.admit().expect("admitted").failed(None);
+    }
+    let expected = [("open", "open"), ("forced-open", "disabled"), ("disabled", "disabled")];
+    assert_eq!(*told.lock().expect("no panic"), expected, "in order, each once");
+    // They hold each other.
+    *asked.lock().expect("no panic") = None;
+}
+
+#[test]
+fn a_report_that_panics_keeps_no_later_change_from_being_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let report = {
+        let told = Arc::clone(&told);
+        move |change: Change| {
+            told.lock().expect("no panic here").push(change.generation);
+            assert!(change.generation != 1, "the host makes a mistake");
+        }
+    };
+    let breaker = Breaker::new(BreakerPolicy::default(), Sources::system(), report);
+    let breaker = breaker.expect("a policy that makes sense");
+    let mistaken = breaker.clone();
+    std::thread::spawn(move || mistaken.force_open()).join().expect_err("it panics");
+    breaker.close();
+    assert_eq!(*told.lock().expect("no panic"), [1, 2]);
+}
+
 /// B-2: the window, the minimum and the rate.
 #[test]
 fn half_of_ten_calls_that_fail_open_it() {

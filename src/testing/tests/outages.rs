@@ -18,6 +18,27 @@ async fn a_stopped_provider_refuses_connections_and_comes_back_at_its_port() {
     assert_eq!(reply.status, StatusCode::OK, "what was issued before is still good");
 }
 
+/// On other systems nobody gets a port that somebody has bound.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_outage_in_which_somebody_takes_the_port_can_be_ended_when_it_is_free_again() {
+    let provider = started(SimulatedProvider::openai()).await;
+    let key = provider.issue_api_key();
+    provider.stop().await.expect("stopped");
+    let base_url = provider.base_url();
+    let [address] = *base_url.socket_addrs(|| None).expect("an address") else {
+        panic!("one address");
+    };
+    let somebody = std::net::TcpListener::bind(address).expect("it listens there");
+    for _ in 0..2 {
+        provider.restart().await.expect_err("somebody listens there");
+    }
+    drop(somebody);
+    provider.restart().await.expect("restarted");
+    let reply = send(resource_request(&provider, key.expose())).await;
+    assert_eq!(reply.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn an_outage_cuts_requests_that_are_under_way() {
     let provider = started(SimulatedProvider::openai()).await;
