@@ -152,7 +152,9 @@ mod tests {
         let ended = Arc::new(AtomicUsize::new(0));
         let prepare = |number: u8| {
             let ended = Arc::clone(&ended);
-            let tell = Arc::new(move || drop(ended.fetch_add(1, Ordering::SeqCst)));
+            let tell = Arc::new(move || {
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
             deliveries.prepare(Secret::new("x"), [number; 32], tell)
         };
         let id = "app_one".parse().expect("an id");
