@@ -133,9 +133,16 @@ async fn on_a_full_disk(disk: &Path, engine: Engine) {
     let reserve = || fs::metadata(path.join("reserve")).map(|found| found.len()).ok();
     let before = reserve();
     assert!(before.is_some_and(|bytes| bytes > 0));
+    // sled makes a snapshot anew when it is opened, and finds no room for it.
+    for entry in fs::read_dir(path.join("store")).into_iter().flatten().filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path()).expect("removed");
+        }
+    }
     fill(&filler);
     let seen = settings(&path, engine).inspect().await;
-    assert!(seen.is_err_and(|error| error.is_full()), "{engine}: it does not open");
+    let found_no_room = seen.is_err_and(|error| error.is_full());
+    assert_eq!(found_no_room, engine == Engine::Sled, "redb is read without room");
     assert_eq!(reserve(), before, "{engine}");
     let (root, vault, _events) = open(&path, engine).await.expect("it has its reserve");
     assert_eq!(whole(&vault, acknowledged + 20).await, acknowledged + 20);
