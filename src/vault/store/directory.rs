@@ -31,10 +31,9 @@ impl LockedDirectory {
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let file = path.join(LOCK);
         for _ in 0..TRIES {
-            create_private(path)?;
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).write(true).read(true);
-            let lock = match options.open(&file) {
+            let lock = match create_private(path).and_then(|()| options.open(&file)) {
                 // Whoever had the directory has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 lock => lock?,
