@@ -99,7 +99,7 @@ async fn a_bare_code_that_was_typed_wrong_may_be_pasted_again() {
 
     let error = login.paste(wrong).await.expect_err("a letter is missing");
     assert!(error.is_invalid_input(), "{error}");
-    assert!(error.to_string().contains("paste it again"), "{error}");
+    assert!(error.to_string().contains("paste the whole code"), "{error}");
     assert!(!error.to_string().contains(wrong), "{error}");
     assert!(!login.is_over());
     login.paste(wrong).await.expect_err("the same once more");

@@ -114,9 +114,9 @@ async fn a_renewal_that_fails_is_counted_by_why_it_failed() {
     assert_eq!(value(&host.runtime, sample), 1);
 }
 
-/// O3: a renewal that can not begin is counted, and one that dies on its way.
+/// O3: a renewal that can not begin is counted, and one over which the host's own code panics.
 #[tokio::test]
-async fn a_renewal_that_does_not_begin_or_dies_is_counted_too() {
+async fn a_renewal_that_does_not_begin_or_panics_is_counted_too() {
     let mut host = Host::start().await;
     let credential = host.sign_in_openai("ada").await;
     host.disk.set(VaultFault::Full);
@@ -144,8 +144,8 @@ async fn a_renewal_that_does_not_begin_or_dies_is_counted_too() {
     let signed_in = host.runtime.user("ci").sign_in("anthropic").with_assertion().await;
     let id = signed_in.expect("the first one is given");
     let credential = host.runtime.credential(&id).await.expect("there");
-    credential.refresh().await.expect_err("its task died");
-    let of_anthropic = format!("{sample}{{provider=\"anthropic\",outcome=\"died\"}}");
+    credential.refresh().await.expect_err("there is no assertion");
+    let of_anthropic = format!("{sample}{{provider=\"anthropic\",outcome=\"transient\"}}");
     assert_eq!(value(&host.runtime, &of_anthropic), 1);
 }
 

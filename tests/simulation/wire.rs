@@ -21,6 +21,12 @@ const ROUNDS: usize = 25;
 /// So often whoever is told to wait asks again.
 const TRIES: usize = 5;
 
+/// So many turns after its time came a renewal is seen to be under way.
+const TURNS: usize = 100;
+
+/// Longer than an answer on loopback takes that is not delayed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Longer than a request to a token endpoint may take.
 const DEADLINE: Duration = Duration::from_secs(61);
 
@@ -86,8 +92,32 @@ impl Wire {
         }
     }
 
+    /// Lets renewals that are under way come to their end. One that has none while time stands still, since
+    /// its answer is delayed, is late when time passes over it: its answer is lost.
+    async fn rest(&mut self) {
+        let under_way = [CredentialState::ExpiringSoon, CredentialState::Refreshing];
+        let is_busy = |it: &CredentialHandle| under_way.contains(&it.snapshot().state());
+        let credentials = &self.credentials;
+        let calm = async {
+            let mut turns = 0;
+            while turns < TURNS {
+                tokio::task::yield_now().await;
+                let is_calm = !credentials.iter().any(|(_, it)| is_busy(it));
+                turns = if is_calm { turns + 1 } else { 0 };
+            }
+        };
+        if tokio::time::timeout(PATIENCE, calm).await.is_err() {
+            let busy = credentials.iter().enumerate().filter(|(_, (_, it))| is_busy(it));
+            for (number, (at, it)) in busy {
+                self.lost.insert(number, it.snapshot().generation());
+                self.lost_rotations += usize::from(*at == ROTATING);
+            }
+        }
+    }
+
     /// Somebody wants a new token, and something is wrong with the answer.
     async fn round(&mut self, what: &str) {
+        self.rest().await;
         self.clock.advance(self.chance.time(Duration::from_mins(10)) + Duration::from_secs(2));
         let number =
             usize::try_from(self.chance.below(self.credentials.len() as u64)).expect("small");
@@ -172,6 +202,7 @@ pub(crate) async fn run(seed: u64) {
     for round in 0..ROUNDS {
         wire.round(&format!("seed {seed}, round {round}")).await;
     }
+    wire.rest().await;
     // Longer than any back-off, and than any token lives.
     wire.clock.advance(Duration::from_hours(2));
     for number in 0..wire.credentials.len() {
