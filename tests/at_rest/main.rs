@@ -157,7 +157,7 @@ fn the_search_would_have_found_it(texts: &[String], files: &Files) {
     let middle = opened.len() / 2;
     let planted = [USERS[1], PROVIDERS[0], LABELS[0], METHODS[0], secret];
     for (number, text) in planted.into_iter().enumerate() {
-        let at = middle + number * 4_096;
+        let at = within_nothing(&opened, middle + number * 4_096);
         opened.splice(at..at, text.bytes());
     }
     let found = needles.find(&opened);
@@ -168,10 +168,19 @@ fn the_search_would_have_found_it(texts: &[String], files: &Files) {
         strings.add(content);
     }
     let record = br#"{"refresh_token":"x","expires_in":3600,"scope":"openid"}"#;
-    opened.splice(middle..middle, *record);
+    let at = within_nothing(&opened, middle);
+    opened.splice(at..at, *record);
     strings.add(&opened);
     let readable = strings.readable(unknown).concat();
     assert!(readable.contains("refresh_token"), "{readable}");
+}
+
+/// The next place from `at` on that has nothing printable before it: a header that is cut in two is
+/// no header, and that is not what is tried.
+fn within_nothing(content: &[u8], at: usize) -> usize {
+    let printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    let next = content[at..].iter().position(|byte| !printable(byte)).expect("sealed bytes");
+    at + next + 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
