@@ -119,11 +119,12 @@ async fn a_key_that_was_exchanged_beneath_a_running_host_is_what_fails() {
     let builder = Runtime::builder().sources(clock.sources()).vault(vault);
     let runtime = builder.provider(orange.spec()).start().await.expect("a runtime");
     let mut events = runtime.events();
+    // Before the disk breaks, so that every time the vault is opened again it is by this one.
+    let former = std::fs::read(&path).expect("the key");
+    std::fs::write(&path, "00".repeat(32)).expect("written");
     disk.set(VaultFault::Broken);
     runtime.user("ada").open_session().await.expect_err("the disk is broken");
     until(&mut events, |kind| matches!(kind, EventKind::VaultDegraded { .. })).await;
-    let former = std::fs::read(&path).expect("the key");
-    std::fs::write(&path, "00".repeat(32)).expect("written");
     disk.heal();
 
     let mut diagnosis = in_time(runtime.doctor()).await;
