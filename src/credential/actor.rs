@@ -329,7 +329,8 @@ impl State {
         let contents = match contents {
             Ok(contents) => contents,
             Err(error) => {
-                return self.step(Event::LoadFailed { reason: error.to_string() }, None);
+                let (reason, lasting) = (error.to_string(), error.is_lasting());
+                return self.step(Event::LoadFailed { reason, lasting }, None);
             }
         };
         let loaded = self.known(contents);

@@ -14,6 +14,7 @@ use super::material::Material;
 use super::revocations::Owed;
 use super::stored::{self, Unknown};
 use crate::clock::Moment;
+use crate::error::Error;
 use crate::identity::{CredentialId, Generation, Method};
 use crate::provider::FailureClass;
 use crate::vault::audit::{AuditEntry, AuditKind};
@@ -86,6 +87,20 @@ pub(crate) enum JournalError {
     /// A record was opened and is not what it should be.
     #[error("{0}")]
     Unreadable(String),
+    /// Whatever read or wrote died half-way.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl JournalError {
+    /// Whether it fails until somebody mends the vault.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::Vault(error) => Error::from(error.clone()).is_vault_unreadable(),
+            Self::Superseded | Self::Interrupted(_) => false,
+        }
+    }
 }
 
 impl Journal {

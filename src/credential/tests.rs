@@ -346,7 +346,8 @@ impl World {
 
     fn load(&mut self) {
         if !self.vault_up {
-            return self.step(Event::LoadFailed { reason: "disk on fire".to_owned() });
+            return self
+                .step(Event::LoadFailed { reason: "disk on fire".to_owned(), lasting: false });
         }
         let known = self.known();
         self.step(Event::Loaded(known));

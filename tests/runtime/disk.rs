@@ -8,7 +8,7 @@ use tokenward::credential::CredentialHandle;
 use tokenward::event::{CredentialState, EventKind};
 use tokenward::identity::{Generation, UserId};
 use tokenward::testing::{Endpoint, Fault, Gate, VaultFault};
-use tokenward::vault::{RecordKey, RecordKind};
+use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
 
 use crate::host::{Host, until};
 use crate::patience::in_time;
@@ -143,6 +143,46 @@ async fn nothing_is_spent_while_an_intent_can_not_be_written() {
         assert_eq!(renewed.generation(), Generation(2), "{fault:?}: it was renewed once");
         assert_eq!(host.openai.reused_refresh_tokens(), 0, "{fault:?}");
     }
+}
+
+/// Whoever can not be served until somebody mends the vault is told that, and not to try again.
+async fn is_told_of_damage_and_signs_in_anew(host: &Host, credential: &CredentialHandle) {
+    let error = in_time(credential.acquire()).await.expect_err("it does not open");
+    assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");
+    assert!(error.to_string().contains("ada/openai/authorization-code"), "{error}");
+    let credential = host.sign_in_openai("ada").await;
+    in_time(credential.acquire()).await.expect("a sign-in takes the place of what is damaged");
+}
+
+#[tokio::test]
+async fn a_credential_whose_seal_is_damaged_is_no_outage() {
+    let host = Host::start().await;
+    let credential = host.sign_in_openai("ada").await;
+    let mut events = host.runtime.events();
+    host.disk.damage_next_read();
+    assert!(host.runtime.crash_actor("credentials/ada/openai/authorization-code").await);
+    let unreadable = CredentialState::Unreadable;
+    let is_noticed =
+        |kind: &EventKind| matches!(kind, EventKind::StateChanged { to, .. } if *to == unreadable);
+    until(&mut events, is_noticed).await;
+    in_time(credential.acquire()).await.expect("what an actor before it knew is served to its end");
+    host.clock.suspend(Duration::from_hours(2));
+    is_told_of_damage_and_signs_in_anew(&host, &credential).await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_not_what_it_should_be_is_no_outage() {
+    let mut host = Host::start().await;
+    let id = host.sign_in_openai("ada").await.id().clone();
+    let vault = host.runtime.vault();
+    let credentials = vault.list(Query::all(RecordKind::Credential)).await.expect("a list");
+    let nonsense = zeroize::Zeroizing::new(b"{\"format\":1,\"generation\":\"ninety\"".to_vec());
+    let key = credentials[0].key.clone();
+    let batch = Batch::new().put(key, nonsense, Expect::Anything, Tags::default());
+    vault.commit(batch).await.expect("written");
+    host.restart().await;
+    let credential = host.runtime.credential(&id).await.expect("there");
+    is_told_of_damage_and_signs_in_anew(&host, &credential).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ impl State {
     pub(super) fn load(&self) {
         let records = self.records();
         let work = async move { records.load().await };
-        let if_it_dies = || Err(JournalError::Unreadable(died("the reading of its records")));
+        let if_it_dies = || Err(JournalError::Interrupted(died("the reading of its records")));
         // Not tracked: a shutdown does not wait for a read.
         tokio::spawn(self.errand(work, if_it_dies, Inner::Loaded));
     }

@@ -26,7 +26,7 @@ impl State {
             let _turn = resting.acquire_owned().await;
             records.load().await
         };
-        let if_it_dies = || Err(JournalError::Unreadable(died("the reading of its records")));
+        let if_it_dies = || Err(JournalError::Interrupted(died("the reading of its records")));
         tokio::spawn(self.errand(work, if_it_dies, Inner::Compared));
     }
 

@@ -29,8 +29,8 @@ impl Lifecycle {
     pub(super) fn availability(&self, now: Moment) -> Availability {
         let Some(held) = &self.held else {
             return match &self.knowledge {
-                Knowledge::Refused { reason, .. } if !self.is_asking() => {
-                    Availability::Failed(self.unreadable(reason))
+                Knowledge::Refused { reason, lasting, .. } if !self.is_asking() => {
+                    Availability::Failed(self.unreadable(reason, *lasting))
                 }
                 Knowledge::Asked | Knowledge::Refused { .. } => Availability::Later,
                 Knowledge::Known => Availability::Failed(self.absent()),
@@ -59,9 +59,9 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn unreadable(&self, reason: &str) -> Error {
-        let text = format!("the credential {} can not be read: {reason}", self.id);
-        Error::new(ErrorKind::VaultUnavailable, text)
+    pub(super) fn unreadable(&self, reason: &str, lasting: bool) -> Error {
+        let kind = if lasting { ErrorKind::VaultUnreadable } else { ErrorKind::VaultUnavailable };
+        Error::new(kind, format!("the credential {} can not be read: {reason}", self.id))
     }
 
     pub(super) fn absent(&self) -> Error {
@@ -74,8 +74,8 @@ impl Lifecycle {
     /// Why there is no token, as its callers are told.
     pub(super) fn failure(&self, now: Moment) -> Error {
         let provider = &self.id.provider;
-        if let Knowledge::Refused { reason, .. } = &self.knowledge {
-            return self.unreadable(reason);
+        if let Knowledge::Refused { reason, lasting, .. } = &self.knowledge {
+            return self.unreadable(reason, *lasting);
         }
         let Some(Trouble { failure, retry_at, .. }) = &self.trouble else {
             if self.is_unsaved() {

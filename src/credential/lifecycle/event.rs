@@ -24,8 +24,8 @@ pub(crate) struct Evidence {
 pub(crate) enum Event {
     /// The vault answered what it has.
     Loaded(Loaded),
-    /// The vault could not say what it has.
-    LoadFailed { reason: String },
+    /// The vault could not say what it has; `lasting` where only somebody who mends it changes that.
+    LoadFailed { reason: String, lasting: bool },
     /// A caller wants a usable token.
     Acquire,
     /// A caller wants a renewal, due or not.

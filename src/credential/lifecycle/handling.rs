@@ -78,7 +78,13 @@ impl Lifecycle {
         });
     }
 
-    pub(super) fn load_failed(&mut self, reason: String, evidence: Evidence, to: &mut Vec<Effect>) {
+    pub(super) fn load_failed(
+        &mut self,
+        reason: String,
+        lasting: bool,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
         if matches!(self.knowledge, Knowledge::Known) {
             return;
         }
@@ -86,9 +92,9 @@ impl Lifecycle {
             Knowledge::Refused { retry, .. } => retry.again(evidence),
             _ => Retry::after(Backoff::VAULT, 1, evidence),
         };
-        let error = self.unreadable(&reason);
+        let error = self.unreadable(&reason, lasting);
         self.early.renew = false;
-        self.knowledge = Knowledge::Refused { reason, retry };
+        self.knowledge = Knowledge::Refused { reason, lasting, retry };
         self.answer_all(Err(error), to);
     }
 

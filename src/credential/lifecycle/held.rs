@@ -37,7 +37,7 @@ pub(super) struct Retry {
 #[derive(Debug, Clone)]
 pub(super) enum Knowledge {
     Asked,
-    Refused { reason: String, retry: Retry },
+    Refused { reason: String, lasting: bool, retry: Retry },
     Known,
 }
 

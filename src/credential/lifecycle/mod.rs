@@ -77,7 +77,9 @@ impl Lifecycle {
         let to = &mut effects;
         match event {
             Event::Loaded(loaded) => self.loaded(loaded, evidence, to),
-            Event::LoadFailed { reason } => self.load_failed(reason, evidence, to),
+            Event::LoadFailed { reason, lasting } => {
+                self.load_failed(reason, lasting, evidence, to);
+            }
             Event::Acquire => self.acquire(evidence, to),
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),

@@ -90,7 +90,7 @@ fn an_older_token_that_is_refused_before_the_vault_answered_changes_nothing() {
 fn a_renewal_that_was_asked_for_before_a_failed_load_is_not_made_later() {
     let (mut world, loaded) = starting();
     assert!(is_parked(&step(&mut world, Event::Refresh)));
-    step(&mut world, Event::LoadFailed { reason: "disk on fire".to_owned() });
+    step(&mut world, Event::LoadFailed { reason: "disk on fire".to_owned(), lasting: false });
     assert!(!is_renewed(&step(&mut world, Event::Loaded(loaded))), "nobody waits for it");
 }
 
@@ -103,7 +103,7 @@ fn a_vault_that_can_not_be_read_again_asks_nobody_to_sign_in() {
     step(&mut world, Event::Renewed { base, outcome: RenewalOutcome::Superseded });
     let effects = step(&mut world, Event::Refresh);
     assert!(is_parked(&effects), "the vault is about to answer: {effects:?}");
-    step(&mut world, Event::LoadFailed { reason: "disk on fire".to_owned() });
+    step(&mut world, Event::LoadFailed { reason: "disk on fire".to_owned(), lasting: false });
     world.now = world.now.after(Duration::from_hours(2));
     let effects = step(&mut world, Event::Acquire);
     let error = refusal(&effects).expect("there is no token");
