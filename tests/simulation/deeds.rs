@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tokenward::credential::Snapshot;
-use tokenward::identity::{Method, SessionId};
+use tokenward::identity::{Method, SessionId, UserId};
 use tokenward::{Error, Runtime};
 use tokio::task::JoinHandle;
 
@@ -38,12 +38,15 @@ pub(crate) enum What {
     Open(usize),
     Switch(usize, usize),
     Close(usize),
+    /// Everything of the user whose credential this is.
+    Erase(usize),
+    RotateKey,
     Shutdown,
 }
 
 impl What {
     /// Whether it changes what others may meet.
-    fn is_change(&self) -> bool {
+    pub(crate) fn is_change(&self) -> bool {
         !matches!(self, Self::Acquire(_) | Self::Refresh(_) | Self::Call(_))
     }
 
@@ -73,6 +76,10 @@ impl Deed {
     pub(crate) fn is_shutdown(&self) -> bool {
         matches!(self.what, What::Shutdown)
     }
+
+    pub(crate) fn is_erasure(&self) -> bool {
+        matches!(self.what, What::Erase(_))
+    }
 }
 
 impl fmt::Debug for Deed {
@@ -94,6 +101,10 @@ impl World {
             What::Open(slot) => self.open(runtime, *slot),
             What::Switch(session, slot) => self.switch(runtime, *session, *slot),
             What::Close(session) => self.close(runtime, *session),
+            What::Erase(slot) => self.erase_user(runtime, *slot),
+            What::RotateKey => self.process().spawn(async move {
+                Outcome::Done(runtime.vault().rotate_data_key().await.map_err(Error::from))
+            }),
             What::Shutdown => self.process().spawn(async move {
                 Outcome::Stopped(runtime.shutdown(Duration::from_secs(10)).await)
             }),
@@ -102,6 +113,22 @@ impl World {
         let (since, seen, active) = (self.time.awake(), Vec::new(), Vec::new());
         self.deeds.push(Deed { what, since, task, seen, active });
         self.see();
+    }
+
+    /// Whether `what` is about something of `user`.
+    pub(crate) fn is_about(&self, what: &What, user: &UserId) -> bool {
+        match what {
+            What::Acquire(slot)
+            | What::Refresh(slot)
+            | What::SignIn(slot, _)
+            | What::SignOut(slot)
+            | What::Open(slot)
+            | What::Erase(slot) => self.slots[*slot].id.user == *user,
+            What::Call(session) | What::Switch(session, _) | What::Close(session) => {
+                self.sessions[*session].user == *user
+            }
+            What::RotateKey | What::Shutdown => false,
+        }
     }
 
     /// Whatever is under way may meet what may be in force now.
@@ -282,6 +309,36 @@ impl World {
         })
     }
 
+    fn erase_user(&mut self, runtime: Runtime, slot: usize) -> JoinHandle<Outcome> {
+        let user = self.slots[slot].id.user.clone();
+        self.slots.iter_mut().filter(|it| it.id.user == user).for_each(|slot| slot.begin(None));
+        for opened in self.sessions.iter_mut().filter(|it| it.user == user) {
+            opened.busy = true;
+            opened.open = opened.open.filter(|open| !open);
+        }
+        self.process().spawn(async move {
+            Outcome::Done(runtime.user(user.as_str()).erase().await.map(drop))
+        })
+    }
+
+    /// Nothing of an erased user is left, and nothing comes back.
+    fn erased(&mut self, slot: usize, done: &Result<(), Error>) {
+        let user = self.slots[slot].id.user.clone();
+        for slot in self.slots.iter_mut().filter(|it| it.id.user == user) {
+            slot.ended();
+            if done.is_ok() {
+                slot.acknowledge(None, true);
+            }
+        }
+        for opened in self.sessions.iter_mut().filter(|it| it.user == user) {
+            opened.busy = false;
+            if done.is_ok() {
+                opened.open = Some(false);
+            }
+        }
+        assert!(done.as_ref().err().is_none_or(passes), "{user} is not erased: {done:?}");
+    }
+
     /// It panicked with the adapter of a provider: nothing is known of it.
     fn died(&mut self, what: &What) {
         match what {
@@ -332,6 +389,10 @@ impl World {
                 if done.is_ok() {
                     opened.open = Some(false);
                 }
+            }
+            (What::Erase(slot), Outcome::Done(done)) => self.erased(slot, &done),
+            (What::RotateKey, Outcome::Done(done)) => {
+                assert!(done.as_ref().err().is_none_or(passes), "{done:?}");
             }
             (What::Shutdown, Outcome::Stopped(unfinished)) => {
                 self.tell(format_args!("unfinished: {unfinished:?}"));
@@ -431,7 +492,8 @@ fn passes(error: &Error) -> bool {
         || error.is_not_found()
         || error.is_expired()
         || error.is_vault_locked()
-        || error.is_vault_in_use())
+        || error.is_vault_in_use()
+        || error.is_vault_unreadable())
 }
 
 fn brief(outcome: &Outcome) -> String {

@@ -11,7 +11,7 @@ use tokenward::testing::VaultFault;
 use tokenward::{Error, Runtime, Snapshot};
 
 use crate::authority::{Authority, Kind};
-use crate::deeds::What;
+use crate::deeds::{Deed, What};
 use crate::model::{InForce, Slot};
 use crate::weather::Weather;
 use crate::world::{PATIENCE, World, in_force};
@@ -50,7 +50,7 @@ impl World {
             if !self.chance.one_in(5) {
                 self.sign_in_to(slot);
                 self.pass(Duration::from_secs(2));
-                self.begin(What::Open(slot));
+                self.open_for(slot);
                 self.pass(Duration::from_secs(1));
             }
         }
@@ -65,13 +65,15 @@ impl World {
             0..12 => self.begin(What::Acquire(slot)),
             12..20 => self.begin(What::Refresh(slot)),
             20..32 => self.with_a_session(What::Call),
-            32..34 => self.begin(What::Open(slot)),
+            32..34 => self.open_for(slot),
             34..41 => self.switch_somewhere(),
             41..43 => self.close_something(),
             43..49 => self.sign_in_to(slot),
             49..52 => self.sign_out_of(slot),
             52..56 => self.crowd(slot),
-            56..71 => self.change_the_weather(),
+            56..68 => self.change_the_weather(),
+            68..70 => self.begin(What::RotateKey),
+            70 => self.erase(slot),
             71..80 => self.change_the_disk(),
             80..89 => self.crash_someone(slot),
             89..94 => self.turn_the_clocks(),
@@ -109,6 +111,23 @@ impl World {
     fn sign_out_of(&mut self, number: usize) {
         if !self.slots[number].busy {
             self.begin(What::SignOut(number));
+        }
+    }
+
+    /// A user opens a session, unless they are just being erased: which came first nobody could tell.
+    fn open_for(&mut self, slot: usize) {
+        let user = &self.slots[slot].id.user;
+        if !self.deeds.iter().any(|deed| self.is_about(&deed.what, user) && deed.is_erasure()) {
+            self.begin(What::Open(slot));
+        }
+    }
+
+    /// A user is erased who changes nothing at that time.
+    fn erase(&mut self, slot: usize) {
+        let user = &self.slots[slot].id.user;
+        let changes = |deed: &Deed| deed.what.is_change() && self.is_about(&deed.what, user);
+        if !self.deeds.iter().any(changes) {
+            self.begin(What::Erase(slot));
         }
     }
 
