@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,7 @@ impl Meta {
 }
 
 /// Every record's slot, found by name, user and due time. There may be a million of them, so they are
-/// packed, and share the names of users and providers.
+/// packed, and share the names of users, providers and credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     slots: BTreeMap<BlindName, Packed>,
@@ -105,6 +106,8 @@ pub(crate) struct Index {
     by_key: BTreeMap<KeyId, usize>,
     /// The names that slots share.
     providers: HashSet<ProviderId>,
+    /// The names of credentials, which many users have alike, and of what stands beside them.
+    names: HashSet<Arc<str>>,
 }
 
 /// The most slots that one search for what another key sealed looks at.
@@ -123,7 +126,7 @@ impl Filling {
     /// of one user share that user's name.
     pub(crate) fn add(&mut self, name: BlindName, slot: Slot) {
         let mut slot = Packed::from(slot);
-        self.index.share_provider(&mut slot);
+        self.index.share_names(&mut slot);
         if let Some((_, before)) = self.slots.last()
             && before.user == slot.user
         {
@@ -146,7 +149,7 @@ impl Index {
     pub(crate) fn insert(&mut self, name: BlindName, slot: Slot) {
         self.remove(&name);
         let mut slot = Packed::from(slot);
-        self.share_provider(&mut slot);
+        self.share_names(&mut slot);
         self.share_user(&name, &mut slot);
         if let Some(due) = slot.due() {
             self.by_due.insert((due, name));
@@ -164,15 +167,27 @@ impl Index {
             self.by_subject.remove(&subject);
         }
         self.uncount(slot.sealed_with);
+        self.stop_sharing(&slot);
         Some(Slot::from(&slot))
     }
 
     /// One copy of the text for all slots that have it.
-    fn share_provider(&mut self, slot: &mut Packed) {
+    fn share_names(&mut self, slot: &mut Packed) {
         let Some(provider) = &mut slot.provider else { return };
         match self.providers.get(provider) {
             Some(shared) => *provider = shared.clone(),
             None => drop(self.providers.insert(provider.clone())),
+        }
+        match self.names.get(&slot.name) {
+            Some(shared) => slot.name = shared.clone(),
+            None => drop(self.names.insert(slot.name.clone())),
+        }
+    }
+
+    /// Forgets a name when no slot but this one, which was removed, has it.
+    fn stop_sharing(&mut self, slot: &Packed) {
+        if Arc::strong_count(&slot.name) == 2 {
+            self.names.remove(&slot.name);
         }
     }
 
@@ -416,6 +431,9 @@ mod tests {
                 names.for_each(|name| filling.add(name, index.get(&name).expect("it is there")));
                 index = filling.finish();
             }
+            let of_provider = model.values().filter(|entry| entry.tags.provider.is_some());
+            let names: HashSet<_> = of_provider.map(|entry| entry.key.name.as_str()).collect();
+            prop_assert_eq!(index.names.iter().map(|name| &**name).collect::<HashSet<_>>(), names);
             let query = Query {
                 kind: RecordKind::Credential,
                 user: user.map(|u| UserId::new(&u).expect("a name")),

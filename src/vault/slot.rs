@@ -2,6 +2,7 @@
 //! has as many as it has records.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use super::index::{Unknown, from_micros, to_micros};
 use super::record::{Entry, Query, RecordKey, RecordKind, RecordVersion, Tags};
@@ -24,7 +25,7 @@ pub(crate) struct Slot {
 pub(super) struct Packed {
     pub(super) user: UserId,
     pub(super) provider: Option<ProviderId>,
-    name: Box<str>,
+    pub(super) name: Arc<str>,
     unknown: Option<Box<Unknown>>,
     pub(super) version: RecordVersion,
     created: u64,
@@ -77,7 +78,7 @@ impl From<Slot> for Packed {
         Self {
             user: key.user,
             provider: tags.provider,
-            name: key.name.into_boxed_str(),
+            name: key.name.into(),
             unknown: (!unknown.is_empty()).then(|| Box::new(unknown)),
             version,
             created: to_micros(created),
