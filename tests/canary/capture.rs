@@ -77,6 +77,12 @@ impl Capture {
     pub(crate) fn shown(&self) -> String {
         self.shown.lock().expect("no panic while writing").clone()
     }
+
+    /// How much was searched, for whoever asks for it.
+    pub(crate) fn tell_how_much(&self, of_files: usize) {
+        let (log, output) = (self.logged().len(), self.shown().len());
+        println!("searched: {log} bytes of the log, {output} of output, {of_files} of files");
+    }
 }
 
 impl io::Write for Capture {

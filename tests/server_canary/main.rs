@@ -63,11 +63,14 @@ async fn no_secret_of_the_server_gets_out() {
     }
     let sealed =
         house.secrets.with_names(&[NAME, "memories:read", house.client.application.id().as_str()]);
+    let mut searched = 0;
     for (path, bytes) in while_open.into_iter().chain(files(&house.host)) {
+        searched += bytes.len();
         let found = sealed.find(&bytes);
         assert!(found.is_empty(), "in {}: {}", path.display(), house.secrets.names(&found));
         assert!(!house.secrets.stand_raw_in(&bytes), "in {}", path.display());
     }
+    house.capture.tell_how_much(searched);
 }
 
 /// A server, its clients, and all that was secret about them.
