@@ -70,6 +70,18 @@ impl Answer {
         Ok(Self { manner, status, headers, body, sent, retry_after })
     }
 
+    /// One that was read already, for the fuzz targets.
+    #[cfg(fuzzing)]
+    pub(super) fn read_already(
+        manner: Manner,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
+        let retry_after = retry_after(&headers, std::time::UNIX_EPOCH);
+        Self { manner, status, headers, body, sent: 1, retry_after }
+    }
+
     /// The answer, when it has this status.
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 
 mod answer;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod memory_bank;
 pub mod orange;
 

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 pub use super::export::read_anything as import;
 use super::seal::{self, KeyId, Place};
-use super::{audit, head, keys, opened};
+use super::{audit, head, keys, opened, store};
 use crate::clock::SystemEntropy;
 
 /// Opens `bytes` as a sealed record, and reads them as whatever may have been sealed.
@@ -18,6 +18,15 @@ pub fn record(bytes: &[u8]) {
             seal::open(|_| Some(&key), place, &sealed).expect("it was sealed for this place");
         assert_eq!(*plain, bytes);
         read(&plain);
+    }
+}
+
+/// Reads `bytes` as what stands beside the sealed records: the file that names the data, the items of an engine,
+/// and a master key in text.
+pub fn file(bytes: &[u8]) {
+    store::read_anything(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        keys::read_anything(text);
     }
 }
 

@@ -230,6 +230,21 @@ impl MemoryBank {
     }
 }
 
+/// How its answers are read, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn reading() -> (Manner, fn(&Answer)) {
+    let most = MemoryBankLimits::default().answer_bytes;
+    let read = |answer: &Answer| {
+        let _ = answer.json::<Memory>();
+        if let Ok(page) = answer.json::<WirePage>()
+            && page.can_go_on()
+        {
+            let _ = Page::from(page);
+        }
+    };
+    (Manner { name: "the memory bank", most, refusal }, read)
+}
+
 /// `{"error": {"code": …, "field": …, "scope": …}}`.
 fn refusal(body: &Value) -> Refusal {
     let Some(error) = body.get("error") else { return Refusal::default() };

@@ -145,6 +145,13 @@ impl Orange {
     }
 }
 
+/// How its answers are read, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn reading() -> (Manner, fn(&Answer)) {
+    let read = |answer: &Answer| drop(SentSms::of(answer));
+    (Manner { name: "orange", most: LARGEST_ANSWER, refusal }, read)
+}
+
 /// `{"code": 42, …}`, or `{"requestError": {"serviceException": {"messageId": …, "variables": […]}}}`
 /// with `policyException` for what is not allowed.
 fn refusal(body: &Value) -> Refusal {

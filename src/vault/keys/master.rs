@@ -373,7 +373,7 @@ const OR_A_PASSPHRASE: &str =
     "; if it is a passphrase, say so (`as_passphrase`, in settings `passphrase = true`)";
 
 /// Reads hexadecimal where there are 64 characters, base64 of either alphabet otherwise.
-fn decode(text: &str) -> Option<KeyBytes> {
+pub(super) fn decode(text: &str) -> Option<KeyBytes> {
     let mut key = Zeroizing::new([0; 32]);
     if text.len() == 64 {
         for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {

@@ -45,10 +45,14 @@ impl Current {
 
     /// Makes this the truth, durably.
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+        replace(&directory.join(FILE), self.text().as_bytes())
+    }
+
+    /// What the file says.
+    fn text(&self) -> String {
         let superseded = self.superseded.iter().map(|name| [REMOVE, name.as_str()].concat());
         let lines: Vec<String> = std::iter::once(self.name.clone()).chain(superseded).collect();
-        let text = lines.join("\n") + "\n";
-        replace(&directory.join(FILE), text.as_bytes())
+        lines.join("\n") + "\n"
     }
 
     /// The name of the engine whose data it is, which this build may lack.
@@ -123,6 +127,14 @@ fn parse(text: &str) -> Option<Current> {
     let name = known(lines.next()?)?;
     let superseded = lines.map(|line| known(line.strip_prefix(REMOVE)?)).collect::<Option<_>>()?;
     Some(Current { name, superseded })
+}
+
+/// For the fuzz targets: what can be read is written as it was.
+#[cfg(fuzzing)]
+pub(super) fn read_anything(text: &str) {
+    if let Some(current) = parse(text) {
+        assert_eq!(current.text(), text);
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,15 @@ pub use self::engine::Engine;
 pub(crate) use self::memory::MemoryStore;
 pub(crate) use self::mirror::Mirror;
 
+/// Reads `bytes` as everything that is read back from a disk, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    sled::read_anything(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        current::read_anything(text);
+    }
+}
+
 /// A place that keeps opaque bytes in versions.
 ///
 /// The caller is the only one, and calls block: they are made from the vault's own thread.

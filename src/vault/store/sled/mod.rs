@@ -24,6 +24,14 @@ use super::{
     past_counting, scan_start,
 };
 
+/// Reads `bytes` as everything that stands in sled or beside it, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    let (first, standing) = (FirstPart::parse(bytes), Standing::parse(bytes));
+    assert_eq!((first.version, first.parts), (standing.version, standing.parts));
+    let _ = tally::parse(bytes);
+}
+
 /// The key under which sled holds the number of the last commit.
 const COMMITS: u8 = 2;
 

@@ -48,7 +48,7 @@ impl Tally {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<u64> {
+pub(super) fn parse(bytes: &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     let number = u64::from_be_bytes(*number);
     let check = u64::from_be_bytes(*rest.first_chunk()?);
