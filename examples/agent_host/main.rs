@@ -17,6 +17,9 @@
 //!     curl -s -H "authorization: Bearer $TOKEN" -d 'tea at four' http://127.0.0.1:8080/memories
 //!     curl -s -H "authorization: Bearer $TOKEN" http://127.0.0.1:8080/models
 //!
+//!     curl -s http://127.0.0.1:8080/health
+//!     curl -s http://127.0.0.1:8080/metrics
+//!
 //! After the POST, `/memories` shows `app_writer: tea at four`. A POST with the token of `reader` is
 //! answered by `{"error":"insufficient_scope",…}`.
 

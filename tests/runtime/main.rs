@@ -29,6 +29,8 @@ mod overtaken;
 mod patience;
 mod registration;
 mod revocations;
+#[path = "../common/rounds.rs"]
+mod rounds;
 mod sessions;
 mod sign_in;
 mod sign_out;

@@ -1,5 +1,7 @@
 //! Many credentials whose renewals are overdue together: after a suspend, and at a start. The
 //! provider is asked at a steady pace, and whoever needs a token does not wait for that.
+//!
+//! `TOKENWARD_SOAK_ROUNDS` is how many there are; without it, a hundred.
 
 use std::time::Duration;
 
@@ -9,8 +11,11 @@ use tokenward::testing::{Endpoint, Fault, Gate};
 
 use crate::host::{Host, until};
 use crate::patience::in_time;
+use crate::rounds::rounds;
 
-const CREDENTIALS: usize = 100;
+fn credentials() -> usize {
+    rounds(100)
+}
 
 /// So many are renewed at once, and so many more in each second that follows.
 const AT_ONCE: usize = 16;
@@ -18,7 +23,7 @@ const PER_SECOND: usize = 50;
 
 async fn crowd() -> Host {
     let host = Host::start().await;
-    for user in 0..CREDENTIALS {
+    for user in 0..credentials() {
         host.sign_in_openai(&format!("user-{user}")).await;
     }
     host
@@ -28,14 +33,14 @@ async fn crowd() -> Host {
 /// in between and did not wait for their turn.
 async fn renewed_at_a_steady_pace(host: &Host, callers: usize) {
     let mut in_turn = AT_ONCE;
-    while in_turn < CREDENTIALS {
+    while in_turn < credentials() {
         host.openai.until(|seen| seen.refreshes >= in_turn).await;
         let asked = host.openai.refreshes();
         assert!(asked <= in_turn + callers, "{asked} requests, {in_turn} had their turn");
         in_turn += PER_SECOND;
         host.clock.advance(Duration::from_secs(1));
     }
-    host.openai.until(|seen| seen.refreshes == CREDENTIALS).await;
+    host.openai.until(|seen| seen.refreshes == credentials()).await;
 }
 
 #[tokio::test]
@@ -88,7 +93,7 @@ async fn whoever_waits_for_a_renewal_stands_behind_none_that_is_merely_due() {
 
     // Somebody begins to wait for those that stand in line.
     let mut waiting = Vec::new();
-    for user in 0..CREDENTIALS {
+    for user in 0..credentials() {
         let user = host.runtime.user(&format!("user-{user}"));
         let credential = user.preferred_credential("openai").await.expect("signed in");
         waiting.push(tokio::spawn(async move { credential.refresh().await }));
