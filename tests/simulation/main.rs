@@ -25,7 +25,7 @@ use crate::authority::Figures;
 use crate::world::World;
 
 /// How many seeds are lived through, unless the environment says so.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 #[test]
 fn whatever_fails_nobody_is_signed_out_by_it_and_nothing_is_lost_or_stuck() {
