@@ -52,8 +52,8 @@ impl Host {
         let mut builder = Runtime::builder().sources(sources.clone()).settings(settings);
         let token_lifetime = *arguments.token_lifetime;
         let simulations = if arguments.simulated() {
-            let memory = arguments.vault.as_deref().map(|vault| beside(vault, "simulated.json"));
-            let simulations = Simulations::start(memory, token_lifetime).await?;
+            let memory = arguments.vault.as_deref().map(|vault| beside(vault, "simulated"));
+            let simulations = Simulations::start(memory.as_deref(), token_lifetime).await?;
             builder = builder.health(HealthPolicy { every: LOOK, ..HealthPolicy::default() });
             for spec in simulations.specs() {
                 builder = builder.provider(spec);
@@ -69,13 +69,7 @@ impl Host {
 
     /// Lets what is under way finish, and stops. Names what did not finish.
     pub(crate) async fn stop(self) -> Vec<String> {
-        let mut unfinished = self.runtime.shutdown(PATIENCE).await;
-        if let Some(simulations) = &self.simulations
-            && let Err(problem) = simulations.save()
-        {
-            unfinished.push(problem.to_string());
-        }
-        unfinished
+        self.runtime.shutdown(PATIENCE).await
     }
 
     /// The names of the providers.

@@ -54,11 +54,7 @@ impl Repl {
 
     /// Carries out one command, and gives what it has to say.
     pub(crate) async fn carry_out(&mut self, command: Command) -> Answer {
-        let answer = commands::carry_out(self, command).await;
-        if let Some(simulations) = &self.host.simulations {
-            simulations.save()?;
-        }
-        answer
+        commands::carry_out(self, command).await
     }
 
     /// The user you act as.

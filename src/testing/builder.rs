@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::SimulatedProvider;
 use super::dialect::{Dialect, Registration};
+use super::kept::{self, KeptIn};
 use super::simulation::{Memory, Simulation};
 use crate::clock::Sources;
 use crate::error::{Error, ErrorKind};
@@ -37,6 +39,7 @@ pub struct SimulatedProviderBuilder {
     sources: Sources,
     canary: String,
     memory: Memory,
+    kept_in: Option<PathBuf>,
 }
 
 impl SimulatedProviderBuilder {
@@ -49,8 +52,16 @@ impl SimulatedProviderBuilder {
             token_lifetime: TOKEN_LIFETIME,
             scopes: None,
         };
-        let memory = Memory { account: "account-1".to_owned(), ..Memory::default() };
-        Self { dialect, registration, sources: Sources::system(), canary: String::new(), memory }
+        let provider = dialect.name().to_owned();
+        let memory = Memory { provider, account: "account-1".to_owned(), ..Memory::default() };
+        Self {
+            dialect,
+            registration,
+            sources: Sources::system(),
+            canary: String::new(),
+            memory,
+            kept_in: None,
+        }
     }
 
     /// The clock that decides when tokens expire and what `Date` says, and the randomness that
@@ -126,12 +137,61 @@ impl SimulatedProviderBuilder {
     ///
     /// # Errors
     ///
-    /// When it is not such a text.
+    /// When it is not such a text, or one of another provider.
     pub fn remember(mut self, memory: &str) -> Result<Self, Error> {
-        self.memory = serde_json::from_str(memory).map_err(|error| {
-            let message = "the memory of the simulated provider can not be read, start without it";
+        let name = self.dialect.name();
+        let memory: Memory = serde_json::from_str(memory).map_err(|error| {
+            let message = format!(
+                "this is no memory of a simulated provider, start {name} without it and sign in anew"
+            );
             Error::with_source(ErrorKind::InvalidInput, message, error)
         })?;
+        if memory.provider != name {
+            let message = format!("this is the memory of {}, give {name} its own", memory.provider);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        self.memory = memory;
+        Ok(self)
+    }
+
+    /// Goes on with what stands in the file at `path`, and keeps in it what the provider knows. The file
+    /// has each change before anybody is answered, so the process may be killed at any moment, and its
+    /// sign-ins still count in the next one. Folders that are missing are made. No token, code or key stands
+    /// in it, but what they are recognised by.
+    ///
+    /// # Errors
+    ///
+    /// When the file can not be read, or as [`SimulatedProviderBuilder::remember`].
+    ///
+    /// ```
+    /// use tokenward::testing::SimulatedProvider;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let folder = tempfile::tempdir()?;
+    /// let file = folder.path().join("openai.json");
+    /// let openai = SimulatedProvider::openai().kept_in(&file)?.start().await?;
+    /// let before = openai.memory()?;
+    /// drop(openai);
+    ///
+    /// let openai = SimulatedProvider::openai().kept_in(&file)?.start().await?;
+    /// assert_eq!(openai.memory()?, before);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kept_in(mut self, path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let unreadable = |error| {
+            let message = format!(
+                "{} can not be read, correct the path or remove the file: {error}",
+                path.display()
+            );
+            Error::with_source(ErrorKind::InvalidInput, message, error)
+        };
+        if let Some(memory) = kept::read(&path).map_err(unreadable)? {
+            self = self.remember(&memory)?;
+        }
+        self.kept_in = Some(path);
         Ok(self)
     }
 
@@ -139,11 +199,16 @@ impl SimulatedProviderBuilder {
     ///
     /// # Errors
     ///
-    /// When the operating system does not let it listen.
+    /// When the operating system does not let it listen, or the file that it is
+    /// [kept in](SimulatedProviderBuilder::kept_in) can not be written.
     #[allow(clippy::unused_async, reason = "it needs a tokio runtime, and says so this way")]
     pub async fn start(self) -> io::Result<SimulatedProvider> {
-        let Self { dialect, registration, sources, canary, memory } = self;
-        SimulatedProvider::serve(Simulation::new(dialect, registration, sources, canary, memory))
+        let Self { dialect, registration, sources, canary, memory, kept_in } = self;
+        let mut simulation = Simulation::new(dialect, registration, sources, canary, memory);
+        if let Some(path) = kept_in {
+            simulation.keep_in(KeptIn::new(path))?;
+        }
+        SimulatedProvider::serve(simulation)
     }
 }
 

@@ -104,6 +104,7 @@ mod devices;
 mod dialect;
 mod fault;
 mod gate;
+mod kept;
 mod ledger;
 mod manual_clock;
 mod mint;

@@ -335,7 +335,8 @@ impl SimulatedProvider {
     }
 
     /// What the provider knows of tokens, as JSON without a secret in it, for a simulation that
-    /// goes on in another process: see [`SimulatedProviderBuilder::remember`].
+    /// goes on in another process: see [`SimulatedProviderBuilder::remember`]. What is issued later is not in
+    /// it: [`SimulatedProviderBuilder::kept_in`] keeps a file that has it.
     ///
     /// # Errors
     ///

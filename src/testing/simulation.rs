@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::devices::Decision;
 use super::dialect::{Desk, Dialect, Fields, Refusal, Registration};
+use super::kept::KeptIn;
 use super::ledger::{Consent, Ledger};
 use super::mint::Mint;
 use super::resources::Resources;
@@ -38,12 +40,15 @@ pub(super) struct Simulation {
 
 struct State {
     memory: Memory,
+    kept_in: Option<KeptIn>,
     requests: VecDeque<RecordedRequest>,
 }
 
 /// What a provider knows when it comes back after a restart.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Memory {
+    /// Whose it is, as the catalogue has it.
+    pub(super) provider: String,
     pub(super) ledger: Ledger,
     pub(super) account: String,
     /// What was made with the tokens.
@@ -94,8 +99,16 @@ impl Simulation {
             sources,
             faults: Faults::new(),
             counters: watch::Sender::new(memory.ledger.counters),
-            state: Mutex::new(State { memory, requests: VecDeque::new() }),
+            state: Mutex::new(State { memory, kept_in: None, requests: VecDeque::new() }),
         }
+    }
+
+    /// Writes what the provider knows to a file, from now on each time that it changes.
+    pub(super) fn keep_in(&mut self, mut file: KeptIn) -> io::Result<()> {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        file.write(&state.memory)?;
+        state.kept_in = Some(file);
+        Ok(())
     }
 
     /// Notes a request that came in, and tells which fault befalls it.
@@ -332,6 +345,12 @@ impl Simulation {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
+        let State { memory, kept_in, .. } = &mut *state;
+        if let Some(file) = kept_in
+            && let Err(error) = file.write(memory)
+        {
+            tracing::warn!(provider = self.dialect.name(), %error, "what it knows is not kept");
+        }
         self.counters.send_replace(state.memory.ledger.counters);
         result
     }

@@ -103,3 +103,36 @@ async fn many_requests_at_once_are_all_counted() {
     assert_eq!(provider.counters().resource_requests, 200);
     assert_eq!(provider.requests_to("/v1/models").len(), 200);
 }
+
+#[tokio::test]
+async fn what_it_knows_is_in_its_file_before_anybody_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("beside").join("openai.json");
+    let kept = || SimulatedProvider::openai().kept_in(&file).expect("its file");
+    let openai = started(kept()).await;
+    let answer = signed_in(&openai).await;
+    let spent = renewal(&openai, text(&answer, "refresh_token"));
+    let gate = Gate::new();
+    openai.faults().on(Endpoint::Token).next(1, Fault::HoldAnswer(gate.clone()));
+    let asking = async { token(&openai, &spent).await.status };
+    let looking = async {
+        gate.until_arrived(1).await;
+        // As another process finds it after a kill.
+        let again = started(kept()).await;
+        let reply = token(&again, &spent).await;
+        gate.open();
+        reply
+    };
+    let (status, reply) = tokio::join!(asking, looking);
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(reply.json["error"]["code"], "refresh_token_reused");
+}
+
+#[tokio::test]
+async fn the_memory_of_another_provider_is_refused() {
+    let google = SimulatedProvider::google().start().await.expect("a port");
+    let memory = google.memory().expect("text");
+    let error = SimulatedProvider::openai().remember(&memory).expect_err("not its own");
+    assert!(error.is_invalid_input(), "{error}");
+    assert!(error.to_string().contains("google"), "{error}");
+}
