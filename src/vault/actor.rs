@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::error::VaultError;
 use super::keys::{MasterKey, NewMaster};
-use super::messages::{Answer, VaultMessage};
+use super::messages::{Answer, Inner, Internal, VaultMessage};
 use super::writer::{Request, Writer};
 use crate::clock::Sources;
 use crate::error::Error;
@@ -55,7 +55,7 @@ impl VaultActor {
         caretaker.spawn(async move {
             let reason = keep_open(arguments).await;
             // Fails only when the actor is gone already.
-            let _gone = myself.send_message(VaultMessage::GiveUp { reason });
+            let _gone = myself.send_message(VaultMessage::give_up(reason));
         });
         Ok(VaultState { writer, sources, caretaker })
     }
@@ -69,7 +69,9 @@ impl VaultActor {
         match message {
             VaultMessage::WriteNotes { reply } => state.write_notes(reply),
             VaultMessage::RotateMasterKey { key, reply } => state.rotate_master_key(key, reply),
-            VaultMessage::GiveUp { reason } => return Err(Error::from(reason).into()),
+            VaultMessage::Internal(Internal(Inner::GiveUp(reason))) => {
+                return Err(Error::from(reason).into());
+            }
             message => state.writer.submit(Request::Message(message)),
         }
         Ok(())

@@ -239,7 +239,7 @@ impl Keeper {
             // These are the actor's own.
             VaultMessage::WriteNotes { .. }
             | VaultMessage::RotateMasterKey { .. }
-            | VaultMessage::GiveUp { .. } => {}
+            | VaultMessage::Internal(_) => {}
         }
     }
 

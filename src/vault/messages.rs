@@ -161,10 +161,24 @@ pub enum VaultMessage {
         /// Told when it is gone.
         reply: Answer<()>,
     },
-    /// Ends the actor, because the store can not be opened again: its supervisor decides what
+    /// What the actor tells itself.
+    Internal(Internal),
+}
+
+/// What the actor tells itself; made only inside the vault.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Internal(pub(super) Inner);
+
+#[derive(Debug)]
+pub(super) enum Inner {
+    /// End, because the store can not be opened again, for this reason: the supervisor decides what
     /// becomes of the runtime.
-    GiveUp {
-        /// Why the store does not open.
-        reason: VaultError,
-    },
+    GiveUp(VaultError),
+}
+
+impl VaultMessage {
+    pub(super) fn give_up(reason: VaultError) -> Self {
+        Self::Internal(Internal(Inner::GiveUp(reason)))
+    }
 }

@@ -40,7 +40,7 @@ pub use export::{ExportFile, Exported};
 pub use handle::VaultHandle;
 pub use inspection::{DataKeyInspection, Inspection};
 pub use keys::{DataKeyPolicy, MasterKey};
-pub use messages::{Answer, VaultMessage};
+pub use messages::{Answer, Internal, VaultMessage};
 pub use quarantine::{QuarantineId, Quarantined};
 pub use record::{Entry, Query, Record, RecordKey, RecordKind, RecordVersion, Tags};
 pub use settings::Vault;
