@@ -162,20 +162,31 @@ pub struct Event {
 /// It serializes under the name of what happened, in kebab case:
 ///
 /// ```
-/// use tokenward::{EventKind, UserId};
+/// use tokenward::{EventKind, Notice};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let kind = EventKind::VaultDegraded { reason: "the disk is full".to_owned() };
-/// let json = serde_json::to_value(&kind)?;
-/// assert_eq!(json["event"], "vault-degraded");
-/// assert_eq!(json["reason"], "the disk is full");
+/// # use tokenward::testing::SimulatedProvider;
+/// # use tokenward::{Runtime, Vault};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let orange = SimulatedProvider::orange().start().await?;
+/// # let builder = Runtime::builder().vault(Vault::in_memory());
+/// # let runtime = builder.provider(orange.spec()).start().await?;
+/// # let ada = runtime.user("ada");
+/// let mut events = runtime.events();
+/// ada.open_session().await?;
+/// let Some(Notice::Event(event)) = events.next().await else { panic!("no event") };
+/// let json = serde_json::to_value(&event.kind)?;
+/// assert_eq!(json["event"], "session-opened");
+/// assert_eq!(json["user"], "ada");
 ///
-/// // What a host would wake somebody for. More kinds may come, so there is a last arm.
-/// let calls_for_somebody = match kind {
-///     EventKind::VaultDegraded { .. } | EventKind::ActorQuarantined { .. } => true,
-///     _ => false,
+/// // What a host would wake somebody for. More kinds may come, so there is a last arm; more may be
+/// // told of each, so a pattern ends with two dots.
+/// let why = match &event.kind {
+///     EventKind::VaultDegraded { reason, .. } => Some(reason),
+///     EventKind::ActorQuarantined { reason, .. } => Some(reason),
+///     _ => None,
 /// };
-/// assert!(calls_for_somebody);
+/// assert_eq!(why, None);
 /// # Ok(())
 /// # }
 /// ```
@@ -184,6 +195,7 @@ pub struct Event {
 #[non_exhaustive]
 pub enum EventKind {
     /// A credential went from one state to another.
+    #[non_exhaustive]
     StateChanged {
         /// Which.
         credential: CredentialId,
@@ -197,6 +209,7 @@ pub enum EventKind {
         reason: Option<String>,
     },
     /// A user signed in, and the credential is durable.
+    #[non_exhaustive]
     SignedIn {
         /// Which.
         credential: CredentialId,
@@ -204,6 +217,7 @@ pub enum EventKind {
         generation: Generation,
     },
     /// A user signed out, and the credential is erased.
+    #[non_exhaustive]
     SignedOut {
         /// Which.
         credential: CredentialId,
@@ -212,6 +226,7 @@ pub enum EventKind {
     },
     /// A provider could not confirm the revocation of what a user signed out of: it is tried again,
     /// and the token is kept, sealed, for nothing else.
+    #[non_exhaustive]
     RevocationPending {
         /// Which.
         credential: CredentialId,
@@ -221,12 +236,14 @@ pub enum EventKind {
         retry_in: Duration,
     },
     /// A revocation that had been pending was confirmed.
+    #[non_exhaustive]
     Revoked {
         /// Which.
         credential: CredentialId,
     },
     /// A revocation is not tried again, and its token forgotten: it lives on at the provider until it
     /// expires or its user revokes it there.
+    #[non_exhaustive]
     RevocationGivenUp {
         /// Which.
         credential: CredentialId,
@@ -234,6 +251,7 @@ pub enum EventKind {
         reason: String,
     },
     /// A token was renewed, and is durable.
+    #[non_exhaustive]
     Refreshed {
         /// Which.
         credential: CredentialId,
@@ -243,6 +261,7 @@ pub enum EventKind {
         expires_at: Option<SystemTime>,
     },
     /// A renewal failed.
+    #[non_exhaustive]
     RefreshFailed {
         /// Which.
         credential: CredentialId,
@@ -255,6 +274,7 @@ pub enum EventKind {
         retry_in: Option<Duration>,
     },
     /// The vault could not be written: material is kept in memory, served, and written again.
+    #[non_exhaustive]
     HeldInMemory {
         /// Which.
         credential: CredentialId,
@@ -264,6 +284,7 @@ pub enum EventKind {
         reason: String,
     },
     /// Material that was held in memory is durable now.
+    #[non_exhaustive]
     HeldMaterialStored {
         /// Which.
         credential: CredentialId,
@@ -272,6 +293,7 @@ pub enum EventKind {
     },
     /// A user allowed, or no longer allows, an API key to be spent while the other sign-ins at its
     /// provider need the user.
+    #[non_exhaustive]
     FallbackAllowed {
         /// The API key.
         credential: CredentialId,
@@ -280,6 +302,7 @@ pub enum EventKind {
     },
     /// Requests go on with an API key, since the credential that they are meant for needs its
     /// user. Reported at the first such request, and not again before it ended.
+    #[non_exhaustive]
     FallbackBegan {
         /// The credential that needs its user.
         credential: CredentialId,
@@ -290,11 +313,13 @@ pub enum EventKind {
     },
     /// No request goes on with the API key any more: the credential can be used again or was signed
     /// out of, or the key may not, or can not, be spent any longer.
+    #[non_exhaustive]
     FallbackEnded {
         /// The credential that had needed its user.
         credential: CredentialId,
     },
     /// A provider that worked fails, or one that failed works again, as its health checks see it.
+    #[non_exhaustive]
     ProviderHealthChanged {
         /// Which.
         provider: ProviderId,
@@ -306,6 +331,7 @@ pub enum EventKind {
         reason: Option<String>,
     },
     /// A sign-in by browser or by device code began.
+    #[non_exhaustive]
     LoginStarted {
         /// Which.
         login: LoginId,
@@ -318,6 +344,7 @@ pub enum EventKind {
     },
     /// A sign-in by browser or by device code, which began with `LoginStarted`, ended without a
     /// credential.
+    #[non_exhaustive]
     LoginFailed {
         /// Which.
         login: LoginId,
@@ -330,6 +357,7 @@ pub enum EventKind {
     },
     /// A sign-in by API key, client credentials or JWT assertion ended without a credential. What was
     /// there before stays.
+    #[non_exhaustive]
     SignInFailed {
         /// The credential that it would have become.
         credential: CredentialId,
@@ -337,6 +365,7 @@ pub enum EventKind {
         reason: String,
     },
     /// A session was opened.
+    #[non_exhaustive]
     SessionOpened {
         /// Whose.
         user: UserId,
@@ -344,6 +373,7 @@ pub enum EventKind {
         session: SessionId,
     },
     /// A session's active provider changed.
+    #[non_exhaustive]
     SessionSwitched {
         /// Whose.
         user: UserId,
@@ -355,6 +385,7 @@ pub enum EventKind {
         method: Method,
     },
     /// A session was closed by its user.
+    #[non_exhaustive]
     SessionClosed {
         /// Whose.
         user: UserId,
@@ -362,6 +393,7 @@ pub enum EventKind {
         session: SessionId,
     },
     /// A session was inactive for too long and is gone.
+    #[non_exhaustive]
     SessionExpired {
         /// Whose.
         user: UserId,
@@ -369,6 +401,7 @@ pub enum EventKind {
         session: SessionId,
     },
     /// The breaker before an upstream changed its state.
+    #[non_exhaustive]
     BreakerChanged {
         /// Scheme, host and port; with the word `renewals` after it, the token endpoint there.
         upstream: String,
@@ -376,6 +409,7 @@ pub enum EventKind {
         change: BreakerChange,
     },
     /// An actor died and was started again.
+    #[non_exhaustive]
     ActorRestarted {
         /// Its place in the tree.
         actor: String,
@@ -385,6 +419,7 @@ pub enum EventKind {
         reason: String,
     },
     /// An actor died too often and is kept down for a while; the rest serve.
+    #[non_exhaustive]
     ActorQuarantined {
         /// Its place in the tree.
         actor: String,
@@ -394,11 +429,13 @@ pub enum EventKind {
         reason: String,
     },
     /// An actor that was quarantined runs again.
+    #[non_exhaustive]
     ActorRecovered {
         /// Its place in the tree.
         actor: String,
     },
     /// The vault refuses writes, or can not be reached.
+    #[non_exhaustive]
     VaultDegraded {
         /// What it said.
         reason: String,
@@ -406,11 +443,13 @@ pub enum EventKind {
     /// The vault works again.
     VaultRecovered,
     /// Something about the vault's store needs attention, such as a disk with little room.
+    #[non_exhaustive]
     VaultWarning {
         /// What, and what to do.
         warning: String,
     },
     /// A record of the vault can not be opened; it is left as it is and reported.
+    #[non_exhaustive]
     RecordQuarantined {
         /// What kind of record, in words.
         record: String,
@@ -418,6 +457,7 @@ pub enum EventKind {
         reason: String,
     },
     /// The end of the vault's audit trail is not as it was written. A verification says more.
+    #[non_exhaustive]
     AuditTrailDamaged {
         /// The number of the entry that is not.
         entry: u64,
@@ -425,16 +465,19 @@ pub enum EventKind {
         problem: String,
     },
     /// A fresh data key seals what the vault writes from now on.
+    #[non_exhaustive]
     DataKeyRotated {
         /// The number of the key within its vault.
         key: u32,
     },
     /// Another master key opens the vault from now on.
+    #[non_exhaustive]
     MasterKeyRotated {
         /// Where that key is, in words.
         source: String,
     },
     /// The wall clock and the monotonic clock moved apart: a suspend, or a step of the clock.
+    #[non_exhaustive]
     ClockStepped {
         /// By how much, in milliseconds; positive when the wall clock is ahead.
         by_millis: i64,

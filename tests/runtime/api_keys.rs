@@ -96,7 +96,7 @@ async fn a_sign_in_that_fails_is_told_and_counted_once() {
         "ada/orange/client-credentials",
     ] {
         let failed = |kind: &EventKind| matches!(kind, EventKind::SignInFailed { .. });
-        let EventKind::SignInFailed { credential, reason } = until(&mut events, failed).await
+        let EventKind::SignInFailed { credential, reason, .. } = until(&mut events, failed).await
         else {
             unreachable!("it was looked for");
         };

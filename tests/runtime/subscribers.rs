@@ -103,7 +103,7 @@ async fn a_trail_that_was_cut_off_while_the_vault_was_closed_is_told_by_an_event
     let damaged = |kind: &EventKind| matches!(kind, EventKind::AuditTrailDamaged { .. });
     let told = while_time_passes(&host.clock, until(&mut events, damaged)).await;
 
-    let EventKind::AuditTrailDamaged { entry, problem } = told else { panic!("{told:?}") };
+    let EventKind::AuditTrailDamaged { entry, problem, .. } = told else { panic!("{told:?}") };
     assert_eq!(entry, newest);
     assert!(problem.contains("is missing"), "{problem}");
 }

@@ -169,7 +169,7 @@ impl World {
             };
             heard = true;
             match &event.kind {
-                EventKind::StateChanged { credential, from, to, generation, reason } => {
+                EventKind::StateChanged { credential, from, to, generation, reason, .. } => {
                     let why = reason.as_deref().unwrap_or_default();
                     self.tell(format_args!(
                         "    {credential}: {from} to {to}, {generation:?} {why}"

@@ -109,7 +109,7 @@ impl fmt::Display for State {
 ///
 /// // Whoever is on duty is woken when calls fail, and not when a colleague was at work.
 /// let Some(Notice::Event(event)) = events.next().await else { panic!("an event") };
-/// let EventKind::BreakerChanged { upstream, change } = &event.kind else { panic!("a change") };
+/// let EventKind::BreakerChanged { upstream, change, .. } = &event.kind else { panic!("a change") };
 /// let wakes = match change.reason {
 ///     Reason::ByHand | Reason::TimeToProbe | Reason::ProbesSucceeded => false,
 ///     reason => {
