@@ -30,8 +30,7 @@ async fn exchange(spec: ProviderSpec, recorder: &Recorder) -> Result<Grant, Fail
     let mut spec = spec.token_endpoint(recorder.url("/v1/oauth/token"));
     spec.oauth.assertion.endpoint = None;
     let transport = Transport::new(Sources::system()).expect("a transport");
-    let method = Method::JwtBearer;
-    spec.renew(&transport, Renewal { method, refresh_token: None, in_force: None }).await
+    spec.renew(&transport, Renewal::new(Method::JwtBearer, None, None)).await
 }
 
 #[tokio::test]

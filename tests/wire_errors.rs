@@ -49,7 +49,7 @@ async fn renewed(spec: &ProviderSpec, head: &str, body: &str) -> Failure {
     } else {
         (Method::AuthorizationCode, Some(&refresh_token))
     };
-    let renewal = Renewal { method, refresh_token, in_force: None };
+    let renewal = Renewal::new(method, refresh_token, None);
     let failure = spec.renew(&transport, renewal).await.expect_err("a refusal");
     server.await.expect("served");
     failure

@@ -39,23 +39,20 @@ fn orange() -> ProviderSpec {
 
 fn authorization_url(spec: &ProviderSpec, redirect_uri: &str) -> String {
     let state = Secret::new("the-state");
-    let request =
-        AuthorizationRequest { redirect_uri, code_challenge: "the-challenge", state: &state };
+    let request = AuthorizationRequest::new(redirect_uri, "the-challenge", &state);
     spec.authorization_url(&request).expect("a url")
 }
 
 async fn exchange(spec: &ProviderSpec, redirect_uri: &str) -> Result<Grant, Failure> {
     let (code, state, code_verifier) =
         (Secret::new("the-code"), Secret::new("the-state"), Secret::new("the-verifier"));
-    let exchange =
-        CodeExchange { code: &code, state: &state, redirect_uri, code_verifier: &code_verifier };
+    let exchange = CodeExchange::new(&code, &state, redirect_uri, &code_verifier);
     spec.exchange_code(&transport(), exchange).await
 }
 
 async fn refresh(spec: &ProviderSpec) -> Result<Grant, Failure> {
     let token = Secret::new("rt-0");
-    let renewal =
-        Renewal { method: Method::AuthorizationCode, refresh_token: Some(&token), in_force: None };
+    let renewal = Renewal::new(Method::AuthorizationCode, Some(&token), None);
     spec.renew(&transport(), renewal).await
 }
 
@@ -63,17 +60,13 @@ async fn refresh(spec: &ProviderSpec) -> Result<Grant, Failure> {
 async fn refresh_in_force(spec: &ProviderSpec) -> Result<Grant, Failure> {
     let (refresh, access_token) = (Secret::new("rt-0"), Secret::new("at-0"));
     let expires_at = Some(Sources::system().now().after(Duration::from_mins(10)));
-    let renewal = Renewal {
-        method: Method::AuthorizationCode,
-        refresh_token: Some(&refresh),
-        in_force: Some(TokenInForce { access_token: &access_token, expires_at }),
-    };
+    let in_force = TokenInForce::new(&access_token, expires_at);
+    let renewal = Renewal::new(Method::AuthorizationCode, Some(&refresh), Some(in_force));
     spec.renew(&transport(), renewal).await
 }
 
 async fn renew_client_credentials(spec: &ProviderSpec) -> Result<Grant, Failure> {
-    let renewal =
-        Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
+    let renewal = Renewal::new(Method::ClientCredentials, None, None);
     spec.renew(&transport(), renewal).await
 }
 
@@ -315,11 +308,8 @@ async fn revocations_are_written_as_each_provider_wants_them() {
     let recorder = Recorder::start(vec![Reply::raw("HTTP/1.1 200 OK\r\n\r\n"); 2]).await;
     let url = recorder.url("/revoke");
     let (access_token, refresh_token) = (Secret::new("at-1"), Secret::new("rt-1"));
-    let revocation = Revocation {
-        method: Method::AuthorizationCode,
-        access_token: &access_token,
-        refresh_token: Some(&refresh_token),
-    };
+    let method = Method::AuthorizationCode;
+    let revocation = Revocation::new(method, &access_token, Some(&refresh_token));
     let google = catalog::google().client("desktop").client_secret("shh");
     for spec in [openai(), google] {
         let spec = spec.revocation_endpoint(url.clone());
@@ -339,8 +329,7 @@ async fn revocations_are_written_as_each_provider_wants_them() {
 #[tokio::test]
 async fn what_a_provider_can_not_revoke_is_not_tried() {
     let access_token = Secret::new("at-1");
-    let revocation =
-        Revocation { method: Method::ApiKey, access_token: &access_token, refresh_token: None };
+    let revocation = Revocation::new(Method::ApiKey, &access_token, None);
     for spec in [openai(), anthropic(), orange()] {
         let outcome = spec.revoke(&transport(), revocation).await;
         assert_eq!(outcome, Ok(RevocationOutcome::NotOffered));
@@ -351,11 +340,7 @@ async fn what_a_provider_can_not_revoke_is_not_tried() {
 async fn a_failed_revocation_says_so() {
     let recorder = Recorder::start([Reply::with_headers(503, "retry-after: 9\r\n", "")]).await;
     let access_token = Secret::new("at-1");
-    let revocation = Revocation {
-        method: Method::AuthorizationCode,
-        access_token: &access_token,
-        refresh_token: None,
-    };
+    let revocation = Revocation::new(Method::AuthorizationCode, &access_token, None);
     let spec = openai().revocation_endpoint(recorder.url("/"));
     let failure = spec.revoke(&transport(), revocation).await.expect_err("503");
     assert_eq!(failure.retry_after(), Some(Duration::from_secs(9)));

@@ -35,22 +35,13 @@ async fn sign_in(provider: &SimulatedProvider) -> Grant {
     let redirect_uri = redirect_uri(&spec);
     let pkce = Pkce::generate(&SystemEntropy::new()).expect("randomness");
     let state = Secret::new("a-state-of-this-sign-in");
-    let request = AuthorizationRequest {
-        redirect_uri: &redirect_uri,
-        code_challenge: &pkce.challenge,
-        state: &state,
-    };
+    let request = AuthorizationRequest::new(&redirect_uri, &pkce.challenge, &state);
     let url = spec.authorization_url(&request).expect("a url");
     let callback = provider.approve(&url).expect("the provider accepts the url");
     let callback = Url::parse(&callback).expect("a url");
     let code = callback.query_pairs().find(|(name, _)| name == "code").expect("a code").1;
     let code = Secret::new(&code);
-    let exchange = CodeExchange {
-        code: &code,
-        state: &state,
-        redirect_uri: &redirect_uri,
-        code_verifier: &pkce.verifier,
-    };
+    let exchange = CodeExchange::new(&code, &state, &redirect_uri, &pkce.verifier);
     spec.exchange_code(&transport, exchange).await.expect("a grant")
 }
 
@@ -59,8 +50,7 @@ async fn refresh(
     transport: &Transport,
     token: &Secret,
 ) -> Result<Grant, Failure> {
-    let renewal =
-        Renewal { method: Method::AuthorizationCode, refresh_token: Some(token), in_force: None };
+    let renewal = Renewal::new(Method::AuthorizationCode, Some(token), None);
     spec.renew(transport, renewal).await
 }
 
@@ -96,11 +86,7 @@ async fn a_browser_sign_in_is_accepted_used_renewed_and_revoked() {
 
         assert_eq!(renewed.refresh_token.is_some(), name != "google", "{name} rotates, or not");
         let current = renewed.refresh_token.unwrap_or(first);
-        let revocation = Revocation {
-            method,
-            access_token: &renewed.access_token,
-            refresh_token: Some(&current),
-        };
+        let revocation = Revocation::new(method, &renewed.access_token, Some(&current));
         assert_eq!(spec.revoke(&transport, revocation).await, Ok(revoked), "{name}");
         if revoked == RevocationOutcome::Revoked {
             let failure = refresh(&spec, &transport, &current).await.expect_err("revoked");
@@ -146,8 +132,7 @@ async fn api_keys_are_accepted_in_shape_and_in_use() {
 async fn orange_grants_to_the_client_and_refuses_a_wrong_secret() {
     let provider = SimulatedProvider::orange().start().await.expect("a simulated provider");
     let (spec, transport) = (provider.spec(), transport());
-    let renewal =
-        Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
+    let renewal = Renewal::new(Method::ClientCredentials, None, None);
     let grant = spec.renew(&transport, renewal).await.expect("a grant");
     assert_eq!(grant.lifetime, Some(Duration::from_mins(1)));
     assert_eq!(grant.refresh_token, None);

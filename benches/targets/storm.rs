@@ -87,16 +87,13 @@ async fn granted(provider: &SimulatedProvider, transport: &Transport) -> String 
     let spec = provider.spec();
     let pkce = Pkce::generate(&SystemEntropy::new()).expect("randomness");
     let (state, redirect_uri) = (Secret::new("a state"), "http://localhost:1455/auth/callback");
-    let url = spec.authorization_url(&AuthorizationRequest {
-        redirect_uri,
-        code_challenge: &pkce.challenge,
-        state: &state,
-    });
-    let callback = provider.approve(&url.expect("a url")).expect("approved");
+    let request = AuthorizationRequest::new(redirect_uri, &pkce.challenge, &state);
+    let url = spec.authorization_url(&request).expect("a url");
+    let callback = provider.approve(&url).expect("approved");
     let callback = Url::parse(&callback).expect("a url");
     let code = callback.query_pairs().find(|(name, _)| name == "code").expect("a code").1;
-    let (code, code_verifier) = (&Secret::new(&code), &pkce.verifier);
-    let exchange = CodeExchange { code, state: &state, redirect_uri, code_verifier };
+    let code = Secret::new(&code);
+    let exchange = CodeExchange::new(&code, &state, redirect_uri, &pkce.verifier);
     let grant = spec.exchange_code(transport, exchange).await.expect("a grant");
     grant.refresh_token.expect("a refresh token").expose().to_owned()
 }

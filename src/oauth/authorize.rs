@@ -15,16 +15,15 @@ use crate::secret::Secret;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let entropy = Sources::system().entropy;
 /// let (pkce, state) = (Pkce::generate(&*entropy)?, Secret::from(entropy.token()?));
-/// let url = catalog::google().client("mine").authorization_url(&AuthorizationRequest {
-///     redirect_uri: "http://127.0.0.1:8080/callback",
-///     code_challenge: &pkce.challenge,
-///     state: &state,
-/// })?;
+/// let redirect_uri = "http://127.0.0.1:8080/callback";
+/// let request = AuthorizationRequest::new(redirect_uri, &pkce.challenge, &state);
+/// let url = catalog::google().client("mine").authorization_url(&request)?;
 /// assert!(url.contains("code_challenge_method=S256"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct AuthorizationRequest<'a> {
     /// Where the browser comes back to.
     pub redirect_uri: &'a str,
@@ -32,6 +31,14 @@ pub struct AuthorizationRequest<'a> {
     pub code_challenge: &'a str,
     /// Binds the answer to this sign-in (RFC 6749 §10.12).
     pub state: &'a Secret,
+}
+
+impl<'a> AuthorizationRequest<'a> {
+    /// A request whose answer comes back to `redirect_uri` with `state`, and whose code is good only
+    /// with the verifier of `code_challenge`.
+    pub const fn new(redirect_uri: &'a str, code_challenge: &'a str, state: &'a Secret) -> Self {
+        Self { redirect_uri, code_challenge, state }
+    }
 }
 
 /// `endpoint` with `parameters` appended in their order. A space becomes `%20`: some consent pages

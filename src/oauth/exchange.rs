@@ -23,24 +23,20 @@ use crate::secret::Secret;
 /// # let (spec, transport) = (openai.spec(), Transport::new(Sources::system())?);
 /// # let pkce = Pkce::generate(&*Sources::system().entropy)?;
 /// # let (state, redirect_uri) = (Secret::new("random"), "http://localhost:1455/auth/callback");
-/// # let code_challenge = &pkce.challenge;
-/// # let request = AuthorizationRequest { redirect_uri, code_challenge, state: &state };
+/// # let request = AuthorizationRequest::new(redirect_uri, &pkce.challenge, &state);
 /// # let url = openai.approve(&spec.authorization_url(&request)?)?.parse::<url::Url>()?;
 /// // `url` is where the browser came back to.
 /// let response = AuthorizationResponse::from_query(url.query().unwrap_or_default())?;
 /// assert_eq!(response.state.as_ref(), Some(&state), "of this sign-in, and of no other");
-/// let exchange = CodeExchange {
-///     code: &response.outcome.expect("the user agreed"),
-///     state: &state,
-///     redirect_uri,
-///     code_verifier: &pkce.verifier,
-/// };
+/// let code = response.outcome.expect("the user agreed");
+/// let exchange = CodeExchange::new(&code, &state, redirect_uri, &pkce.verifier);
 /// let grant = spec.exchange_code(&transport, exchange).await?;
 /// # assert!(grant.refresh_token.is_some());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct CodeExchange<'a> {
     /// The authorization code.
     pub code: &'a Secret,
@@ -50,6 +46,19 @@ pub struct CodeExchange<'a> {
     pub redirect_uri: &'a str,
     /// The PKCE verifier.
     pub code_verifier: &'a Secret,
+}
+
+impl<'a> CodeExchange<'a> {
+    /// The exchange of `code`, which came back to `redirect_uri` with `state`; `code_verifier` shows
+    /// that it is by whoever asked.
+    pub const fn new(
+        code: &'a Secret,
+        state: &'a Secret,
+        redirect_uri: &'a str,
+        code_verifier: &'a Secret,
+    ) -> Self {
+        Self { code, state, redirect_uri, code_verifier }
+    }
 }
 
 /// Exchanges a code. `state` goes along only where the endpoint's profile names it, and the verifier

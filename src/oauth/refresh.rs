@@ -20,23 +20,26 @@ use crate::secret::Secret;
 ///
 /// # let grant = Grant::new("token", Sources::system().now()).with_refresh_token("next");
 /// // For a provider whose answer may be a refresh token alone.
-/// let in_force = TokenInForce {
-///     access_token: &grant.access_token,
-///     expires_at: grant.lifetime.map(|lifetime| grant.requested_at.after(lifetime)),
-/// };
-/// let renewal = Renewal {
-///     method: Method::AuthorizationCode,
-///     refresh_token: grant.refresh_token.as_ref(),
-///     in_force: Some(in_force),
-/// };
+/// let expires_at = grant.lifetime.map(|lifetime| grant.requested_at.after(lifetime));
+/// let in_force = TokenInForce::new(&grant.access_token, expires_at);
+/// let refresh_token = grant.refresh_token.as_ref();
+/// let renewal = Renewal::new(Method::AuthorizationCode, refresh_token, Some(in_force));
 /// # assert!(renewal.in_force.is_some_and(|token| token.expires_at.is_none()));
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct TokenInForce<'a> {
     /// The token.
     pub access_token: &'a Secret,
     /// When it expires; none when nobody knows.
     pub expires_at: Option<Moment>,
+}
+
+impl<'a> TokenInForce<'a> {
+    /// A token that is used until `expires_at`; none when nobody knows.
+    pub const fn new(access_token: &'a Secret, expires_at: Option<Moment>) -> Self {
+        Self { access_token, expires_at }
+    }
 }
 
 /// Spends a refresh token. The grant has no refresh token when the old one stays in force; it has

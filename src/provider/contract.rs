@@ -359,7 +359,7 @@ impl Grant {
 /// # let transport = Transport::new(Sources::system())?;
 /// // Client credentials need no refresh token: the client asks again.
 /// let method = Method::ClientCredentials;
-/// let renewal = Renewal { method, refresh_token: None, in_force: None };
+/// let renewal = Renewal::new(method, None, None);
 /// let grant = orange.spec().renew(&transport, renewal).await?;
 /// println!("another token, for {:?}", grant.lifetime);
 /// # assert_eq!(orange.token_requests(), 1);
@@ -367,6 +367,7 @@ impl Grant {
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Renewal<'a> {
     /// How the credential was obtained.
     pub method: Method,
@@ -375,6 +376,18 @@ pub struct Renewal<'a> {
     /// The access token that is to be renewed, where there is one: some providers leave it in
     /// force when they renew a refresh token.
     pub in_force: Option<TokenInForce<'a>>,
+}
+
+impl<'a> Renewal<'a> {
+    /// The renewal of a credential that was obtained by `method`: with its refresh token, where
+    /// there is one, and the access token that is in force, where it is known.
+    pub const fn new(
+        method: Method,
+        refresh_token: Option<&'a Secret>,
+        in_force: Option<TokenInForce<'a>>,
+    ) -> Self {
+        Self { method, refresh_token, in_force }
+    }
 }
 
 /// What goes into a revocation.
@@ -388,17 +401,15 @@ pub struct Renewal<'a> {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let openai = SimulatedProvider::openai().start().await?;
 /// # let transport = Transport::new(Sources::system())?;
-/// let revocation = Revocation {
-///     method: Method::AuthorizationCode,
-///     access_token: &Secret::new("the-access-token"),
-///     refresh_token: Some(&Secret::new("the-refresh-token")),
-/// };
+/// let (access, refresh) = (Secret::new("the-access-token"), Secret::new("the-refresh-token"));
+/// let revocation = Revocation::new(Method::AuthorizationCode, &access, Some(&refresh));
 /// let outcome = openai.spec().revoke(&transport, revocation).await?;
 /// assert_eq!(outcome, RevocationOutcome::Revoked);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Revocation<'a> {
     /// How the credential was obtained.
     pub method: Method,
@@ -406,6 +417,18 @@ pub struct Revocation<'a> {
     pub access_token: &'a Secret,
     /// The refresh token, where there is one.
     pub refresh_token: Option<&'a Secret>,
+}
+
+impl<'a> Revocation<'a> {
+    /// The revocation of a credential that was obtained by `method`: of its access token or API key,
+    /// and of its refresh token, where there is one.
+    pub const fn new(
+        method: Method,
+        access_token: &'a Secret,
+        refresh_token: Option<&'a Secret>,
+    ) -> Self {
+        Self { method, access_token, refresh_token }
+    }
 }
 
 /// What a provider says of an API key.
@@ -460,7 +483,7 @@ pub enum KeyVerdict {
 /// # let transport = Transport::new(Sources::system())?;
 /// # let key = anthropic.issue_api_key();
 /// # let method = Method::ApiKey;
-/// # let revocation = Revocation { method, access_token: &key, refresh_token: None };
+/// # let revocation = Revocation::new(method, &key, None);
 /// match anthropic.spec().revoke(&transport, revocation).await? {
 ///     RevocationOutcome::Revoked => println!("of no use to anybody any more"),
 ///     _ => println!("delete the key on the provider's own page"),

@@ -31,19 +31,12 @@
 //! let pkce = Pkce::generate(&*clock.sources().entropy)?;
 //! let state = Secret::new("a random state");
 //! let redirect_uri = "http://localhost:1455/auth/callback";
-//! let url = spec.authorization_url(&AuthorizationRequest {
-//!     redirect_uri,
-//!     code_challenge: &pkce.challenge,
-//!     state: &state,
-//! })?;
+//! let request = AuthorizationRequest::new(redirect_uri, &pkce.challenge, &state);
+//! let url = spec.authorization_url(&request)?;
 //! let callback = url::Url::parse(&openai.approve(&url)?)?;
 //! let (_, code) = callback.query_pairs().find(|(name, _)| name == "code").expect("a code");
-//! let exchange = CodeExchange {
-//!     code: &Secret::new(&code),
-//!     state: &state,
-//!     redirect_uri,
-//!     code_verifier: &pkce.verifier,
-//! };
+//! let code = Secret::new(&code);
+//! let exchange = CodeExchange::new(&code, &state, redirect_uri, &pkce.verifier);
 //! let grant = spec.exchange_code(&transport, exchange).await?;
 //! assert_eq!(grant.lifetime, Some(Duration::from_secs(60)));
 //!
@@ -51,11 +44,8 @@
 //! clock.advance(Duration::from_secs(60));
 //! let retry_after = Some(Duration::from_secs(5));
 //! openai.faults().on(Endpoint::Token).next(1, Fault::RateLimited { retry_after });
-//! let renewal = Renewal {
-//!     method: Method::AuthorizationCode,
-//!     refresh_token: grant.refresh_token.as_ref(),
-//!     in_force: None,
-//! };
+//! let refresh_token = grant.refresh_token.as_ref();
+//! let renewal = Renewal::new(Method::AuthorizationCode, refresh_token, None);
 //! let failure = spec.renew(&transport, renewal).await.expect_err("a rate limit");
 //! assert_eq!(failure.retry_after(), retry_after);
 //!
@@ -86,7 +76,7 @@
 //! # let transport = Transport::new(tokenward::clock::Sources::system())?;
 //! let renewal = tokio::spawn(async move {
 //!     // The code under test asks for a token here.
-//! #   let renewal = Renewal { method: Method::ClientCredentials, refresh_token: None, in_force: None };
+//! #   let renewal = Renewal::new(Method::ClientCredentials, None, None);
 //! #   spec.renew(&transport, renewal).await
 //! });
 //! gate.until_arrived(1).await;

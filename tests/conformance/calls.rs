@@ -129,9 +129,8 @@ impl Call {
             Self::Exchange => {
                 let [code, state, code_verifier] =
                     ["canary-code", "canary-state", "canary-verifier"].map(Secret::new);
-                let (code, state, code_verifier) = (&code, &state, &code_verifier);
                 let redirect_uri = "http://127.0.0.1:1234/callback";
-                let exchange = CodeExchange { code, state, redirect_uri, code_verifier };
+                let exchange = CodeExchange::new(&code, &state, redirect_uri, &code_verifier);
                 spec.exchange_code(transport, exchange).await.map(grant)
             }
             Self::Refresh => {
@@ -151,12 +150,9 @@ impl Call {
                 Ok(Got::Device(Box::new(device)))
             }
             Self::Revocation => {
-                let token = Secret::new("canary-refresh");
-                let revocation = Revocation {
-                    method: Method::AuthorizationCode,
-                    access_token: &Secret::new("canary-access"),
-                    refresh_token: Some(&token),
-                };
+                let [access, refresh] = ["canary-access", "canary-refresh"].map(Secret::new);
+                let method = Method::AuthorizationCode;
+                let revocation = Revocation::new(method, &access, Some(&refresh));
                 spec.revoke(transport, revocation).await.map(|_| Got::Nothing)
             }
             Self::Metadata => {
@@ -234,5 +230,5 @@ async fn renew(
     method: Method,
     refresh_token: Option<&Secret>,
 ) -> Result<Grant, Failure> {
-    spec.renew(transport, Renewal { method, refresh_token, in_force: None }).await
+    spec.renew(transport, Renewal::new(method, refresh_token, None)).await
 }

@@ -104,13 +104,8 @@ impl Host {
         let state = Secret::new("a-state-of-a-sign-in-in-a-test");
         let rules = spec.redirect().expect("a browser sign-in").clone();
         let redirect_uri = format!("http://{}:1455{}", rules.host, rules.path);
-        let url = spec
-            .authorization_url(&AuthorizationRequest {
-                redirect_uri: &redirect_uri,
-                code_challenge: &pkce.challenge,
-                state: &state,
-            })
-            .expect("a url");
+        let request = AuthorizationRequest::new(&redirect_uri, &pkce.challenge, &state);
+        let url = spec.authorization_url(&request).expect("a url");
         let callback = provider.approve(&url).expect("consent");
         let callback = url::Url::parse(&callback).expect("a url");
         let code = callback
@@ -118,18 +113,8 @@ impl Host {
             .find_map(|(name, value)| (name == "code").then(|| Secret::new(&value)))
             .expect("a code");
         let transport = Transport::new(self.clock.sources()).expect("a transport");
-        let grant = spec
-            .exchange_code(
-                &transport,
-                CodeExchange {
-                    code: &code,
-                    state: &state,
-                    redirect_uri: &redirect_uri,
-                    code_verifier: &pkce.verifier,
-                },
-            )
-            .await
-            .expect("a grant");
+        let exchange = CodeExchange::new(&code, &state, &redirect_uri, &pkce.verifier);
+        let grant = spec.exchange_code(&transport, exchange).await.expect("a grant");
         credential.sign_in(SignInWith::Grant(grant)).await.expect("signed in");
         credential
     }

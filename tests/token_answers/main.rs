@@ -131,10 +131,7 @@ async fn an_answer_without_an_end_is_read_to_the_limit_and_no_further() {
 }
 
 async fn renew(provider: &ProviderSpec, transport: &Transport) -> Result<Grant, Failure> {
-    let renewal = Renewal {
-        method: Method::AuthorizationCode,
-        refresh_token: Some(&Secret::new("rt-0")),
-        in_force: None,
-    };
+    let refresh_token = Secret::new("rt-0");
+    let renewal = Renewal::new(Method::AuthorizationCode, Some(&refresh_token), None);
     provider.renew(transport, renewal).await
 }
