@@ -100,6 +100,7 @@ pub struct Environment {
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientSettings {
     /// The client id.
     pub id: String,

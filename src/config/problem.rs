@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind};
 /// println!("{}", problems[0]); // the setting, its source, and what to do
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// The name of the setting, as its source spells it.
     pub setting: String,
@@ -28,6 +29,17 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What is wrong with `setting`, which comes from `source`, and what to do: for
+    /// [`Provider::problems`](crate::Provider::problems) of a provider of your own. `text` never has
+    /// the value: it may be a secret.
+    pub fn new(
+        setting: impl Into<String>,
+        source: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        Self { setting: setting.into(), source: source.into(), text: text.into() }
+    }
+
     /// The text for a time that has to pass and is none.
     pub(crate) const NO_TIME: &str = "is zero, set a longer time";
 

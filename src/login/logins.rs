@@ -34,6 +34,8 @@ const MOST_PENDING: usize = 16;
 ///
 /// ```
 /// use tokenward::login::{LoginRequest, Receiver};
+/// # use std::sync::Arc;
+/// # use tokenward::login::GrantSink;
 /// # use tokenward::{Generation, Label, UserId};
 ///
 /// # use tokenward::testing::SimulatedProvider;
@@ -43,12 +45,9 @@ const MOST_PENDING: usize = 16;
 /// # let openai = SimulatedProvider::openai().start().await?;
 /// # let builder = Runtime::builder().vault(Vault::in_memory());
 /// # let runtime = builder.provider(openai.spec()).start().await?;
-/// # let request = LoginRequest {
-/// #     user: UserId::new("ada")?,
-/// #     provider: runtime.providers().remove(0),
-/// #     label: Label::default(),
-/// #     sink: std::sync::Arc::new(|_| Box::pin(async { Ok(Generation::default()) })),
-/// # };
+/// # let (user, provider) = (UserId::new("ada")?, runtime.providers().remove(0));
+/// # let sink: GrantSink = Arc::new(|_| Box::pin(async { Ok(Generation::default()) }));
+/// # let request = LoginRequest::new(user, provider, Label::default(), sink);
 /// // For a user whose browser runs on another machine.
 /// let login = runtime.logins().begin(request, Receiver::Paste).await?;
 /// println!("open {}, and paste what it ends with", login.url());
@@ -92,7 +91,7 @@ pub enum Receiver {
 ///     Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
 /// });
 /// let provider = runtime.providers().remove(0);
-/// let request = LoginRequest { user: ada.id()?.clone(), provider, label, sink };
+/// let request = LoginRequest::new(ada.id()?.clone(), provider, label, sink);
 /// let login = runtime.logins().begin(request, Receiver::Loopback).await?;
 /// # login.paste(&openai.approve(login.url())?).await?;
 /// assert_eq!(login.finished().await?.to_string(), "ada/openai/authorization-code/work");
@@ -100,6 +99,7 @@ pub enum Receiver {
 /// # }
 /// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct LoginRequest {
     /// Who signs in.
     pub user: UserId,
@@ -109,6 +109,13 @@ pub struct LoginRequest {
     pub label: Label,
     /// Stores the grant.
     pub sink: GrantSink,
+}
+
+impl LoginRequest {
+    /// A sign-in of `user` at `provider`, as the account of `label`, whose grant `sink` stores.
+    pub fn new(user: UserId, provider: Arc<dyn Provider>, label: Label, sink: GrantSink) -> Self {
+        Self { user, provider, label, sink }
+    }
 }
 
 /// The pending sign-ins of a runtime. Cheap to clone.

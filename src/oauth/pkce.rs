@@ -22,6 +22,7 @@ use crate::secret::Secret;
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pkce {
     /// Sent with the exchange of the code; 43 characters of base64url.
     pub verifier: Secret,

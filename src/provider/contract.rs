@@ -504,14 +504,20 @@ pub enum RevocationOutcome {
 ///
 /// ```
 /// use tokenward::catalog;
+/// use tokenward::provider::RedirectRules;
 ///
 /// // OpenAI's client allows one of two ports; Google's any.
 /// let rules = catalog::openai().oauth.redirect.expect("it has a browser sign-in");
 /// assert_eq!((rules.host.as_str(), rules.path.as_str()), ("localhost", "/auth/callback"));
 /// assert!(catalog::google().oauth.redirect.is_some_and(|rules| rules.ports.is_empty()));
+///
+/// // A provider of your own, whose client allows one port.
+/// let mut rules = RedirectRules::new("localhost", "/callback");
+/// rules.ports = vec![8080];
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RedirectRules {
     /// The host as it stands in the redirect URI: `localhost` or `127.0.0.1`. The listener binds
     /// the loopback address in either case.
@@ -524,6 +530,14 @@ pub struct RedirectRules {
     /// The page that shows the code to paste, for when no listener can be reached.
     #[serde(default)]
     pub manual: Option<String>,
+}
+
+impl RedirectRules {
+    /// Back to `path`, which begins with a slash, at `host`: at any port, and with no page that shows
+    /// the code.
+    pub fn new(host: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { host: host.into(), path: path.into(), ports: Vec::new(), manual: None }
+    }
 }
 
 fn no_device_sign_in(provider: &ProviderId) -> Failure {

@@ -20,6 +20,7 @@ use crate::oauth::TransportError;
 /// assert!(tokenward::Error::from(failure).is_rate_limited());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// What it means for the credential.
     pub class: FailureClass,

@@ -101,6 +101,7 @@ pub enum Fault {
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FaultKind {
     /// What [`Fault`] parses: a name, with an example value where one can be given.
     pub example: &'static str,

@@ -317,6 +317,7 @@ pub struct Entry {
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Query {
     /// Of this kind.
     pub kind: RecordKind,

@@ -157,12 +157,8 @@ impl Authority {
             Kind::Machine => vec![Method::ClientCredentials],
         };
         let lifetime = chance.pick(&[2, 5, 10, 30].map(Duration::from_mins));
-        let redirect = RedirectRules {
-            host: "localhost".to_owned(),
-            path: "/callback".to_owned(),
-            ports: Vec::new(),
-            manual: Some(format!("https://{id}.example/code")),
-        };
+        let mut redirect = RedirectRules::new("localhost", "/callback");
+        redirect.manual = Some(format!("https://{id}.example/code"));
         Self(Arc::new(Inside {
             id: ProviderId::new(id).expect("a name"),
             kind,
