@@ -180,7 +180,7 @@ pub struct Event {
 /// assert_eq!(json["user"], "ada");
 ///
 /// // What a host would wake somebody for. More kinds may come, so there is a last arm; more may be
-/// // told of each, so a pattern ends with two dots.
+/// // told of each, so a pattern with fields ends with two dots.
 /// let why = match &event.kind {
 ///     EventKind::VaultDegraded { reason, .. } => Some(reason),
 ///     EventKind::ActorQuarantined { reason, .. } => Some(reason),

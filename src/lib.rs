@@ -52,8 +52,8 @@
 //! - `testing` (feature `testing`): simulated providers that break on command, and a clock that is
 //!   moved by hand.
 //!
-//! Structs of settings and policies are built with `..Default::default()`, so one more field in them
-//! is no breaking change. The guides, from a first sign-in to operation, are in `docs/` of the
+//! Policies and limits are built with `..Default::default()`, other structs by their constructors: so
+//! one more field is no breaking change. The guides, from a first sign-in to operation, are in `docs/` of the
 //! repository.
 //!
 //! # Features

@@ -284,6 +284,7 @@ pub(crate) fn overtaken() -> Error {
 fn unwritable(error: &JournalError) -> Error {
     match error {
         JournalError::Vault(error) => Error::from(error.clone()),
+        JournalError::Unreadable(text) => Error::new(ErrorKind::VaultUnreadable, text.clone()),
         other => Error::new(ErrorKind::VaultUnavailable, other.to_string()),
     }
 }

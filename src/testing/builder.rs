@@ -142,7 +142,7 @@ impl SimulatedProviderBuilder {
         let name = self.dialect.name();
         let memory: Memory = serde_json::from_str(memory).map_err(|error| {
             let message = format!(
-                "this is no memory of a simulated provider, start {name} without it and sign in anew"
+                "this is no memory of a simulated provider, remove it and sign in to {name} anew"
             );
             Error::with_source(ErrorKind::InvalidInput, message, error)
         })?;
@@ -156,8 +156,9 @@ impl SimulatedProviderBuilder {
 
     /// Goes on with what stands in the file at `path`, and keeps in it what the provider knows. The file
     /// has each change before anybody is answered, so the process may be killed at any moment, and its
-    /// sign-ins still count in the next one. Folders that are missing are made. No token, code or key stands
-    /// in it, but what they are recognised by.
+    /// sign-ins still count in the next one; where the file can not be written later on, that is logged as a
+    /// warning, and the provider answers all the same. Folders that are missing are made. No token, code or
+    /// key stands in it, but what they are recognised by.
     ///
     /// # Errors
     ///
@@ -183,13 +184,16 @@ impl SimulatedProviderBuilder {
         let path = path.into();
         let unreadable = |error| {
             let message = format!(
-                "{} can not be read, correct the path or remove the file: {error}",
+                "{} can not be read or made, correct the path or remove the file: {error}",
                 path.display()
             );
             Error::with_source(ErrorKind::InvalidInput, message, error)
         };
         if let Some(memory) = kept::read(&path).map_err(unreadable)? {
-            self = self.remember(&memory)?;
+            self = self.remember(&memory).map_err(|error| {
+                let message = format!("{}: {error}", path.display());
+                Error::with_source(ErrorKind::InvalidInput, message, error)
+            })?;
         }
         self.kept_in = Some(path);
         Ok(self)

@@ -25,7 +25,8 @@ impl KeptIn {
         if text == self.written {
             return Ok(());
         }
-        let draft = self.path.with_extension("draft");
+        let mut draft = self.path.clone().into_os_string();
+        draft.push(".draft");
         fs::write(&draft, &text)?;
         fs::rename(&draft, &self.path)?;
         self.written = text;

@@ -106,7 +106,7 @@ pub(crate) struct Index {
     by_key: BTreeMap<KeyId, usize>,
     /// The names that slots share.
     providers: HashSet<ProviderId>,
-    /// The names of credentials, which many users have alike, and of what stands beside them.
+    /// The names of credentials, which many users have alike.
     names: HashSet<Arc<str>>,
 }
 
@@ -177,6 +177,9 @@ impl Index {
         match self.providers.get(provider) {
             Some(shared) => *provider = shared.clone(),
             None => drop(self.providers.insert(provider.clone())),
+        }
+        if slot.kind != RecordKind::Credential {
+            return;
         }
         match self.names.get(&slot.name) {
             Some(shared) => slot.name = shared.clone(),
@@ -431,8 +434,10 @@ mod tests {
                 names.for_each(|name| filling.add(name, index.get(&name).expect("it is there")));
                 index = filling.finish();
             }
-            let of_provider = model.values().filter(|entry| entry.tags.provider.is_some());
-            let names: HashSet<_> = of_provider.map(|entry| entry.key.name.as_str()).collect();
+            let shared = model.values().filter(|entry| {
+                entry.key.kind == RecordKind::Credential && entry.tags.provider.is_some()
+            });
+            let names: HashSet<_> = shared.map(|entry| entry.key.name.as_str()).collect();
             prop_assert_eq!(index.names.iter().map(|name| &**name).collect::<HashSet<_>>(), names);
             let query = Query {
                 kind: RecordKind::Credential,

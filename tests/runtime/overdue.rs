@@ -1,7 +1,7 @@
 //! Many credentials whose renewals are overdue together: after a suspend, and at a start. The
 //! provider is asked at a steady pace, and whoever needs a token does not wait for that.
 //!
-//! `TOKENWARD_SOAK_ROUNDS` is how many there are; without it, a hundred.
+//! `TOKENWARD_SOAK_ROUNDS` is how many there are; without it, and at least, a hundred.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::patience::in_time;
 use crate::rounds::rounds;
 
 fn credentials() -> usize {
-    rounds(100)
+    rounds(100).max(100)
 }
 
 /// So many are renewed at once, and so many more in each second that follows.
