@@ -7,9 +7,9 @@ use tokenward::CredentialHandle;
 use tokenward::event::{CredentialState, EventKind};
 use tokenward::identity::Generation;
 use tokenward::testing::{Endpoint, Fault};
-use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
+use tokenward::vault::RecordKind;
 
-use crate::host::{Host, until};
+use crate::host::{Host, damage, until};
 
 const ACTOR: &str = "credentials/ada/openai/authorization-code";
 
@@ -77,18 +77,6 @@ async fn a_failure_keeps_its_back_off_over_a_crash_of_the_actor() {
         credential.rejected(Generation(0)).await.expect("what lives of the token is served");
         waits_until(&host, retry_at).await;
     }
-}
-
-/// Overwrites what stands beside the credential with what nobody can read, and restarts.
-async fn damage(host: &mut Host, kind: RecordKind) {
-    let vault = host.runtime.vault();
-    let credentials = vault.list(Query::all(RecordKind::Credential)).await.expect("a list");
-    let RecordKey { user, name, .. } = credentials[0].key.clone();
-    let nonsense = zeroize::Zeroizing::new(b"{\"format\":1,\"generation\":\"ninety\"".to_vec());
-    let key = RecordKey::new(kind, user, name);
-    let batch = Batch::new().put(key, nonsense, Expect::Anything, Tags::default());
-    vault.commit(batch).await.expect("written");
-    host.restart().await;
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use tokenward::credential::CredentialHandle;
 use tokenward::event::{CredentialState, EventKind};
 use tokenward::identity::{Generation, Label, UserId};
 use tokenward::testing::{Endpoint, Fault, Gate, VaultFault};
-use tokenward::vault::{Batch, Expect, Query, RecordKey, RecordKind, Tags};
+use tokenward::vault::{RecordKey, RecordKind};
 
-use crate::host::{Host, until};
+use crate::host::{Host, damage, until};
 use crate::patience::in_time;
 
 /// Waits for an event while simulated time passes. It stands still while the vault is at work, which
@@ -170,22 +170,11 @@ async fn a_credential_whose_seal_is_damaged_is_no_outage() {
     is_told_of_damage_and_signs_in_anew(&host, &credential).await;
 }
 
-/// Overwrites the one credential that there is with what nobody can read, and restarts.
-async fn make_no_sense_of_it(host: &mut Host) {
-    let vault = host.runtime.vault();
-    let credentials = vault.list(Query::all(RecordKind::Credential)).await.expect("a list");
-    let nonsense = zeroize::Zeroizing::new(b"{\"format\":1,\"generation\":\"ninety\"".to_vec());
-    let key = credentials[0].key.clone();
-    let batch = Batch::new().put(key, nonsense, Expect::Anything, Tags::default());
-    vault.commit(batch).await.expect("written");
-    host.restart().await;
-}
-
 #[tokio::test]
 async fn a_credential_that_is_not_what_it_should_be_is_no_outage() {
     let mut host = Host::start().await;
     let id = host.sign_in_openai("ada").await.id().clone();
-    make_no_sense_of_it(&mut host).await;
+    damage(&mut host, RecordKind::Credential).await;
     let credential = host.runtime.credential(&id).await.expect("there");
     is_told_of_damage_and_signs_in_anew(&host, &credential).await;
 }
@@ -195,7 +184,7 @@ async fn a_key_that_is_not_what_it_should_be_may_not_stand_in_and_that_is_no_out
     let mut host = Host::start().await;
     let ada = host.runtime.user("ada");
     ada.sign_in("openai").with_api_key(host.openai.issue_api_key()).await.expect("signed in");
-    make_no_sense_of_it(&mut host).await;
+    damage(&mut host, RecordKind::Credential).await;
     let ada = host.runtime.user("ada");
     let error = ada.allow_fallback("openai", &Label::default()).await.expect_err("damaged");
     assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");

@@ -17,7 +17,7 @@ use tokenward::provider::{
 use tokenward::secret::Secret;
 use tokenward::supervision::{Events, Notice};
 use tokenward::testing::{ManualClock, SimulatedProvider, VaultFaults};
-use tokenward::vault::{MasterKey, Vault};
+use tokenward::vault::{Batch, Expect, MasterKey, Query, RecordKey, RecordKind, Tags, Vault};
 
 use crate::patience;
 
@@ -142,6 +142,18 @@ async fn start(
         }));
     }
     (builder.start().await.expect("a runtime"), disk)
+}
+
+/// Overwrites the record of this kind of the one credential that there is with what nobody can read, and restarts.
+pub(crate) async fn damage(host: &mut Host, kind: RecordKind) {
+    let vault = host.runtime.vault();
+    let credentials = vault.list(Query::all(RecordKind::Credential)).await.expect("a list");
+    let RecordKey { user, name, .. } = credentials[0].key.clone();
+    let nonsense = zeroize::Zeroizing::new(b"{\"format\":1,\"generation\":\"ninety\"".to_vec());
+    let key = RecordKey::new(kind, user, name);
+    let batch = Batch::new().put(key, nonsense, Expect::Anything, Tags::default());
+    vault.commit(batch).await.expect("written");
+    host.restart().await;
 }
 
 /// Lets `edit` change the files of a vault that is closed, through sled. While the runtime runs, it tries to open

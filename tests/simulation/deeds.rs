@@ -325,9 +325,10 @@ impl World {
     fn erased(&mut self, slot: usize, done: &Result<(), Error>) {
         let user = self.slots[slot].id.user.clone();
         for slot in self.slots.iter_mut().filter(|it| it.id.user == user) {
-            slot.ended();
             if done.is_ok() {
                 slot.acknowledge(None, true);
+            } else {
+                slot.ended();
             }
         }
         for opened in self.sessions.iter_mut().filter(|it| it.user == user) {
