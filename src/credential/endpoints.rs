@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Sources;
 use crate::error::Error;
+use crate::health::observed_breaker;
 use crate::identity::ProviderId;
 use crate::provider::{Failure, FailureClass, Grant, Provider};
 use crate::resilience::{Breaker, BreakerPolicy, HeldBack, Permit};
-use crate::runtime::observed_breaker;
 use crate::supervision::EventBus;
 
 /// The token endpoints of a runtime's providers. Providers with one authorization server share one.

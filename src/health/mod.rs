@@ -3,12 +3,14 @@
 
 mod actor;
 mod board;
+mod breakers;
 mod messages;
 mod monitor;
 mod providers;
 
 pub use board::{Health, HealthCheck, LastFailure};
 
+pub(crate) use breakers::{observed_breaker, observers};
 pub use messages::{HealthMessage, Internal};
 pub use monitor::HealthPolicy;
 pub use providers::ProviderHealth;

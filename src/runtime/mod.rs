@@ -41,7 +41,6 @@ pub(crate) use session::{Active, Admitted};
 pub use session::{Authentication, Session};
 pub use sign_in::{KeyChoice, SignIn};
 pub use upstream::Upstream;
-pub(crate) use upstream::observed_breaker;
 pub use user::User;
 
 use upstream::Upstreams;

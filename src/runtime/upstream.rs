@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tracing::{Span, info_span};
@@ -12,12 +11,10 @@ use url::Url;
 
 use crate::clock::Sources;
 use crate::error::Error;
-use crate::event::EventKind;
+use crate::health::{observed_breaker, observers};
 use crate::identity::ProviderId;
 use crate::provider::{self, Provider};
-use crate::resilience::{
-    Breaker, BreakerPolicy, BreakerStatus, Budget, CallEnd, CallPolicy, Change, HeldBack, Permit,
-};
+use crate::resilience::{Breaker, BreakerStatus, Budget, CallPolicy, HeldBack, Permit};
 use crate::supervision::EventBus;
 
 /// One upstream, as calls to it see it. Clones are the same upstream.
@@ -208,41 +205,6 @@ impl fmt::Debug for Upstream {
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
-}
-
-/// A breaker before what goes by the name `upstream`, whose changes are reported and whose calls are
-/// counted.
-///
-/// # Errors
-///
-/// When the policy makes no sense.
-pub(crate) fn observed_breaker(
-    upstream: &str,
-    policy: BreakerPolicy,
-    sources: &Sources,
-    events: &EventBus,
-) -> Result<Breaker, Error> {
-    let (report, ended) = observers(upstream, events);
-    Breaker::observed(policy, sources.clone(), report, ended)
-}
-
-/// What reports the changes of the breaker before `upstream`, and what counts its calls.
-fn observers(
-    upstream: &str,
-    events: &EventBus,
-) -> (impl Fn(Change) + Send + Sync + use<>, impl Fn(CallEnd, Duration) + Send + Sync + use<>) {
-    let meters = events.meters();
-    let answered = meters.upstream(upstream, "answered");
-    let failed = meters.upstream(upstream, "failed");
-    let (upstream, events) = (upstream.to_owned(), events.clone());
-    let report = move |change| {
-        events.emit(EventKind::BreakerChanged { upstream: upstream.clone(), change });
-    };
-    let ended = move |end, took| match end {
-        CallEnd::Answered => answered.observe(took),
-        CallEnd::Failed => failed.observe(took),
-    };
-    (report, ended)
 }
 
 /// The upstreams of a runtime's providers. Providers at one origin share one.
