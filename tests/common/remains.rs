@@ -1,8 +1,8 @@
 //! What is left of something in files that should have none of it: the bytes that they got with it, looked for
-//! wherever they may stand. What is sealed looks like chance, so no eight bytes of it come twice.
+//! wherever they may stand. What is sealed looks like chance, so no sixteen bytes of it come twice.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// So many bytes that are new follow one another in what was added. Shorter ones may be what was there
 /// before, put together anew.
@@ -11,7 +11,8 @@ const SHORTEST: usize = 256;
 /// What is left out at both ends of those, for the same reason.
 const EDGE: usize = 32;
 
-const WINDOW: usize = 8;
+/// Longer than what an engine writes between two sealed values, which does come twice.
+const WINDOW: usize = 16;
 
 /// Bytes that stood in no file before something was added.
 pub(crate) struct Remains(HashSet<[u8; WINDOW]>);
@@ -41,32 +42,45 @@ impl Remains {
         self.0.len()
     }
 
-    /// How many places there are beneath `folder` in which some of them stand.
-    pub(crate) fn places(&self, folder: &Path) -> usize {
-        let places = |file: &Vec<u8>| windows(file).filter(|it| self.0.contains(it)).count();
-        files(folder).iter().map(places).sum()
+    /// The places beneath `folder` in which some of them stand: the files, and where in them.
+    pub(crate) fn places(&self, folder: &Path) -> Vec<(PathBuf, usize)> {
+        let mut places = Vec::new();
+        for path in paths(folder) {
+            let file = std::fs::read(&path).expect("a file");
+            let found = windows(&file).enumerate().filter(|(_, it)| self.0.contains(it));
+            places.extend(found.map(|(at, _)| (path.clone(), at)));
+        }
+        places
     }
 }
 
 /// The content of every file beneath `folder`.
 pub(crate) fn files(folder: &Path) -> Vec<Vec<u8>> {
-    let mut files = Vec::new();
+    paths(folder).iter().map(|path| std::fs::read(path).expect("a file")).collect()
+}
+
+/// Every file beneath `folder`.
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            files.extend(self::files(&path));
+            paths.extend(self::paths(&path));
         } else {
-            files.push(std::fs::read(path).expect("a file"));
+            paths.push(path);
         }
     }
-    files
+    paths
 }
 
 fn windows(file: &[u8]) -> impl Iterator<Item = [u8; WINDOW]> {
-    file.windows(WINDOW).map(|window| window.try_into().expect("eight"))
+    file.windows(WINDOW).map(|window| window.try_into().expect("sixteen"))
 }
 
-/// Whether it is nothing that an engine writes: no filling, and no numbers, which are small.
+/// Whether it is nothing that an engine writes: no filling, no places in its files, in which the same
+/// bytes come again and again, and no row of small numbers. Of what is sealed, a hundredth is not.
 fn is_like_chance(window: [u8; WINDOW]) -> bool {
-    window.iter().collect::<HashSet<_>>().len() >= WINDOW - 1
+    let different = window.iter().collect::<HashSet<_>>().len();
+    let large = window.iter().filter(|byte| **byte >= 128).count();
+    different >= WINDOW - 3 && large >= WINDOW / 4
 }
