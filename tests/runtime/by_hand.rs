@@ -18,7 +18,7 @@ use tokenward::{Error, Provider, ProviderSpec, Runtime, Secret, Vault, catalog};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::patience::until;
+use crate::patience::{in_time, until};
 
 /// What is bad about a provider.
 #[derive(Debug, Clone)]
@@ -36,12 +36,19 @@ pub(crate) enum Manner {
 /// Google, but for its manner.
 #[derive(Debug)]
 pub(crate) struct ByHand {
-    pub(crate) spec: ProviderSpec,
-    pub(crate) manner: Manner,
+    spec: ProviderSpec,
+    manner: Manner,
+    /// How often it was asked for what does not end.
+    asked: Arc<AtomicUsize>,
 }
 
 impl ByHand {
+    pub(crate) fn new(spec: ProviderSpec, manner: Manner) -> Self {
+        Self { spec, manner, asked: Arc::default() }
+    }
+
     fn answer<T: Send + 'static>(&self) -> Exchanging<'_, T> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         match self.manner {
             Manner::Panics => Box::pin(async { resume_unwind(Box::new("on purpose")) }),
             _ => Box::pin(std::future::pending()),
@@ -159,10 +166,14 @@ pub(crate) fn grant(clock: &Arc<ManualClock>) -> Grant {
         .with_lifetime(Duration::from_mins(30))
 }
 
+/// No renewal and no sign-in takes longer, and a revocation or a check by far not so long.
+const LONGEST: Duration = Duration::from_mins(10);
+
 pub(crate) struct Scene {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) runtime: Runtime,
     pub(crate) credential: CredentialHandle,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Scene {
@@ -177,25 +188,27 @@ impl Scene {
         let mut spec = catalog::google().client("client").client_secret("secret");
         spec.methods.extend([Method::ClientCredentials, Method::DeviceCode]);
         spec.refresh = policy;
+        let provider = ByHand::new(spec, manner);
+        let asked = provider.asked.clone();
         let runtime = Runtime::builder()
             .sources(clock.sources())
             .vault(Vault::in_memory())
-            .provider(ByHand { spec, manner })
+            .provider(provider)
             .start()
             .await
             .expect("a runtime");
         let credential = runtime.credential(&credential_id()).await.expect("a credential");
         credential.sign_in(SignInWith::Grant(grant(&clock))).await.expect("signed in");
-        Self { clock, runtime, credential }
+        Self { clock, runtime, credential, asked }
     }
 
-    /// Lets time pass until `task` has ended.
+    /// What `task` comes to, which waits for the provider: from when that is asked, and not while the vault
+    /// is at work, as much time passes as the provider is given.
     pub(crate) async fn ended<T>(&self, task: JoinHandle<T>) -> T {
-        until(|| {
-            self.clock.advance(Duration::from_secs(1));
-            task.is_finished()
-        })
-        .await;
-        task.await.expect("no panic")
+        until(|| task.is_finished() || self.asked.load(Ordering::SeqCst) > 0).await;
+        if self.asked.swap(0, Ordering::SeqCst) > 0 {
+            self.clock.advance(LONGEST);
+        }
+        in_time(task).await.expect("no panic")
     }
 }
