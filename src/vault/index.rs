@@ -52,19 +52,29 @@ pub(crate) enum MetaError {
     Newer(u16),
 }
 
-impl Meta {
-    /// Reads what was sealed. A newer format is told apart from damage.
-    pub(crate) fn parse(plain: &[u8]) -> Result<Self, MetaError> {
+impl MetaError {
+    /// Why `plain` is no index entry of a format that this release reads. Of a newer one no more can
+    /// be relied on than where it says its format.
+    fn of(plain: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct JustFormat {
             format: u16,
         }
-        let JustFormat { format } =
-            serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)?;
-        if format > FORMAT {
-            return Err(MetaError::Newer(format));
+        match serde_json::from_slice(plain) {
+            Ok(JustFormat { format }) if format > FORMAT => Self::Newer(format),
+            _ => Self::Malformed,
         }
-        serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)
+    }
+}
+
+impl Meta {
+    /// Reads what was sealed. A newer format is told apart from damage.
+    pub(crate) fn parse(plain: &[u8]) -> Result<Self, MetaError> {
+        match serde_json::from_slice::<Self>(plain) {
+            Ok(meta) if meta.format <= FORMAT => Ok(meta),
+            Ok(meta) => Err(MetaError::Newer(meta.format)),
+            Err(_) => Err(MetaError::of(plain)),
+        }
     }
 
     pub(crate) fn new(entry: &Entry, unknown: Unknown) -> Self {
@@ -461,6 +471,69 @@ mod tests {
                 prop_assert_eq!(others, model.len() - sealed);
             }
         }
+
+        #[test]
+        fn what_is_read_at_once_is_what_is_read_after_a_look_at_its_format(
+            fields in fields(),
+            cut in prop_oneof![4 => Just(0), 1 => 0..40_usize],
+        ) {
+            let text = format!("{{{}}}", fields.join(","));
+            let plain = &text.as_bytes()[..text.len() - cut.min(text.len())];
+            prop_assert_eq!(Meta::parse(plain), parse_format_first(plain), "{}", text);
+        }
+    }
+
+    /// As it was read in two passes, whatever it is.
+    fn parse_format_first(plain: &[u8]) -> Result<Meta, MetaError> {
+        #[derive(Deserialize)]
+        struct JustFormat {
+            format: u16,
+        }
+        let JustFormat { format } =
+            serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)?;
+        if format > FORMAT {
+            return Err(MetaError::Newer(format));
+        }
+        serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)
+    }
+
+    /// The fields of an index entry: as they are written, as a newer release may write them, or as none
+    /// does.
+    fn fields() -> impl Strategy<Value = Vec<&'static str>> {
+        let format = prop::sample::select(vec![
+            r#""format":1"#,
+            r#""format":2"#,
+            r#""format":0"#,
+            r#""format":70000"#,
+            r#""format":"1""#,
+        ]);
+        let usual = prop::sample::subsequence(
+            vec![
+                r#""kind":"session""#,
+                r#""user":"ada""#,
+                r#""name":"n""#,
+                r#""created":1"#,
+                r#""updated":2"#,
+                r#""provider":"openai""#,
+                r#""due":3"#,
+            ],
+            5..=7,
+        );
+        let others = prop::sample::subsequence(
+            vec![
+                r#""mood":{"good":[1,null]}"#,
+                r#""due":null"#,
+                r#""user":"""#,
+                r#""kind":"of the future""#,
+                r#""created":-1"#,
+                r#""much":1e999"#,
+                r#""half":"\ud800""#,
+                r#""format":1"#,
+            ],
+            0..=2,
+        );
+        let all = |(format, usual, others)| [vec![format], usual, others].concat();
+        (format, usual, others).prop_map(all).prop_shuffle()
     }
 
     #[test]
