@@ -146,6 +146,20 @@ impl Filling {
         self.slots.push((name, slot));
     }
 
+    /// Adds what another was filled with, whose names all come after these.
+    pub(crate) fn append(&mut self, other: Self) {
+        let Index { by_subject, by_key, .. } = other.index;
+        self.index.by_subject.extend(by_subject);
+        for (key, count) in by_key {
+            *self.index.by_key.entry(key).or_default() += count;
+        }
+        self.slots.reserve_exact(other.slots.len());
+        for (name, mut slot) in other.slots {
+            self.index.share_names(&mut slot);
+            self.slots.push((name, slot));
+        }
+    }
+
     pub(crate) fn finish(self) -> Index {
         let Self { mut index, slots } = self;
         let due = slots.iter().filter_map(|(name, slot)| Some((slot.due()?, *name)));
@@ -423,7 +437,7 @@ mod tests {
             provider in prop::option::of("[pq]"),
             after in prop::option::of(0..5_u64),
             due in prop::option::of(0..5_u64),
-            at_once in any::<bool>(),
+            at_once in prop::option::of(1..9_usize),
         ) {
             let key = Zeroizing::new([1; 32]);
             let mut index = Index::default();
@@ -438,10 +452,15 @@ mod tests {
                     index.insert(name, slot);
                 }
             }
-            if at_once {
-                let names = index.names_after(None).collect::<Vec<_>>().into_iter();
+            if let Some(part) = at_once {
                 let mut filling = Filling::default();
-                names.for_each(|name| filling.add(name, index.get(&name).expect("it is there")));
+                for names in index.names_after(None).collect::<Vec<_>>().chunks(part) {
+                    let mut other = Filling::default();
+                    for name in names {
+                        other.add(*name, index.get(name).expect("it is there"));
+                    }
+                    filling.append(other);
+                }
                 index = filling.finish();
             }
             let shared = model.values().filter(|entry| {
@@ -470,6 +489,10 @@ mod tests {
                 }
                 prop_assert_eq!(others, model.len() - sealed);
             }
+            for name in index.names_after(None).collect::<Vec<_>>() {
+                prop_assert!(index.remove(&name).is_some());
+            }
+            prop_assert!(index.names.is_empty(), "a name is shared by all who have it");
         }
 
         #[test]
