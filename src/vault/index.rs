@@ -52,19 +52,29 @@ pub(crate) enum MetaError {
     Newer(u16),
 }
 
-impl Meta {
-    /// Reads what was sealed. A newer format is told apart from damage.
-    pub(crate) fn parse(plain: &[u8]) -> Result<Self, MetaError> {
+impl MetaError {
+    /// Why `plain` is no index entry of a format that this release reads. Of a newer one no more can
+    /// be relied on than where it says its format.
+    fn of(plain: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct JustFormat {
             format: u16,
         }
-        let JustFormat { format } =
-            serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)?;
-        if format > FORMAT {
-            return Err(MetaError::Newer(format));
+        match serde_json::from_slice(plain) {
+            Ok(JustFormat { format }) if format > FORMAT => Self::Newer(format),
+            _ => Self::Malformed,
         }
-        serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)
+    }
+}
+
+impl Meta {
+    /// Reads what was sealed. A newer format is told apart from damage.
+    pub(crate) fn parse(plain: &[u8]) -> Result<Self, MetaError> {
+        match serde_json::from_slice::<Self>(plain) {
+            Ok(meta) if meta.format <= FORMAT => Ok(meta),
+            Ok(meta) => Err(MetaError::Newer(meta.format)),
+            Err(_) => Err(MetaError::of(plain)),
+        }
     }
 
     pub(crate) fn new(entry: &Entry, unknown: Unknown) -> Self {
@@ -134,6 +144,20 @@ impl Filling {
         }
         self.index.count(name, &slot);
         self.slots.push((name, slot));
+    }
+
+    /// Adds what another was filled with, whose names all come after these.
+    pub(crate) fn append(&mut self, other: Self) {
+        let Index { by_subject, by_key, .. } = other.index;
+        self.index.by_subject.extend(by_subject);
+        for (key, count) in by_key {
+            *self.index.by_key.entry(key).or_default() += count;
+        }
+        self.slots.reserve_exact(other.slots.len());
+        for (name, mut slot) in other.slots {
+            self.index.share_names(&mut slot);
+            self.slots.push((name, slot));
+        }
     }
 
     pub(crate) fn finish(self) -> Index {
@@ -413,7 +437,7 @@ mod tests {
             provider in prop::option::of("[pq]"),
             after in prop::option::of(0..5_u64),
             due in prop::option::of(0..5_u64),
-            at_once in any::<bool>(),
+            at_once in prop::option::of(1..9_usize),
         ) {
             let key = Zeroizing::new([1; 32]);
             let mut index = Index::default();
@@ -428,10 +452,15 @@ mod tests {
                     index.insert(name, slot);
                 }
             }
-            if at_once {
-                let names = index.names_after(None).collect::<Vec<_>>().into_iter();
+            if let Some(part) = at_once {
                 let mut filling = Filling::default();
-                names.for_each(|name| filling.add(name, index.get(&name).expect("it is there")));
+                for names in index.names_after(None).collect::<Vec<_>>().chunks(part) {
+                    let mut other = Filling::default();
+                    for name in names {
+                        other.add(*name, index.get(name).expect("it is there"));
+                    }
+                    filling.append(other);
+                }
                 index = filling.finish();
             }
             let shared = model.values().filter(|entry| {
@@ -460,7 +489,74 @@ mod tests {
                 }
                 prop_assert_eq!(others, model.len() - sealed);
             }
+            for name in index.names_after(None).collect::<Vec<_>>() {
+                prop_assert!(index.remove(&name).is_some());
+            }
+            prop_assert!(index.names.is_empty(), "a name is shared by all who have it");
         }
+
+        #[test]
+        fn what_is_read_at_once_is_what_is_read_after_a_look_at_its_format(
+            fields in fields(),
+            cut in prop_oneof![4 => Just(0), 1 => 0..40_usize],
+        ) {
+            let text = format!("{{{}}}", fields.join(","));
+            let plain = &text.as_bytes()[..text.len() - cut.min(text.len())];
+            prop_assert_eq!(Meta::parse(plain), parse_format_first(plain), "{}", text);
+        }
+    }
+
+    /// As it was read in two passes, whatever it is.
+    fn parse_format_first(plain: &[u8]) -> Result<Meta, MetaError> {
+        #[derive(Deserialize)]
+        struct JustFormat {
+            format: u16,
+        }
+        let JustFormat { format } =
+            serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)?;
+        if format > FORMAT {
+            return Err(MetaError::Newer(format));
+        }
+        serde_json::from_slice(plain).map_err(|_| MetaError::Malformed)
+    }
+
+    /// The fields of an index entry: as they are written, as a newer release may write them, or as none
+    /// does.
+    fn fields() -> impl Strategy<Value = Vec<&'static str>> {
+        let format = prop::sample::select(vec![
+            r#""format":1"#,
+            r#""format":2"#,
+            r#""format":0"#,
+            r#""format":70000"#,
+            r#""format":"1""#,
+        ]);
+        let usual = prop::sample::subsequence(
+            vec![
+                r#""kind":"session""#,
+                r#""user":"ada""#,
+                r#""name":"n""#,
+                r#""created":1"#,
+                r#""updated":2"#,
+                r#""provider":"openai""#,
+                r#""due":3"#,
+            ],
+            5..=7,
+        );
+        let others = prop::sample::subsequence(
+            vec![
+                r#""mood":{"good":[1,null]}"#,
+                r#""due":null"#,
+                r#""user":"""#,
+                r#""kind":"of the future""#,
+                r#""created":-1"#,
+                r#""much":1e999"#,
+                r#""half":"\ud800""#,
+                r#""format":1"#,
+            ],
+            0..=2,
+        );
+        let all = |(format, usual, others)| [vec![format], usual, others].concat();
+        (format, usual, others).prop_map(all).prop_shuffle()
     }
 
     #[test]

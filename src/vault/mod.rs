@@ -5,6 +5,7 @@ mod actor;
 pub mod audit;
 mod batch;
 mod commit;
+mod entries;
 mod error;
 mod export;
 #[cfg(fuzzing)]

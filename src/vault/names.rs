@@ -83,6 +83,46 @@ impl BlindName {
     }
 }
 
+/// A range of index entries in the store.
+#[derive(Debug)]
+pub(crate) struct EntryRange {
+    /// The stored key after which it begins; none: with the first.
+    after: Option<Vec<u8>>,
+    /// The stored key before which it ends; none: with the last.
+    before: Option<Vec<u8>>,
+}
+
+impl EntryRange {
+    /// All of them.
+    pub(crate) const ALL: Self = Self { after: None, before: None };
+
+    /// The entries after that of `name`, in their order, as at most `count` ranges of about as many:
+    /// names are keyed hashes, so their first bytes are spread evenly.
+    pub(crate) fn behind(name: &BlindName, count: usize) -> Vec<Self> {
+        let first = usize::from(name.0[0]);
+        let cuts = (1..count).map(|part| first + (256 - first) * part / count);
+        let mut cuts: Vec<Vec<u8>> = cuts
+            .filter(|cut| *cut > first)
+            .filter_map(|cut| Some(vec![ENTRY, u8::try_from(cut).ok()?]))
+            .collect();
+        cuts.dedup();
+        let afters = std::iter::once(name.entry_key()).chain(cuts.clone());
+        let befores = cuts.into_iter().map(Some).chain([None]);
+        let range = |(after, before)| Self { after: Some(after), before };
+        afters.zip(befores).map(range).collect()
+    }
+
+    /// The stored key after which it begins.
+    pub(crate) fn after(&self) -> Option<&[u8]> {
+        self.after.as_deref()
+    }
+
+    /// Whether the stored `key` comes after all that are in it.
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        self.before.as_deref().is_some_and(|before| before <= key)
+    }
+}
+
 impl fmt::Debug for BlindName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -120,6 +160,15 @@ mod tests {
         RecordKey::new(kind, UserId::new(user).expect("a name"), name)
     }
 
+    /// Names of which many begin alike, or are the last ones.
+    fn names() -> impl Strategy<Value = BlindName> {
+        let first = prop::sample::select(vec![0, 1, 127, 128, 253, 254, 255]);
+        (first, any::<[u8; 2 * PART]>()).prop_map(|(first, mut name)| {
+            name[0] = first;
+            BlindName(name)
+        })
+    }
+
     proptest! {
         #[test]
         fn different_records_have_different_names(
@@ -132,6 +181,29 @@ mod tests {
             prop_assert_eq!(equal, one == two);
             let other_kind = RecordKey { kind: RecordKind::Session, ..one.clone() };
             prop_assert_ne!(BlindName::new(&secret, &one), BlindName::new(&secret, &other_kind));
+        }
+
+        #[test]
+        fn ranges_hold_every_name_that_comes_after_and_no_user_s_names_are_cut(
+            after in names(),
+            name in names(),
+            other: [u8; PART],
+            count in 1..9_usize,
+        ) {
+            let ranges = EntryRange::behind(&after, count);
+            prop_assert!((1..=count).contains(&ranges.len()));
+            let of = |name: &BlindName| {
+                let key = name.entry_key();
+                let holds = |range: &EntryRange| {
+                    range.after().is_none_or(|after| after < &*key) && !range.ends_before(&key)
+                };
+                ranges.iter().enumerate().filter(|(_, it)| holds(it)).map(|(at, _)| at).collect()
+            };
+            let found: Vec<usize> = of(&name);
+            prop_assert_eq!(found.len(), usize::from(name > after));
+            let (user, _) = name.range_of_user();
+            let sibling = BlindName::join(user.0[..PART].try_into().expect("a part"), other);
+            prop_assert!(sibling <= after || name <= after || of(&sibling) == found);
         }
 
         #[test]

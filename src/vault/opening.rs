@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::audit::{AuditEntry, AuditKind};
 use super::commit::Failure;
+use super::entries::{Entries, EntryReader};
 use super::error::VaultError;
 use super::head::{Digest, DigestKey, HEAD_KEY, Head};
-use super::index::{Filling, Index, Meta, MetaError};
+use super::index::Index;
 use super::keys::{
     FORMAT, Found, HEADER_KEY, KeyRing, Rotation, Sweep, Unlocked, VaultHeader, put_header, unlock,
 };
-use super::names::{BlindName, ENTRIES, RECORDS};
+use super::names::{BlindName, RECORDS};
 use super::opened::{OpenVault, Report, Watched, open_stored};
 use super::quarantine::Quarantine;
 use super::record::RecordVersion;
@@ -203,34 +204,8 @@ impl OpenVault {
     /// Fills the index from its sealed entries. Gives the names of those that do not open, and what
     /// the head says when it counts the others.
     fn load_index(&mut self) -> Result<(BTreeSet<BlindName>, Digest), VaultError> {
-        let (mut unopened, mut newer) = (BTreeSet::new(), None);
-        let (digest_key, mut digest) = (DigestKey::new(&self.keys.name_key), Digest::default());
-        let Self { store, header, keys, .. } = self;
-        let mut filling = Filling::default();
-        // What is left of a damaged one does not open, as all that is sealed.
-        store.scan(ENTRIES, None, &mut |key, Scanned { stored, .. }| {
-            let Some(name) = BlindName::of_stored(key) else { return ControlFlow::Continue(()) };
-            let version = RecordVersion(stored.version);
-            let plain = open_stored(keys, &header.vault, key, version, &stored);
-            match (plain.map(|plain| Meta::parse(&plain)), Header::of(&stored.value)) {
-                (Ok(Ok(meta)), Ok(sealed)) => {
-                    digest.toggle(&digest_key, &name, version);
-                    filling.add(name, meta.into_slot(version, sealed.key_id));
-                }
-                (Ok(Err(error @ MetaError::Newer(_))), _) => {
-                    newer = Some(error);
-                    return ControlFlow::Break(());
-                }
-                _ => drop(unopened.insert(name)),
-            }
-            ControlFlow::Continue(())
-        })?;
-        // It is sealed, so no damage looks like this.
-        if let Some(error) = newer {
-            return Err(VaultError::newer_format(format!(
-                "an index entry of the vault can not be used, update tokenward: {error}"
-            )));
-        }
+        let reader = EntryReader::new(&*self.store, &self.keys, &self.header.vault);
+        let Entries { filling, digest, unopened } = reader.read()?;
         self.index = filling.finish();
         Ok((unopened, digest))
     }

@@ -219,6 +219,10 @@ impl VaultStore for DiskStore {
         self.data.scan(prefix, after, visit)
     }
 
+    fn is_faster_at_once(&self) -> bool {
+        self.data.is_faster_at_once()
+    }
+
     fn compact_some(&mut self) -> Result<bool, StoreError> {
         self.rewrite_some(self.engine)
     }

@@ -42,8 +42,9 @@ pub(super) fn read_anything(bytes: &[u8]) {
 
 /// A place that keeps opaque bytes in versions.
 ///
-/// The caller is the only one, and calls block: they are made from the vault's own thread.
-pub(crate) trait VaultStore: fmt::Debug + Send {
+/// The caller is the only one, and calls block: they are made from the vault's own thread. Only while it
+/// is opened, other threads may read beside that one.
+pub(crate) trait VaultStore: fmt::Debug + Send + Sync {
     /// Applies all of `batch` or nothing, and returns once it would survive a power cut. There is
     /// no flush besides.
     ///
@@ -67,6 +68,12 @@ pub(crate) trait VaultStore: fmt::Debug + Send {
         after: Option<&[u8]>,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError>;
+
+    /// Whether several threads that scan at once are faster than one. Where they wait for each other, or
+    /// calls are counted, one thread scans.
+    fn is_faster_at_once(&self) -> bool {
+        false
+    }
 
     /// Does a part of rewriting everything, so that nothing of what was removed or replaced before the
     /// first part remains, and says whether that was the last. Between two parts the store is used

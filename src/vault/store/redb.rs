@@ -160,6 +160,10 @@ impl VaultStore for RedbStore {
         })
     }
 
+    fn is_faster_at_once(&self) -> bool {
+        true
+    }
+
     fn health(&mut self) -> Result<StoreHealth, StoreError> {
         let bytes_on_disk = Some(fs::metadata(&self.path.0)?.len());
         Ok(StoreHealth { bytes_on_disk, ..StoreHealth::default() })

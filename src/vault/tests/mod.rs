@@ -3,6 +3,7 @@
 mod attacks;
 #[cfg(feature = "redb")]
 mod engines;
+mod entries;
 mod erasing;
 mod faults;
 mod grouping;

@@ -243,6 +243,10 @@ impl VaultStore for SledStore {
         })
     }
 
+    fn is_faster_at_once(&self) -> bool {
+        true
+    }
+
     fn health(&mut self) -> Result<StoreHealth, StoreError> {
         let mut warnings = Vec::new();
         let blobs = self.blob_files()?;
