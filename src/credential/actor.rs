@@ -338,11 +338,18 @@ impl State {
         self.look_at_the_desk();
     }
 
-    /// What the vault and the desk have, together.
+    /// What the vault and the desk have, together. The desk has material only while the vault could not
+    /// take it:
+    ///
+    /// | the vault has | the desk has | what counts |
+    /// | --- | --- | --- |
+    /// | anything | nothing | what the vault has |
+    /// | nothing, or a lower generation | what a renewal brought | what the desk has |
+    /// | the same generation or a higher one | what a renewal brought | what the vault has: the write took effect, or somebody signed in |
+    /// | anything | what a sign-in brought | what the desk has: its generation may have been counted without what is stored |
     fn known(&self, contents: Contents) -> Loaded {
         let desk = self.cell.desk();
         let material = match (&desk.unsaved, contents.material) {
-            // A sign-in is newer than whatever is stored, of which it may not have known.
             (Some(unsaved), stored)
                 if desk.came == Came::BySignIn
                     || stored.as_ref().is_none_or(|s| s.generation < unsaved.generation) =>

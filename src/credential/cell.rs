@@ -1,6 +1,15 @@
 //! What outlives the actor of a credential: the published snapshot, and the desk with all that is
 //! under way. An actor that dies leaves both to the one that takes its place, so nothing that was
 //! granted is lost and no refresh token is spent a second time because of a crash.
+//!
+//! Four numbers tell what comes too late, each of something else:
+//!
+//! | number | goes up with | what has a lower one |
+//! | --- | --- | --- |
+//! | [`Generation`] | new material, and a sign-out | a refusal of it changes nothing |
+//! | [`Era`] | a sign-out | a sign-in that was begun before it stores nothing |
+//! | [`Flight::ticket`] | a renewal that is booked | a renewal that ended leaves nothing behind: another one was booked since, or the user signed in or out |
+//! | [`RecordVersion`](crate::vault::RecordVersion) | a write of a record | a write that expects it is refused by the vault |
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
