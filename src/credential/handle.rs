@@ -8,7 +8,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::cell::Cell;
 use super::fallback::{Fallback, needs_user};
-use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
+use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
 use super::snapshot::{Peeked, Snapshot};
 use crate::clock::Sources;
 use crate::error::Error;
@@ -181,6 +181,12 @@ impl CredentialHandle {
         if refused && snapshot.id().method == Method::ApiKey {
             self.0.actor.post(ProviderMessage::Accepted { generation });
         }
+    }
+
+    /// Reports that a resource refused the token of `generation` as well, which took the place of one that it
+    /// had refused. Nothing follows from it but that everyone can see it.
+    pub(crate) fn refused_again(&self, generation: Generation) {
+        self.0.actor.post(ProviderMessage::inner(Inner::RefusedAgain { generation }));
     }
 
     /// Says whether this API key may be spent while the user's other sign-ins at its provider,
