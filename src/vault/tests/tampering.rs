@@ -85,6 +85,12 @@ impl Bench {
         assert!(vault.read(&one).is_err_and(|error| error.is_quarantined()));
         assert_eq!(vault.inspect().expect("an inspection").quarantined, 1);
         assert_eq!(self.reports(), 1);
+        let told = self.reported.lock().expect("a lock").iter().find_map(|kind| match kind {
+            EventKind::RecordQuarantined { id, .. } => Some(id.to_string()),
+            _ => None,
+        });
+        let told = told.and_then(|text| text.parse::<QuarantineId>().ok());
+        assert_eq!(told, vault.quarantined().first().map(|it| it.id), "what is told names it");
         assert_eq!(self.get(&self.name("one").record_key()), before, "it stays as it is");
         assert_eq!(read(&mut vault, "two"), Some(b"new".to_vec()));
 
