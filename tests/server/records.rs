@@ -75,6 +75,7 @@ async fn a_damaged_application_is_left_out_and_every_other_one_is_served() {
     let again = || host.server.issuer().register(spec.clone());
     let error = again().await.expect_err("the damaged one is in its place");
     assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");
+    assert!(error.to_string().contains(id.as_str()), "{error}");
     let vault = host.runtime.vault();
     let quarantined = vault.quarantined().await.expect("a list");
     assert_eq!(quarantined.len(), 1);

@@ -1,11 +1,12 @@
 //! How keys and applications get into the vault and out of it. These run as tasks of the issuer, so
 //! that no handler waits for the disk.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::state::{Found, Stored, Subject, Target, Written};
+use super::state::{Base, Found, Stored, Subject, Target, Written};
 use crate::error::{Error, ErrorKind};
 use crate::identity::UserId;
 use crate::server::application::{Application, ApplicationId, LONGEST_TOKEN_LIFETIME};
@@ -15,8 +16,7 @@ use crate::server::refresh::Family;
 use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
-    Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultError,
-    VaultHandle,
+    Batch, Entry, Expect, Query, RecordKey, RecordKind, Tags, VaultError, VaultHandle,
 };
 
 /// How many records are read at a time.
@@ -44,6 +44,8 @@ pub(super) struct Keeper {
 pub(super) struct Loaded {
     pub(super) ring: Option<Stored<KeyRing>>,
     pub(super) applications: Vec<Stored<Application>>,
+    /// Those that can not be read.
+    pub(super) damaged: BTreeSet<ApplicationId>,
     /// Whether anything is there that was made with keys.
     pub(super) made_with_keys: bool,
 }
@@ -130,15 +132,17 @@ impl Keeper {
             match self.application(&entry.key).await {
                 Err(error) if !error.is_transient() => {
                     tracing::warn!(application = %entry.key.name, %error, "application left out");
-                    Ok(None)
+                    Ok((None, entry.key.name.parse().ok()))
                 }
-                read => read,
+                read => read.map(|found| (found, None)),
             }
         };
         let read: Vec<_> = stream::iter(entries).map(read).buffered(READS).try_collect().await?;
-        let applications = read.into_iter().flatten().collect();
+        let (applications, damaged): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+        let applications = applications.into_iter().flatten().collect();
+        let damaged = damaged.into_iter().flatten().collect();
         let made_with_keys = ring.is_some() || !self.everything().await?.is_empty();
-        Ok(Loaded { ring, applications, made_with_keys })
+        Ok(Loaded { ring, applications, damaged, made_with_keys })
     }
 
     /// Removes everything that a server has in the vault, the keys last, and says how many records
@@ -181,12 +185,12 @@ impl Keeper {
     pub(super) async fn write(
         &self,
         target: Target,
-        expect: Option<RecordVersion>,
+        base: Base,
         audit: Option<AuditKind>,
         now: SystemTime,
     ) -> Written {
         let subject = target.subject();
-        match self.vault.commit(self.batch(target, expect, audit, now)).await {
+        match self.vault.commit(self.batch(target, base, audit, now)).await {
             Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
             Err(error) if error.is_conflict() => Written::Conflict,
             Err(error) => Written::Failed(error.into()),
@@ -214,11 +218,15 @@ impl Keeper {
     fn batch(
         &self,
         target: Target,
-        expect: Option<RecordVersion>,
+        base: Base,
         audit: Option<AuditKind>,
         now: SystemTime,
     ) -> Batch {
-        let expect = expect.map_or(Expect::Absent, Expect::Version);
+        let expect = match base {
+            Base::Nothing => Expect::Absent,
+            Base::Version(version) => Expect::Version(version),
+            Base::Damaged => Expect::AnythingOrQuarantined,
+        };
         let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
         let (batch, entry) = match target {
             Target::Ring(ring) => {

@@ -136,7 +136,9 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_input`] when it can not be as it is to be, or its id is taken.
+    /// [`Error::is_invalid_input`] when it can not be as it is to be, or its id is taken;
+    /// [`Error::is_vault_unreadable`] when it is taken by one whose record is damaged, which can be
+    /// [removed](Self::remove).
     pub async fn register(&self, spec: ApplicationSpec) -> Result<Registered, Error> {
         let spec = Box::new(spec);
         self.actor.ask(|reply| IssuerMessage::Register { spec, reply }).await?
@@ -196,7 +198,7 @@ impl TokenIssuer {
         self.actor.ask_again(ask).await?
     }
 
-    /// Removes an application. Its tokens are not good any more.
+    /// Removes an application, also one whose record is damaged. Its tokens are not good any more.
     ///
     /// # Errors
     ///

@@ -80,10 +80,12 @@ pub(super) struct Evidence<'a> {
 /// What is heard.
 #[derive(Debug)]
 pub(super) enum Event<W> {
-    /// Everything that the vault has, and whether any of it was made with keys.
+    /// Everything that the vault has, which of it can not be read, and whether any of it was made with
+    /// keys.
     Loaded {
         ring: Option<Stored<KeyRing>>,
         applications: Vec<Stored<Application>>,
+        damaged: BTreeSet<ApplicationId>,
         made_with_keys: bool,
     },
     /// Somebody wants a change.
@@ -127,11 +129,22 @@ pub(super) enum Target {
     Gone(ApplicationId),
 }
 
+/// What a change is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// There is no record.
+    Nothing,
+    /// There is this version of it.
+    Version(RecordVersion),
+    /// There is one that can not be read, and somebody gives it up.
+    Damaged,
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Effect<W> {
-    /// Makes `target` durable, if the vault has the version that is expected.
-    Write { target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind> },
+    /// Makes `target` durable, if the vault has what it is based on.
+    Write { target: Target, base: Base, audit: Option<AuditKind> },
     /// Reads a record again.
     Reread(Subject),
     /// Lets everybody see the keys and the applications as they are.
@@ -148,6 +161,8 @@ pub(super) struct IssuerState<W> {
     /// Whether there were keys at any time: others would void all that was made with them.
     had_keys: bool,
     applications: BTreeMap<ApplicationId, Stored<Application>>,
+    /// Those whose record was found not to be readable.
+    damaged: BTreeSet<ApplicationId>,
     under_way: Option<UnderWay<W>>,
     waiting: VecDeque<(Change, W)>,
 }
@@ -165,8 +180,15 @@ struct UnderWay<W> {
 
 impl<W> IssuerState<W> {
     pub(super) fn new(policy: KeyPolicy) -> Self {
-        let (applications, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { policy, ring: None, had_keys: false, applications, under_way: None, waiting }
+        Self {
+            policy,
+            ring: None,
+            had_keys: false,
+            applications: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            under_way: None,
+            waiting: VecDeque::new(),
+        }
     }
 
     pub(super) fn ring(&self) -> Option<&KeyRing> {
@@ -194,8 +216,9 @@ impl<W> IssuerState<W> {
     pub(super) fn step(&mut self, event: Event<W>, evidence: &Evidence<'_>) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         match event {
-            Event::Loaded { ring, applications, made_with_keys } => {
+            Event::Loaded { ring, applications, damaged, made_with_keys } => {
                 self.had_keys |= made_with_keys;
+                self.damaged = damaged;
                 self.ring = ring;
                 let named = |stored: Stored<Application>| (stored.value.id.clone(), stored);
                 self.applications = applications.into_iter().map(named).collect();
@@ -229,8 +252,8 @@ impl<W> IssuerState<W> {
         effects: &mut Vec<Effect<W>>,
     ) {
         match self.planned(&change, evidence) {
-            Ok(Some((target, expect, audit))) => {
-                effects.push(Effect::Write { target: target.clone(), expect, audit });
+            Ok(Some((target, base, audit))) => {
+                effects.push(Effect::Write { target: target.clone(), base, audit });
                 self.under_way = Some(UnderWay { change, by, target, tries, failure: None });
             }
             Ok(None) => effects.push(Effect::Answer { by, result: Ok(()) }),
@@ -244,7 +267,7 @@ impl<W> IssuerState<W> {
         &self,
         change: &Change,
         evidence: &Evidence<'_>,
-    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
+    ) -> Result<Option<(Target, Base, Option<AuditKind>)>, Error> {
         let (altered, version) = match change {
             Change::Register(application) => {
                 if self.applications.contains_key(&application.id) {
@@ -252,15 +275,20 @@ impl<W> IssuerState<W> {
                     return Err(Error::new(ErrorKind::InvalidInput, text));
                 }
                 let target = Target::Application(application.clone());
-                return Ok(Some((target, None, Some(AuditKind::ApplicationRegistered))));
+                let audit = Some(AuditKind::ApplicationRegistered);
+                return Ok(Some((target, Base::Nothing, audit)));
             }
             Change::Keys { how, fresh, hash_key } => {
                 return self.keys(*how, fresh, hash_key, evidence.now);
             }
             Change::Remove { id } => {
-                let version = Some(self.stored(id)?.version);
+                let base = if self.damaged.contains(id) {
+                    Base::Damaged
+                } else {
+                    Base::Version(self.stored(id)?.version)
+                };
                 let target = Target::Gone(id.clone());
-                return Ok(Some((target, version, Some(AuditKind::ApplicationRemoved))));
+                return Ok(Some((target, base, Some(AuditKind::ApplicationRemoved))));
             }
             Change::Alter { id, change } => {
                 let stored = self.stored(id)?;
@@ -297,11 +325,11 @@ impl<W> IssuerState<W> {
                     return Ok(None);
                 }
                 let target = Target::Application(Box::new(altered));
-                return Ok(Some((target, Some(stored.version), None)));
+                return Ok(Some((target, Base::Version(stored.version), None)));
             }
         };
         let target = Target::Application(Box::new(altered));
-        Ok(Some((target, Some(version), Some(AuditKind::ApplicationChanged))))
+        Ok(Some((target, Base::Version(version), Some(AuditKind::ApplicationChanged))))
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of an effect, named there")]
@@ -311,8 +339,9 @@ impl<W> IssuerState<W> {
         fresh: &Arc<SigningKey>,
         hash_key: &Arc<zeroize::Zeroizing<[u8; 32]>>,
         now: SystemTime,
-    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
+    ) -> Result<Option<(Target, Base, Option<AuditKind>)>, Error> {
         let version = self.ring.as_ref().map(|stored| stored.version);
+        let base = version.map_or(Base::Nothing, Base::Version);
         let ring = match (&self.ring, how) {
             (None, _) if self.had_keys => {
                 let text = "the vault has lost the signing keys of its applications, restore a \
@@ -335,7 +364,7 @@ impl<W> IssuerState<W> {
             }
             (Some(stored), KeyChange::Replace) => stored.value.replaced(now, fresh),
         };
-        Ok(Some((Target::Ring(ring), version, Some(AuditKind::SigningKeysRotated))))
+        Ok(Some((Target::Ring(ring), base, Some(AuditKind::SigningKeysRotated))))
     }
 
     fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
@@ -372,6 +401,20 @@ impl<W> IssuerState<W> {
             return;
         };
         let error = match found {
+            Err(error) if error.is_vault_unreadable() => match (change, target.subject()) {
+                // Nobody knew. Who removes it by its id gives it up, whatever is left of it.
+                (change @ Change::Remove { .. }, Subject::Application(id))
+                    if self.damaged.insert(id.clone()) =>
+                {
+                    return self.begin(change, by, tries, evidence, effects);
+                }
+                (Change::Register(_), Subject::Application(id)) => {
+                    let error = damaged(&id);
+                    self.damaged.insert(id);
+                    error
+                }
+                _ => failure.unwrap_or(error),
+            },
             Ok(found) => {
                 // Only the answer to the write was lost.
                 let is_done = failure.is_some() && target.is_what_stands_in(&found);
@@ -404,14 +447,25 @@ impl<W> IssuerState<W> {
                 self.ring = ring;
             }
             (Subject::Application(id), Found::Application(Some(stored))) => {
+                self.damaged.remove(&id);
                 self.applications.insert(id, *stored);
             }
             (Subject::Application(id), Found::Application(None)) => {
+                self.damaged.remove(&id);
                 self.applications.remove(&id);
             }
             _ => {}
         }
     }
+}
+
+/// What is told of an application whose place something has that can not be read.
+fn damaged(id: &ApplicationId) -> Error {
+    let text = format!(
+        "the record of the application {id} can not be read, take it from a backup, or remove the \
+         application and register it again"
+    );
+    Error::new(ErrorKind::VaultUnreadable, text)
 }
 
 impl Target {

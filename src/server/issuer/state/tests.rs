@@ -40,6 +40,11 @@ fn keys(how: KeyChange, seed: u64) -> Change {
     Change::Keys { how, fresh: Arc::new(fresh.expect("randomness")), hash_key }
 }
 
+fn loaded_with_nothing(made_with_keys: bool) -> Event<usize> {
+    let (applications, damaged) = (Vec::new(), BTreeSet::new());
+    Event::Loaded { ring: None, applications, damaged, made_with_keys }
+}
+
 fn enabled(number: u8, enabled: bool) -> Change {
     let change = Box::new(ApplicationChange::new().enabled(enabled));
     Change::Alter { id: id(number), change }
@@ -90,7 +95,7 @@ impl Bench {
             used: BTreeMap::new(),
             lost: BTreeSet::new(),
         };
-        bench.play(Event::Loaded { ring: None, applications: Vec::new(), made_with_keys: false });
+        bench.play(loaded_with_nothing(false));
         bench.ask(keys(KeyChange::Upkeep, 1));
         bench
     }
@@ -116,10 +121,10 @@ impl Bench {
             let mut writes = 0;
             for effect in effects {
                 match effect {
-                    Effect::Write { target, expect, .. } => {
+                    Effect::Write { target, base, .. } => {
                         writes += 1;
                         assert_eq!(writes, 1, "one write at a time");
-                        events.extend(self.write(target, expect));
+                        events.extend(self.write(target, base));
                     }
                     Effect::Reread(subject) => {
                         let found = self.read(&subject);
@@ -144,14 +149,15 @@ impl Bench {
         }
     }
 
-    fn write(&mut self, target: Target, expect: Option<RecordVersion>) -> Vec<Event<usize>> {
+    fn write(&mut self, target: Target, base: Base) -> Vec<Event<usize>> {
         let fault = self.faults.pop_front().unwrap_or(Fault::None);
         let subject = target.subject();
         let failed = || Written::Failed(Error::new(ErrorKind::VaultUnavailable, "the disk failed"));
         if let Fault::Overtaken = fault {
             self.touch(&subject);
         }
-        if self.version_of(&subject) != expect {
+        let found = self.version_of(&subject).map_or(Base::Nothing, Base::Version);
+        if found != base {
             return vec![Event::Written(Written::Conflict)];
         }
         match fault {
@@ -239,7 +245,7 @@ fn keys_that_are_lost_are_never_made_anew() {
     let mut bench = Bench::new();
     bench.ring = None;
     let mut again = IssuerState::new(POLICY);
-    let nothing = Event::Loaded { ring: None, applications: Vec::new(), made_with_keys: true };
+    let nothing = loaded_with_nothing(true);
     std::mem::swap(&mut bench.state, &mut again);
     bench.play(nothing);
     let upkeep = bench.ask(keys(KeyChange::Upkeep, 2));
