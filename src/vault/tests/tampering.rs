@@ -280,15 +280,20 @@ fn of_several_records_of_which_nothing_opens_each_can_be_discarded_by_itself() {
 
 #[test]
 fn a_quarantined_record_can_be_removed_on_purpose() {
-    let bench = Bench::new();
-    let name = bench.name("one");
-    bench.flip(&name.record_key(), 60);
-    let mut vault = bench.open().expect("a vault");
-    let erase = Batch::new().delete(key("ada", "one"), Expect::AnythingOrQuarantined);
-    commit(&mut vault, erase).expect("durable");
-    assert_eq!(read(&mut bench.open().expect("a vault"), "one"), None);
-    assert_eq!(bench.get(&name.record_key()), None);
-    assert_eq!(bench.get(&name.entry_key()), None);
+    // Also one that no list has, since its index entry does not open either.
+    for damaged in [1, 2] {
+        let bench = Bench::new();
+        let name = bench.name("one");
+        for stored in [name.record_key(), name.entry_key()].iter().take(damaged) {
+            bench.flip(stored, 60);
+        }
+        let mut vault = bench.open().expect("a vault");
+        let erase = Batch::new().delete(key("ada", "one"), Expect::AnythingOrQuarantined);
+        commit(&mut vault, erase).expect("durable");
+        assert_eq!(read(&mut bench.open().expect("a vault"), "one"), None);
+        assert_eq!(bench.get(&name.record_key()), None);
+        assert_eq!(bench.get(&name.entry_key()), None);
+    }
 }
 
 #[test]
