@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokenward::server::{ApplicationSpec, AuthorizationServer, RefreshPolicy};
 use tokenward::testing::VaultFault;
+use tokenward::vault::audit::{AuditKind, AuditQuery};
 use tokenward::vault::{Batch, Expect, Query, RecordKind};
 
 use crate::host::{FORM, Host, basic};
@@ -82,6 +83,11 @@ async fn a_damaged_application_is_left_out_and_every_other_one_is_served() {
     // As an operator does who has copied it.
     let copied = quarantined[0].id.to_string();
     vault.discard(copied.parse().expect("an id")).await.expect("discarded");
+    // There is nothing to remove any more, and none is recorded.
+    let removed = host.server.issuer().remove(id).await;
+    assert!(removed.expect_err("it is gone").is_not_found());
+    let query = AuditQuery::all().of_kind(AuditKind::ApplicationRemoved);
+    assert!(vault.read_audit(query).await.expect("a page").entries.is_empty());
     let anew = again().await.expect("its place is free");
     host.token(&anew).await;
     assert_eq!(host.ask(&damaged, "").await.error(), "invalid_client", "by the former secret");

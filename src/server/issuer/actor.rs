@@ -446,9 +446,10 @@ impl Issuer {
                 }
                 Effect::Publish => {
                     if let Some(ring) = self.state.ring() {
-                        self.is.board.publish(ring, self.state.applications(), now);
+                        self.is.board.publish(ring, self.state.applications());
                     }
                 }
+                Effect::Deny(id) => self.is.board.deny(&id, now),
                 Effect::Answer { by, result } => self.tell(by, result),
             }
         }

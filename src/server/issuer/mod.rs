@@ -150,7 +150,7 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// [`Error::is_not_found`] when there is no such application, [`Error::is_invalid_input`] when
-    /// it can not be as it is to be.
+    /// it can not be as it is to be, [`Error::is_vault_unreadable`] when its record is damaged.
     pub async fn change(&self, id: &ApplicationId, change: ApplicationChange) -> Result<(), Error> {
         let ask = |reply| IssuerMessage::Change {
             id: id.clone(),

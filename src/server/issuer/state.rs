@@ -101,7 +101,7 @@ pub(super) enum Event<W> {
 pub(super) enum Written {
     /// It is durable, and this is what stands there now.
     Done(Found),
-    /// The vault has another version than the change is based on.
+    /// The vault has something else than the change is based on, also a record that can not be read.
     Conflict,
     /// It may or may not be there.
     Failed(Error),
@@ -112,6 +112,8 @@ pub(super) enum Written {
 pub(super) enum Found {
     Ring(Option<Stored<KeyRing>>),
     Application(Option<Box<Stored<Application>>>),
+    /// An application that is there and can not be read.
+    Damaged,
 }
 
 /// Names a record.
@@ -149,6 +151,9 @@ pub(super) enum Effect<W> {
     Reread(Subject),
     /// Lets everybody see the keys and the applications as they are.
     Publish,
+    /// Denies the tokens of an application that is over. Its removal has made that durable; where it was
+    /// discarded beneath the issuer, it lasts for as long as the server runs.
+    Deny(ApplicationId),
     /// Tells who asked.
     Answer { by: W, result: Result<(), Error> },
 }
@@ -161,7 +166,7 @@ pub(super) struct IssuerState<W> {
     /// Whether there were keys at any time: others would void all that was made with them.
     had_keys: bool,
     applications: BTreeMap<ApplicationId, Stored<Application>>,
-    /// Those whose record was found not to be readable.
+    /// Those whose record was found not to be readable, also where they are known from before.
     damaged: BTreeSet<ApplicationId>,
     under_way: Option<UnderWay<W>>,
     waiting: VecDeque<(Change, W)>,
@@ -172,7 +177,8 @@ pub(super) struct IssuerState<W> {
 struct UnderWay<W> {
     change: Change,
     by: W,
-    target: Target,
+    /// What is being written; nothing while the vault is asked first.
+    target: Option<Target>,
     tries: u32,
     /// What the write failed of, while its record is being read again.
     failure: Option<Error>,
@@ -239,8 +245,27 @@ impl<W> IssuerState<W> {
         }
         let (change, by) = self.waiting.pop_front()?;
         let mut effects = Vec::new();
-        self.begin(change, by, TRIES, evidence, &mut effects);
+        if self.is_in_doubt(&change) {
+            effects.push(Effect::Reread(change.subject()));
+            self.under_way =
+                Some(UnderWay { change, by, target: None, tries: TRIES, failure: None });
+        } else {
+            self.begin(change, by, TRIES, evidence, &mut effects);
+        }
         Some(effects)
+    }
+
+    /// Whether the vault is asked before anything is said of the application: one that is not known may be
+    /// there and not open, and one that did not open may have been discarded.
+    fn is_in_doubt(&self, change: &Change) -> bool {
+        match change {
+            // The place of one that is not known is free, or the vault does not give it.
+            Change::Register(application) => self.damaged.contains(&application.id),
+            Change::Alter { id, .. } | Change::ReplaceSecret { id, .. } | Change::Remove { id } => {
+                self.stored(id).is_err()
+            }
+            Change::NoteUse { .. } | Change::Keys { .. } => false,
+        }
     }
 
     fn begin(
@@ -254,6 +279,7 @@ impl<W> IssuerState<W> {
         match self.planned(&change, evidence) {
             Ok(Some((target, base, audit))) => {
                 effects.push(Effect::Write { target: target.clone(), base, audit });
+                let target = Some(target);
                 self.under_way = Some(UnderWay { change, by, target, tries, failure: None });
             }
             Ok(None) => effects.push(Effect::Answer { by, result: Ok(()) }),
@@ -270,6 +296,9 @@ impl<W> IssuerState<W> {
     ) -> Result<Option<(Target, Base, Option<AuditKind>)>, Error> {
         let (altered, version) = match change {
             Change::Register(application) => {
+                if self.damaged.contains(&application.id) {
+                    return Err(damaged(&application.id));
+                }
                 if self.applications.contains_key(&application.id) {
                     let text = format!("there is an application {} already", application.id);
                     return Err(Error::new(ErrorKind::InvalidInput, text));
@@ -318,8 +347,8 @@ impl<W> IssuerState<W> {
                 (altered, stored.version)
             }
             Change::NoteUse { id, hash, used } => {
-                // Nothing to note of what is gone meanwhile.
-                let Some(stored) = self.applications.get(id) else { return Ok(None) };
+                // Nothing to note of what is gone or damaged meanwhile.
+                let Ok(stored) = self.stored(id) else { return Ok(None) };
                 let mut altered = stored.value.clone();
                 if !altered.note_use(hash, *used) {
                     return Ok(None);
@@ -368,6 +397,9 @@ impl<W> IssuerState<W> {
     }
 
     fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
+        if self.damaged.contains(id) {
+            return Err(damaged(id));
+        }
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no application {id}"));
         self.applications.get(id).ok_or_else(missing)
     }
@@ -375,22 +407,23 @@ impl<W> IssuerState<W> {
     fn written(&mut self, outcome: Written, effects: &mut Vec<Effect<W>>) {
         let Some(mut done) = self.under_way.take() else { return };
         match outcome {
+            // Written and not to be read is not done.
+            Written::Done(Found::Damaged) | Written::Conflict => {}
             Written::Done(found) => {
-                self.take_over(done.target.subject(), found);
+                self.take_over(done.change.subject(), found, effects);
                 if !matches!(done.change, Change::NoteUse { .. }) {
                     effects.push(Effect::Publish);
                 }
                 effects.push(Effect::Answer { by: done.by, result: Ok(()) });
                 return;
             }
-            Written::Conflict => {}
             Written::Failed(error) => done.failure = Some(error),
         }
-        effects.push(Effect::Reread(done.target.subject()));
+        effects.push(Effect::Reread(done.change.subject()));
         self.under_way = Some(done);
     }
 
-    /// After a write that did not go as planned: the vault is right about what there is.
+    /// Before a change, or after a write that did not go as planned: the vault is right about what there is.
     fn reread(
         &mut self,
         found: Result<Found, Error>,
@@ -401,24 +434,11 @@ impl<W> IssuerState<W> {
             return;
         };
         let error = match found {
-            Err(error) if error.is_vault_unreadable() => match (change, target.subject()) {
-                // Nobody knew. Who removes it by its id gives it up, whatever is left of it.
-                (change @ Change::Remove { .. }, Subject::Application(id))
-                    if self.damaged.insert(id.clone()) =>
-                {
-                    return self.begin(change, by, tries, evidence, effects);
-                }
-                (Change::Register(_), Subject::Application(id)) => {
-                    let error = damaged(&id);
-                    self.damaged.insert(id);
-                    error
-                }
-                _ => failure.unwrap_or(error),
-            },
             Ok(found) => {
                 // Only the answer to the write was lost.
-                let is_done = failure.is_some() && target.is_what_stands_in(&found);
-                self.take_over(target.subject(), found);
+                let is_done = failure.is_some()
+                    && target.is_some_and(|target| target.is_what_stands_in(&found));
+                self.take_over(change.subject(), found, effects);
                 effects.push(Effect::Publish);
                 if is_done {
                     return effects.push(Effect::Answer { by, result: Ok(()) });
@@ -440,20 +460,24 @@ impl<W> IssuerState<W> {
         effects.push(Effect::Answer { by, result: Err(error) });
     }
 
-    fn take_over(&mut self, subject: Subject, found: Found) {
+    fn take_over(&mut self, subject: Subject, found: Found, effects: &mut Vec<Effect<W>>) {
         match (subject, found) {
             (Subject::Ring, Found::Ring(ring)) => {
                 self.had_keys |= ring.is_some();
                 self.ring = ring;
             }
-            (Subject::Application(id), Found::Application(Some(stored))) => {
-                self.damaged.remove(&id);
-                self.applications.insert(id, *stored);
+            (Subject::Application(id), Found::Application(found)) => {
+                let (was_known, is_gone) =
+                    (self.applications.remove(&id).is_some(), found.is_none());
+                // What did not open never opens again: in its place there is nothing, or another one, also
+                // where nobody heard that it was removed.
+                if self.damaged.remove(&id) || (was_known && is_gone) {
+                    effects.push(Effect::Deny(id.clone()));
+                }
+                self.applications.extend(found.map(|stored| (id, *stored)));
             }
-            (Subject::Application(id), Found::Application(None)) => {
-                self.damaged.remove(&id);
-                self.applications.remove(&id);
-            }
+            // What is known of it serves on until it is removed, or everything is loaded again.
+            (Subject::Application(id), Found::Damaged) => drop(self.damaged.insert(id)),
             _ => {}
         }
     }
@@ -466,6 +490,20 @@ fn damaged(id: &ApplicationId) -> Error {
          application and register it again"
     );
     Error::new(ErrorKind::VaultUnreadable, text)
+}
+
+impl Change {
+    /// The record that it is about.
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Register(application) => Subject::Application(application.id.clone()),
+            Self::Alter { id, .. }
+            | Self::ReplaceSecret { id, .. }
+            | Self::NoteUse { id, .. }
+            | Self::Remove { id } => Subject::Application(id.clone()),
+            Self::Keys { .. } => Subject::Ring,
+        }
+    }
 }
 
 impl Target {
