@@ -114,13 +114,18 @@ async fn a_damaged_application_is_removed_by_its_id_and_registered_anew() {
         let admin = Admin::with(&host, &administrator).await;
         let (one, all) = (format!("/admin/applications/{id}"), "/admin/applications");
         let wanted = json!({ "id": id, "name": "anew", "permissions": "memories:read" });
-        if restarts {
-            // What is left of it is nobody's to overwrite, and how to give it up is told.
-            let refused = admin.send("POST", all, &wanted).await;
-            assert_eq!(refused.status, 503, "{refused:?}");
+        // What is left of it is nobody's to overwrite, and how to give it up is told.
+        for (method, path, body) in [
+            ("PATCH", &*one, json!({ "enabled": false })),
+            ("POST", &*format!("{one}/secret"), json!({ "overlap": 0 })),
+            ("POST", all, wanted.clone()),
+        ] {
+            let refused = admin.send(method, path, &body).await;
+            let told = (refused.status, refused.error());
+            assert_eq!(told, (409, "vault_unreadable".to_owned()), "{method} {path}: {refused:?}");
             assert!(refused.body.contains("remove the application"), "{refused:?}");
-            assert_eq!(host.runtime.vault().quarantined().await.expect("a list").len(), 1);
         }
+        assert_eq!(host.runtime.vault().quarantined().await.expect("a list").len(), 1);
 
         assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 200);
         assert!(host.runtime.vault().quarantined().await.expect("a list").is_empty());
