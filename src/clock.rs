@@ -259,6 +259,14 @@ impl dyn Entropy {
     }
 }
 
+/// The time that lies nearest to `time` and can be written as RFC 3339 has it, which knows four digits of a
+/// year.
+pub(crate) fn writable(time: SystemTime) -> SystemTime {
+    const END: Duration = Duration::from_secs(253_402_300_799);
+    let end = SystemTime::UNIX_EPOCH.checked_add(END).unwrap_or(SystemTime::UNIX_EPOCH);
+    time.clamp(SystemTime::UNIX_EPOCH, end)
+}
+
 /// `noise` as a share of `whole`, from nothing to all of it: the one way that jitter is drawn.
 pub(crate) fn share(whole: Duration, noise: u64) -> Duration {
     // More than 584 years are cut to that, so that the product fits.

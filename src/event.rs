@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::identity::{CredentialId, Generation, LoginId, Method, ProviderId, SessionId, UserId};
+use crate::identity::{
+    CredentialId, Generation, LoginId, Method, ProviderId, QuarantineId, SessionId, UserId,
+};
 use crate::resilience::Change as BreakerChange;
 
 /// Where a credential stands in its life.
@@ -451,6 +453,8 @@ pub enum EventKind {
     /// A record of the vault can not be opened; it is left as it is and reported.
     #[non_exhaustive]
     RecordQuarantined {
+        /// Names it, for [`VaultHandle::discard`](crate::vault::VaultHandle::discard).
+        id: QuarantineId,
         /// What kind of record, in words.
         record: String,
         /// Why it does not open.

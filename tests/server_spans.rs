@@ -78,12 +78,14 @@ async fn followed(record: &Record) {
     let answer = app.oneshot(request).instrument(span).await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 200);
     let asked = record.named("asked").pop().expect("the host's own");
+    let opened = record.named("session").pop().expect("its session");
+    assert!(opened.is_within(&asked), "{opened:?}");
     let beneath: Vec<_> =
-        record.named("vault").into_iter().filter(|it| it.is_within(&asked)).collect();
+        record.named("vault").into_iter().filter(|it| it.is_within(&opened)).collect();
     assert!(beneath.iter().any(|it| it.field("request") == "commit"), "{beneath:?}");
 
     for span in record.ours() {
-        assert!(["request", "vault"].contains(&span.name), "{span:?} is not documented");
+        assert!(["request", "session", "vault"].contains(&span.name), "{span:?} is not documented");
         let told = format!("{:?}", span.fields);
         let client_secret = client.secret.expose();
         for kept_out in [&*access, &*refresh, client_secret, "in-a-query", "rt_wrong", "?"] {

@@ -92,8 +92,8 @@ fn describe(event: &Event, palette: Palette) -> String {
         EventKind::VaultDegraded { reason: why, .. } => format!("the vault fails {}", reason(why)),
         EventKind::VaultRecovered => "the vault works again".to_owned(),
         EventKind::VaultWarning { warning, .. } => format!("the vault needs attention: {warning}"),
-        EventKind::RecordQuarantined { record, reason: why, .. } => {
-            format!("{record} can not be opened {}", reason(why))
+        EventKind::RecordQuarantined { id, record, reason: why, .. } => {
+            format!("{record} {id} can not be opened {}", reason(why))
         }
         EventKind::AuditTrailDamaged { problem, .. } => {
             format!("the audit trail is not as it was written: {problem}")

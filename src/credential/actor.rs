@@ -195,6 +195,9 @@ impl State {
             Inner::Loaded(contents) => self.loaded(contents),
             Inner::Deadline => self.step(Event::Deadline, None),
             Inner::LookAtTheDesk => self.look_at_the_desk(),
+            Inner::RefusedAgain { generation } => {
+                self.step(Event::RefusedAgain { generation }, None);
+            }
             Inner::Rest => self.rest(),
             Inner::Compared(contents) => self.fall_asleep(contents, myself),
             Inner::SignedIn { outcome: Ok(stored), reply } => {

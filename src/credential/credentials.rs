@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::{DashMap, DashSet};
 use tokio::sync::OnceCell;
-use tracing::{Instrument as _, warn};
+use tracing::{Instrument as _, info_span, warn};
 
 use super::actor::{Context, Shared, child};
 use super::cell::Cell;
@@ -157,8 +157,12 @@ impl Credentials {
     ///
     /// When there is no such provider, the vault could not erase, or the runtime is stopping.
     pub(crate) async fn sign_out(&self, id: &CredentialId) -> Result<SignedOut, Error> {
+        self.erase(id).instrument(info_span!("sign-out", credential = %id)).await
+    }
+
+    async fn erase(&self, id: &CredentialId) -> Result<SignedOut, Error> {
         if self.offers(id) {
-            return self.open(id).await?.sign_out().await;
+            return self.open(id).await?.erase().await;
         }
         let records = self.records(id, self.provider(&id.provider)?);
         let signing_out = async move {

@@ -4,9 +4,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tracing::{Instrument as _, info_span};
+
 use super::cell::Cell;
 use super::fallback::{Fallback, needs_user};
-use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
+use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
 use super::snapshot::{Peeked, Snapshot};
 use crate::clock::Sources;
 use crate::error::Error;
@@ -181,6 +183,12 @@ impl CredentialHandle {
         }
     }
 
+    /// Reports that a resource refused the token of `generation` as well, which took the place of one that it
+    /// had refused. Nothing follows from it but that everyone can see it.
+    pub(crate) fn refused_again(&self, generation: Generation) {
+        self.0.actor.post(ProviderMessage::inner(Inner::RefusedAgain { generation }));
+    }
+
     /// Says whether this API key may be spent while the user's other sign-ins at its provider,
     /// under the same label, need the user. It may not unless this was said, since a key is billed
     /// by its use. What was said holds over restarts and for the keys that follow under this
@@ -204,6 +212,11 @@ impl CredentialHandle {
     /// grant that the vault does not take is held in memory and written as soon as it can be, since
     /// it can not be had again: that is no error here but an event, and visible in the snapshot.
     pub async fn sign_in(&self, with: SignInWith) -> Result<Generation, Error> {
+        self.store(with).instrument(info_span!("sign-in", credential = %self.0.id)).await
+    }
+
+    /// As [`CredentialHandle::sign_in`], in the span of whoever signs in.
+    pub(crate) async fn store(&self, with: SignInWith) -> Result<Generation, Error> {
         flat(self.0.actor.ask(move |reply| ProviderMessage::SignIn { with, reply }).await)
     }
 
@@ -214,6 +227,11 @@ impl CredentialHandle {
     /// When the vault could not erase it yet. It is out of use all the same, and erased as soon as
     /// the vault can.
     pub async fn sign_out(&self) -> Result<SignedOut, Error> {
+        self.erase().instrument(info_span!("sign-out", credential = %self.0.id)).await
+    }
+
+    /// As [`CredentialHandle::sign_out`], in the span of whoever signs out.
+    pub(super) async fn erase(&self) -> Result<SignedOut, Error> {
         flat(self.0.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
     }
 

@@ -202,6 +202,10 @@ pub(super) enum Inner {
     /// What the vault would give back to the one that is started next.
     Compared(Result<Contents, JournalError>),
     LookAtTheDesk,
+    /// A resource refused this generation, although it was renewed because of a refusal.
+    RefusedAgain {
+        generation: Generation,
+    },
     SignedIn {
         outcome: Result<Stored, Error>,
         reply: Reply<Result<Generation, Error>>,

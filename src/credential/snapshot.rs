@@ -47,6 +47,7 @@ pub struct Snapshot {
     pub(crate) usable: Usable,
     pub(crate) expires_at: Option<SystemTime>,
     pub(crate) retry_at: Option<Moment>,
+    pub(crate) kept_until: Option<Moment>,
     pub(crate) reason: Option<String>,
     pub(crate) durable: bool,
     pub(crate) scopes: Option<Vec<String>>,
@@ -65,6 +66,7 @@ impl Snapshot {
             usable: Usable::No,
             expires_at: None,
             retry_at: None,
+            kept_until: None,
             reason: None,
             durable: true,
             scopes: None,
@@ -104,6 +106,19 @@ impl Snapshot {
     /// When a failed renewal is tried again, by the wall clock.
     pub fn retry_at(&self) -> Option<SystemTime> {
         self.retry_at.map(|moment| moment.wall)
+    }
+
+    /// Until when the token is not renewed although a resource refuses it, by the wall clock: it was
+    /// refused within 30 seconds after it had been renewed because of a refusal, so that the resource
+    /// refuses for another reason than the token, and a third one would be refused, too. It is used
+    /// meanwhile. None where nothing of that kind was heard of this token.
+    pub fn kept_until(&self) -> Option<SystemTime> {
+        self.kept_until.map(|moment| moment.wall)
+    }
+
+    /// Whether that time has not come yet.
+    pub(crate) fn is_kept(&self, now: Moment) -> bool {
+        self.kept_until.is_some_and(|end| !now.has_passed(end))
     }
 
     /// Whether the vault has this material. False only while the vault can not be written.
@@ -170,6 +185,7 @@ impl Snapshot {
             && self.usable == other.usable
             && self.expires_at == other.expires_at
             && self.retry_at == other.retry_at
+            && self.kept_until == other.kept_until
             && self.durable == other.durable
             && self.reason == other.reason
             && self.stands_in == other.stands_in

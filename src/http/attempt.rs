@@ -152,9 +152,12 @@ impl<S: Sender> Attempt<'_, S> {
         let provider = self.provider.id();
         debug!(%provider, "the credential was refused, sending with another");
         let (answer, refused) = self.sent(again, &headers, &next, permit).await?;
+        // There is no third attempt, but everyone shall see what was refused.
+        let generation = next.snapshot.generation();
         if refused && next.fallback.is_some() {
-            // There is no third attempt, but everyone shall see that the key is refused.
-            let _ = next.credential.rejected(next.snapshot.generation()).await;
+            let _ = next.credential.rejected(generation).await;
+        } else if refused {
+            next.credential.refused_again(generation);
         }
         Ok(answer)
     }

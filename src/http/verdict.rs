@@ -1,7 +1,7 @@
 //! What an attempt tells the breaker of its upstream, and what a caller is told whose call the
 //! breaker holds back.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Response;
@@ -68,17 +68,6 @@ pub(super) fn settled<B: Body<Data = Bytes> + Unpin>(
     answer.map(|body| body.watched_by(answered))
 }
 
-fn error(whereto: &str, HeldBack { retry_in }: HeldBack) -> Error {
-    let Some(wait) = retry_in else {
-        return Error::new(
-            ErrorKind::CircuitOpen,
-            format!("calls to {whereto} are held back by hand, close its breaker to go on"),
-        );
-    };
-    // In whole seconds, and not too early.
-    let seconds = wait.as_millis().div_ceil(1000);
-    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
-    let shown = humantime::format_duration(seconds);
-    let text = format!("calls to {whereto} fail and are held back, retry in {shown}");
-    Error::retry_in(ErrorKind::CircuitOpen, text, wait)
+fn error(whereto: &str, held_back: HeldBack) -> Error {
+    held_back.of(&format!("calls to {whereto}"))
 }

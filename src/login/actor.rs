@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::{Actor as _, ActorProcessingErr, ActorRef, Message};
+use tracing::Span;
 
 use super::desk::{Desk, Materials, Report};
 use super::verdict::stopping;
@@ -38,6 +39,9 @@ pub(super) trait Kind: Sized + Send + 'static {
 
     /// Whether nothing will happen any more.
     fn is_over(&self) -> bool;
+
+    /// Whether a message comes from a front end, rather than from what belongs to the sign-in itself.
+    fn is_of_front_end(message: &Self::Message) -> bool;
 
     /// The message that means no more than that an errand has reported.
     fn nudge() -> Self::Message;
@@ -83,7 +87,8 @@ impl<K: Kind> LoginActor<K> {
         let nudged = myself.clone();
         // Sending to itself fails only when the sign-in is over.
         let mut desk = Desk::new(materials, move || drop(nudged.send_message(K::nudge())));
-        let kind = K::begin(terms, myself, &mut desk);
+        let span = desk.span.clone();
+        let kind = span.in_scope(|| K::begin(terms, myself, &mut desk));
         Ok(State(Some(Pending { kind, desk })))
     }
 
@@ -94,10 +99,17 @@ impl<K: Kind> LoginActor<K> {
         state: &mut State<K>,
     ) -> Result<(), ActorProcessingErr> {
         let Some(Pending { kind, desk }) = &mut state.0 else { return Ok(()) };
-        kind.take(message, desk);
-        while let Some(report) = desk.errands.returned() {
-            kind.hear(report, desk);
+        let span = desk.span.clone();
+        if K::is_of_front_end(&message) {
+            // It need not be the one that began it.
+            span.follows_from(Span::current().id());
         }
+        span.in_scope(|| {
+            kind.take(message, desk);
+            while let Some(report) = desk.errands.returned() {
+                kind.hear(report, desk);
+            }
+        });
         if kind.is_over() {
             myself.stop(None);
         }
@@ -115,7 +127,8 @@ impl<K: Kind> LoginActor<K> {
         while !kind.is_over()
             && let Some(report) = desk.errands.next().await
         {
-            kind.hear(report, &mut desk);
+            let span = desk.span.clone();
+            span.in_scope(|| kind.hear(report, &mut desk));
         }
         desk.end(Err(stopping()));
         Ok(())

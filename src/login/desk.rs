@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::outcome::{Ending, Outcome};
 use super::transit::{GivesBack, InTransit, MayGrant};
@@ -66,6 +66,8 @@ pub(super) struct Materials {
     pub(super) sink: GrantSink,
     pub(super) outcome: watch::Sender<Outcome>,
     pub(super) means: Means,
+    /// What all that is done for it stands in.
+    pub(super) span: Span,
 }
 
 /// What all sign-ins of a runtime share.
@@ -85,6 +87,8 @@ pub(super) struct Means {
 pub(super) struct Desk<O> {
     pub(super) errands: Errands<Report<O>>,
     pub(super) means: Means,
+    /// What all that is done for it stands in, whoever it is that completes it.
+    pub(super) span: Span,
     provider: Arc<dyn Provider>,
     sink: GrantSink,
     gives_back: GivesBack,
@@ -111,7 +115,7 @@ pub(super) struct Redemption {
 
 impl<O: Send + 'static> Desk<O> {
     pub(super) fn new(materials: Materials, nudge: impl Fn() + Send + Sync + 'static) -> Self {
-        let Materials { id, credential, provider, sink, outcome, means } = materials;
+        let Materials { id, credential, provider, sink, outcome, means, span } = materials;
         let gives_back = GivesBack {
             credential: credential.clone(),
             provider: Arc::clone(&provider),
@@ -120,7 +124,8 @@ impl<O: Send + 'static> Desk<O> {
         };
         let ending =
             Ending::new(id, credential, means.events.clone(), means.audit.clone(), outcome);
-        Self { errands: Errands::new(nudge), means, provider, sink, gives_back, ending }
+        let errands = Errands::new(nudge);
+        Self { errands, means, span, provider, sink, gives_back, ending }
     }
 
     /// Exchanges a code, as attempt number `attempt`.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ractor::Message;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span, info_span};
 
 use super::actor::{Kind, child};
 use super::browser::{BrowserLogin, EXPIRES_AFTER, Face, Login, Opening, Terms};
@@ -211,6 +212,16 @@ impl Logins {
     /// ([`Error::is_overloaded`]), and when there is neither a port to listen on nor another
     /// address at which the browser could end.
     pub async fn begin(&self, request: LoginRequest, receiver: Receiver) -> Result<Login, Error> {
+        let span = span(&request, Method::AuthorizationCode);
+        self.begin_in(request, receiver, span.clone()).instrument(span).await
+    }
+
+    async fn begin_in(
+        &self,
+        request: LoginRequest,
+        receiver: Receiver,
+        span: Span,
+    ) -> Result<Login, Error> {
         let LoginRequest { user, provider, label, sink } = request;
         let Means { transport, sources, .. } = &self.0.means;
         // Beforehand, since a lock is not held while the provider is asked.
@@ -235,7 +246,7 @@ impl Logins {
         let has_challenge = url.contains(&pkce.challenge);
         let terms = Terms { state, redirect_uri, pkce: has_challenge, issuer, expires_at };
         let opening = Opening { terms, verifier: pkce.verifier, loopback };
-        let started = self.run::<BrowserLogin>(&credential, provider, sink, opening).await?;
+        let started = self.run::<BrowserLogin>(&credential, provider, sink, opening, span).await?;
         let Started { id, messages, outcome } = started;
         let expires_at = expires_at.wall;
         let face =
@@ -254,6 +265,15 @@ impl Logins {
     /// ([`Error::is_configuration`]), can not be reached, or the user has too many pending
     /// ([`Error::is_overloaded`]).
     pub async fn begin_device(&self, request: LoginRequest) -> Result<DeviceLogin, Error> {
+        let span = span(&request, Method::DeviceCode);
+        self.begin_device_in(request, span.clone()).instrument(span).await
+    }
+
+    async fn begin_device_in(
+        &self,
+        request: LoginRequest,
+        span: Span,
+    ) -> Result<DeviceLogin, Error> {
         // A look beforehand, since a lock is not held while the provider is asked.
         self.admit(&request.user)?;
         let LoginRequest { user, provider, label, sink } = request;
@@ -266,7 +286,7 @@ impl Logins {
         let _beginning = self.0.beginning.lock().await;
         self.admit(&credential.user)?;
         let opening = DeviceOpening { authorization, progress };
-        let started = self.run::<OnDevice>(&credential, provider, sink, opening).await?;
+        let started = self.run::<OnDevice>(&credential, provider, sink, opening, span).await?;
         let Started { id, messages, outcome } = started;
         let login = DeviceLogin::new(id.clone(), credential, &shown, messages, seen, outcome);
         self.pending_of_all().insert(id, Front::Device(login.clone()));
@@ -337,6 +357,7 @@ impl Logins {
         provider: Arc<dyn Provider>,
         sink: GrantSink,
         terms: K::Terms,
+        span: Span,
     ) -> Result<Started<K::Message>, Error> {
         let means = self.0.means.clone();
         let id = LoginId::random(&*means.sources.entropy)?;
@@ -348,6 +369,7 @@ impl Logins {
             sink,
             outcome: sender,
             means,
+            span,
         };
         let spec = child::<K>(name_of(&id), materials, terms);
         let messages = self.0.supervisor.start_child(spec).await?;
@@ -433,6 +455,13 @@ async fn redirect(
         Some(redirect_uri) => Ok((redirect_uri, None, Some(error))),
         None => Err(error),
     }
+}
+
+/// What a sign-in stands in from its beginning to its end.
+fn span(request: &LoginRequest, method: Method) -> Span {
+    let LoginRequest { user, provider, label, .. } = request;
+    let (user, provider, label) = (user.clone(), provider.id().clone(), label.clone());
+    info_span!("sign-in", credential = %CredentialId { user, provider, method, label })
 }
 
 /// The actor's name in the tree: enough of the id to tell sign-ins apart.

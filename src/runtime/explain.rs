@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Session;
-use crate::clock::Moment;
+use crate::clock::{Moment, writable};
 use crate::credential::{Snapshot, needs_user, stands_in};
 use crate::error::Error;
 use crate::event::CredentialState;
@@ -103,6 +103,10 @@ pub struct Candidate {
 pub enum Why {
     /// Used: the session switched to it, and it can be used.
     Own,
+    /// Used: the session switched to it. The provider refused its token, and refused the one that it was renewed
+    /// to, so that it may refuse the next request as well. For that the token is not renewed again before the
+    /// time that its snapshot [tells](Snapshot::kept_until).
+    OwnRefusedTwice,
     /// Used: the session switched to it. Its token is over, or is not kept between requests, so the request asks
     /// for another one first.
     OwnOnceRenewed,
@@ -134,7 +138,7 @@ pub enum Why {
 impl Why {
     /// Whether the credential would be used.
     pub fn is_used(self) -> bool {
-        matches!(self, Self::Own | Self::OwnOnceRenewed | Self::StandsIn)
+        matches!(self, Self::Own | Self::OwnRefusedTwice | Self::OwnOnceRenewed | Self::StandsIn)
     }
 
     /// Whether what the credential says of itself has to do with it.
@@ -147,6 +151,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Own => "used, the session switched to it",
+            Self::OwnRefusedTwice => {
+                "used, although it was refused right after it was renewed for that"
+            }
             Self::OwnOnceRenewed => "used once it is renewed, the session switched to it",
             Self::StandsIn => "used, it is allowed to stand in for the session's own",
             Self::OwnHeldBack => "not used for now, its renewal is held back",
@@ -204,7 +211,7 @@ impl Own {
             _ if own.is_usable(now)
                 && (self.caches_tokens || own.id().method == Method::ApiKey) =>
             {
-                Why::Own
+                if own.is_kept(now) { Why::OwnRefusedTwice } else { Why::Own }
             }
             CredentialState::Unreadable => Why::Unreadable,
             _ if is_over || own.id().method == Method::ApiKey => Why::OwnNeedsUser,
@@ -236,8 +243,14 @@ fn why_other(it: &Snapshot, own: &Snapshot, now: Moment) -> Why {
 impl Candidate {
     /// Why in words, with what the credential says of itself where that has to do with it.
     pub fn told(&self) -> String {
-        match self.credential.reason().filter(|_| self.why.is_by_itself()) {
-            Some(reason) => format!("{} ({reason})", self.why),
+        let kept = self.credential.kept_until().filter(|_| self.why == Why::OwnRefusedTwice);
+        let reason = self.credential.reason().filter(|_| self.why.is_by_itself());
+        let not_again = kept.map(|until| {
+            let until = humantime::format_rfc3339_millis(writable(until));
+            format!("it is not renewed for that again before {until}")
+        });
+        match not_again.as_deref().or(reason) {
+            Some(more) => format!("{} ({more})", self.why),
             None => self.why.to_string(),
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tracing::{Instrument as _, Span, info_span};
+
 use super::User;
 use crate::config::Origin;
 use crate::credential::SignInWith;
@@ -126,15 +128,8 @@ impl SignIn {
     ///
     /// When it can not be a key of this provider, or the vault does not take it.
     pub async fn with_api_key(self, key: impl Into<Secret>) -> Result<CredentialId, Error> {
-        let key = key.into();
         let id = self.id(Method::ApiKey)?;
-        let credential = self.user.runtime.credential(&id).await?;
-        let provider = self.user.runtime.0.credentials.provider(&id.provider)?;
-        let stored = match provider.check_api_key(&key) {
-            Ok(()) => credential.sign_in(SignInWith::ApiKey(key)).await,
-            Err(error) => Err(error),
-        };
-        self.recorded(&id, AuditKind::SignInFailed, stored)?;
+        self.store_key(&id, key.into()).instrument(span(&id)).await?;
         Ok(id)
     }
 
@@ -150,11 +145,15 @@ impl SignIn {
         self,
         key: impl Into<Secret>,
     ) -> Result<CredentialId, Error> {
-        let key = key.into();
         let id = self.id(Method::ApiKey)?;
+        self.store_verified_key(&id, key.into()).instrument(span(&id)).await?;
+        Ok(id)
+    }
+
+    async fn store_verified_key(&self, id: &CredentialId, key: Secret) -> Result<(), Error> {
         let runtime = &self.user.runtime;
         let provider = runtime.0.credentials.provider(&id.provider)?;
-        self.recorded(&id, AuditKind::SignInFailed, provider.check_api_key(&key))?;
+        self.recorded(id, AuditKind::SignInFailed, provider.check_api_key(&key))?;
         let transport = &runtime.0.credentials.shared().transport;
         let verified = in_time(transport, provider.verify_api_key(transport, &key)).await;
         let verified = verified.map_err(Error::from).and_then(|verdict| match verdict {
@@ -168,8 +167,19 @@ impl SignIn {
                 format!("{} can not check an api key, set api_key.probe", id.provider),
             )),
         });
-        self.recorded(&id, AuditKind::SignInFailed, verified)?;
-        self.with_api_key(key).await
+        self.recorded(id, AuditKind::SignInFailed, verified)?;
+        self.store_key(id, key).await
+    }
+
+    async fn store_key(&self, id: &CredentialId, key: Secret) -> Result<(), Error> {
+        let credential = self.user.runtime.credential(id).await?;
+        let provider = self.user.runtime.0.credentials.provider(&id.provider)?;
+        let stored = match provider.check_api_key(&key) {
+            Ok(()) => credential.store(SignInWith::ApiKey(key)).await,
+            Err(error) => Err(error),
+        };
+        self.recorded(id, AuditKind::SignInFailed, stored)?;
+        Ok(())
     }
 
     /// Stores the API key that the settings offer for this provider (a variable such as
@@ -262,17 +272,23 @@ impl SignIn {
     /// Signs in by a method that needs no user, which is the same as renewing by it.
     async fn obtain(self, method: Method) -> Result<CredentialId, Error> {
         let id = self.id(method)?;
+        self.store_obtained(&id).instrument(span(&id)).await?;
+        Ok(id)
+    }
+
+    async fn store_obtained(&self, id: &CredentialId) -> Result<(), Error> {
         let runtime = &self.user.runtime;
-        let credential = runtime.credential(&id).await?;
+        let credential = runtime.credential(id).await?;
         let provider = runtime.0.credentials.provider(&id.provider)?;
+        let method = id.method;
         let renewal = Renewal { method, refresh_token: None, in_force: None };
         let transport = &runtime.0.credentials.shared().transport;
         let granted = in_time(transport, provider.renew(transport, renewal)).await;
         let granted = granted.map_err(Error::from);
-        let grant = self.recorded(&id, AuditKind::GenerationFailed, granted)?;
-        let stored = credential.sign_in(SignInWith::Grant(grant)).await;
-        self.recorded(&id, AuditKind::SignInFailed, stored)?;
-        Ok(id)
+        let grant = self.recorded(id, AuditKind::GenerationFailed, granted)?;
+        let stored = credential.store(SignInWith::Grant(grant)).await;
+        self.recorded(id, AuditKind::SignInFailed, stored)?;
+        Ok(())
     }
 
     async fn request(&self, method: Method) -> Result<LoginRequest, Error> {
@@ -283,7 +299,7 @@ impl SignIn {
         let CredentialId { user, label, .. } = id;
         let sink: GrantSink = Arc::new(move |grant| {
             let credential = credential.clone();
-            Box::pin(async move { credential.sign_in(SignInWith::Grant(grant)).await })
+            Box::pin(async move { credential.store(SignInWith::Grant(grant)).await })
         });
         Ok(LoginRequest { user, provider, label, sink })
     }
@@ -312,6 +328,11 @@ impl SignIn {
             label: self.label.clone()?,
         })
     }
+}
+
+/// What a sign-in that is carried out at once stands in.
+fn span(id: &CredentialId) -> Span {
+    info_span!("sign-in", credential = %id)
 }
 
 fn no_offered_key(provider: &ProviderId) -> Error {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument as _, info_span};
+
 use super::{Runtime, Session, SignIn};
 use crate::credential::{CredentialHandle, SignedOut, Snapshot};
 use crate::error::{Error, ErrorKind};
@@ -216,6 +218,10 @@ impl User {
     /// done stays done, and calling again does the rest. What a provider answers does not matter.
     pub async fn erase(&self) -> Result<usize, Error> {
         let user = self.id()?;
+        self.erase_all_of(user).instrument(info_span!("erasure", %user)).await
+    }
+
+    async fn erase_all_of(&self, user: &UserId) -> Result<usize, Error> {
         let logins = &self.runtime.0.logins;
         // One whose grant is on its way into the vault can not be cancelled: it is waited for, so
         // that what it stores is erased with the rest.

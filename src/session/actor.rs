@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef};
+use tracing::Span;
 
 use super::board::Board;
 use super::keeping::Keeper;
@@ -41,13 +42,18 @@ pub(super) struct Manager {
 enum Loading {
     /// They are not, and were not to be had.
     NotYet,
-    /// They are being read; these requests wait for them.
-    UnderWay(Vec<SessionMessage>),
+    /// They are being read; these requests wait for them, each with the span that it is of.
+    UnderWay(Vec<(SessionMessage, Span)>),
     Done,
 }
 
-/// Who waits for an answer.
-enum Waiter {
+/// Who waits for an answer, and the span that the request is of: what is written for it stands there.
+struct Waiter {
+    reply: Waiting,
+    span: Span,
+}
+
+enum Waiting {
     Open(Reply<Result<SessionHandle, Error>>),
     Done(Reply<Result<(), Error>>),
 }
@@ -106,7 +112,7 @@ impl SessionManager {
         if let Loading::UnderWay(parked) = std::mem::replace(&mut manager.loading, Loading::NotYet)
         {
             let stopping = Error::new(ErrorKind::ShuttingDown, "the runtime is stopping");
-            for request in parked {
+            for (request, _) in parked {
                 request.refuse(stopping.clone());
             }
         }
@@ -148,7 +154,7 @@ impl Manager {
             self.load();
         }
         match &mut self.loading {
-            Loading::UnderWay(parked) => parked.push(request),
+            Loading::UnderWay(parked) => parked.push((request, Span::current())),
             Loading::NotYet | Loading::Done => self.answer(request),
         }
     }
@@ -156,7 +162,10 @@ impl Manager {
     fn answer(&mut self, request: SessionMessage) {
         match request {
             SessionMessage::Open { user, reply } => match self.fresh_id() {
-                Ok(session) => self.step(Event::Open { user, session, by: Waiter::Open(reply) }),
+                Ok(session) => {
+                    let by = Waiter::new(Waiting::Open(reply));
+                    self.step(Event::Open { user, session, by });
+                }
                 Err(error) => drop(reply.send(Err(error))),
             },
             SessionMessage::Attach { user, session, reply } => {
@@ -194,7 +203,7 @@ impl Manager {
             SessionMessage::Close { user, session, reply } => {
                 // Looked at for what is recorded of it; the table decides.
                 let _ = self.find(&user, &session);
-                self.step(Event::Close { user, session, by: Waiter::Done(reply) });
+                self.step(Event::Close { user, session, by: Waiter::new(Waiting::Done(reply)) });
             }
             SessionMessage::Internal(_) => {}
         }
@@ -210,7 +219,8 @@ impl Manager {
         if self.find(&user, &session).is_ok() {
             self.is.board.mark(&session, self.is.sources.now());
         }
-        self.step(Event::Change { user, session, change, by: Waiter::Done(reply) });
+        let by = Waiter::new(Waiting::Done(reply));
+        self.step(Event::Change { user, session, change, by });
     }
 
     /// The session, if it is this user's and can be used.
@@ -231,7 +241,7 @@ impl Manager {
                 self.sweep.set(self.is.sources.now().after(self.is.policy.next_sweep()));
                 let waiting = std::mem::replace(&mut self.loading, Loading::NotYet);
                 if let Loading::UnderWay(parked) = waiting {
-                    for request in parked {
+                    for (request, _) in parked {
                         request.refuse(error.clone());
                     }
                 }
@@ -255,8 +265,8 @@ impl Manager {
         // What expired while nobody was there is cleaned up at once.
         self.hear(News::SweepDue);
         if let Loading::UnderWay(parked) = waiting {
-            for request in parked {
-                self.answer(request);
+            for (request, span) in parked {
+                span.in_scope(|| self.answer(request));
             }
         }
     }
@@ -296,15 +306,18 @@ impl Manager {
                         let result = keeper.reread(user, &session).await;
                         Outcome::Reread(session, result)
                     };
-                    self.errands.send(work, move || Outcome::Reread(id, Err(died())));
+                    let span = self.span_of(&id);
+                    span.in_scope(|| {
+                        self.errands.send(work, move || Outcome::Reread(id, Err(died())));
+                    });
                 }
                 Effect::Publish { view, last_activity } => {
                     self.is.board.publish(view, last_activity);
                 }
                 Effect::Retire { session, standing } => self.is.board.retire(&session, standing),
-                Effect::Answer { by, session, result } => match by {
-                    Waiter::Done(reply) => drop(reply.send(result)),
-                    Waiter::Open(reply) => {
+                Effect::Answer { by, session, result } => match by.reply {
+                    Waiting::Done(reply) => drop(reply.send(result)),
+                    Waiting::Open(reply) => {
                         let handle = || self.is.board.handle(&session).ok_or_else(not_found);
                         let _ = reply.send(result.and_then(|()| handle()));
                     }
@@ -315,10 +328,20 @@ impl Manager {
     }
 
     fn write(&mut self, id: SessionId, work: impl Future<Output = Written> + Send + 'static) {
+        let span = self.span_of(&id);
         let (session, dead) = (id.clone(), id);
-        self.errands.send(async move { Outcome::Written(session, work.await) }, move || {
-            Outcome::Written(dead, Written::Failed(died()))
+        span.in_scope(|| {
+            self.errands.send(async move { Outcome::Written(session, work.await) }, move || {
+                Outcome::Written(dead, Written::Failed(died()))
+            });
         });
+    }
+
+    /// The span of whoever comes first of those for whom a session is written. None when it is the
+    /// manager's own doing.
+    fn span_of(&self, session: &SessionId) -> Span {
+        let first = self.table.works_for(session);
+        first.map_or_else(Span::none, |waiter| waiter.span.clone())
     }
 
     fn hear_of_activity_in(&mut self, session: &SessionId) {
@@ -335,6 +358,12 @@ impl Manager {
 
     fn fresh_id(&self) -> Result<SessionId, Error> {
         Ok(SessionId::random(&*self.is.sources.entropy)?)
+    }
+}
+
+impl Waiter {
+    fn new(reply: Waiting) -> Self {
+        Self { reply, span: Span::current() }
     }
 }
 

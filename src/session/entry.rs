@@ -169,6 +169,15 @@ impl<W> Entry<W> {
         self.last_activity != self.saved_activity
     }
 
+    /// Who is the first of those for whom something is under way.
+    pub(super) fn works_for(&self) -> Option<&W> {
+        match self.busy.as_ref()? {
+            Busy::Putting { requests, .. } => requests.iter().find_map(Request::asked_by),
+            Busy::Removing(request) => request.asked_by(),
+            Busy::Rereading => self.queue.iter().find_map(Request::asked_by),
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.busy.is_none()
     }
@@ -273,6 +282,13 @@ impl<W> Entry<W> {
 }
 
 impl<W> Request<W> {
+    fn asked_by(&self) -> Option<&W> {
+        match self {
+            Self::Change(_, by) | Self::Close(by) => Some(by),
+            Self::Expire | Self::Save => None,
+        }
+    }
+
     fn removes(&self) -> bool {
         matches!(self, Self::Close(_) | Self::Expire)
     }

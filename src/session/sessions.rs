@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ractor::Actor as _;
+use tracing::{Instrument as _, info_span};
 
 use super::actor::{ManagerArguments, SessionManager};
 use super::board::Board;
@@ -14,7 +15,7 @@ use super::view::{ProviderContext, SessionHandle};
 use crate::clock::Sources;
 use crate::error::Error;
 use crate::identity::{SessionId, UserId};
-use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
+use crate::supervision::{AskError, ChildSpec, EventBus, Handle, Supervisor, Timekeeper};
 use crate::vault::VaultHandle;
 
 /// All sessions of a runtime. Cheap to clone; it outlives restarts of the manager.
@@ -94,15 +95,15 @@ impl Sessions {
 
     /// Opens a session.
     pub async fn open(&self, user: &UserId) -> Result<SessionHandle, Error> {
-        self.manager.ask(|reply| SessionMessage::Open { user: user.clone(), reply }).await?
+        let asked = self.manager.ask(|reply| SessionMessage::Open { user: user.clone(), reply });
+        traced("open", user, asked).await
     }
 
     /// Finds a session that is open.
     pub async fn attach(&self, user: &UserId, session: &SessionId) -> Result<SessionHandle, Error> {
-        let (user, session) = (user.clone(), session.clone());
         let ask =
             |reply| SessionMessage::Attach { user: user.clone(), session: session.clone(), reply };
-        self.manager.ask_again(ask).await?
+        traced("attach", user, self.manager.ask_again(ask)).await
     }
 
     /// Makes `context` the active one, from the next request on.
@@ -118,7 +119,7 @@ impl Sessions {
             context: context.clone(),
             reply,
         };
-        self.manager.ask_again(ask).await?
+        traced("switch", user, self.manager.ask_again(ask)).await
     }
 
     /// Remembers `context` for its provider. Which provider is active does not change.
@@ -134,7 +135,7 @@ impl Sessions {
             context: context.clone(),
             reply,
         };
-        self.manager.ask_again(ask).await?
+        traced("prefer", user, self.manager.ask_again(ask)).await
     }
 
     /// The active context; none before the first switch.
@@ -145,7 +146,7 @@ impl Sessions {
     ) -> Result<Option<ProviderContext>, Error> {
         let ask =
             |reply| SessionMessage::Active { user: user.clone(), session: session.clone(), reply };
-        self.manager.ask_again(ask).await?
+        traced("active", user, self.manager.ask_again(ask)).await
     }
 
     /// The context of every provider of a session, by the provider's name.
@@ -159,25 +160,27 @@ impl Sessions {
             session: session.clone(),
             reply,
         };
-        self.manager.ask_again(ask).await?
+        traced("providers", user, self.manager.ask_again(ask)).await
     }
 
     /// The user's open sessions, oldest first.
     pub async fn list(&self, user: &UserId) -> Result<Vec<SessionHandle>, Error> {
-        self.manager.ask_again(|reply| SessionMessage::List { user: user.clone(), reply }).await?
+        let ask = |reply| SessionMessage::List { user: user.clone(), reply };
+        traced("list", user, self.manager.ask_again(ask)).await
     }
 
     /// Marks a session as used.
     pub async fn touch(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
         let ask =
             |reply| SessionMessage::Touch { user: user.clone(), session: session.clone(), reply };
-        self.manager.ask_again(ask).await?
+        traced("touch", user, self.manager.ask_again(ask)).await
     }
 
     /// Closes a session.
     pub async fn close(&self, user: &UserId, session: &SessionId) -> Result<(), Error> {
-        let (user, session) = (user.clone(), session.clone());
-        self.manager.ask(|reply| SessionMessage::Close { user, session, reply }).await?
+        let ask =
+            |reply| SessionMessage::Close { user: user.clone(), session: session.clone(), reply };
+        traced("close", user, self.manager.ask(ask)).await
     }
 
     /// The same sessions as messages.
@@ -190,4 +193,13 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sessions").field(&self.manager).finish()
     }
+}
+
+/// What is asked of the manager for a user, in a span of its own, with what it says.
+async fn traced<T>(
+    request: &'static str,
+    user: &UserId,
+    asked: impl Future<Output = Result<Result<T, Error>, AskError>>,
+) -> Result<T, Error> {
+    asked.instrument(info_span!("session", request, %user)).await?
 }

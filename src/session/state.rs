@@ -220,6 +220,15 @@ impl<W> SessionTable<W> {
         self.entries.get(session).is_some_and(|entry| entry.session.user != *user)
     }
 
+    /// Who is the first of those for whom a session is being written, or read again; none when it
+    /// is nobody's request.
+    pub(super) fn works_for(&self, session: &SessionId) -> Option<&W> {
+        match self.opening.get(session) {
+            Some((_, _, by)) => Some(by),
+            None => self.entries.get(session)?.works_for(),
+        }
+    }
+
     /// Every session of `user`, usable or not.
     pub(super) fn all_of_user(&self, user: &UserId) -> Vec<SessionId> {
         self.by_user.get(user).into_iter().flatten().cloned().collect()

@@ -16,12 +16,12 @@ use super::export::{ExportFile, Exported};
 use super::inspection::Inspection;
 use super::keys::MasterKey;
 use super::messages::VaultMessage;
-use super::quarantine::{QuarantineId, Quarantined};
+use super::quarantine::Quarantined;
 use super::record::{Entry, Query, Record, RecordKey};
 use super::settings::Vault;
 use super::writer::Writer;
 use crate::clock::Sources;
-use crate::identity::UserId;
+use crate::identity::{QuarantineId, UserId};
 use crate::metrics::{Latency, Meters};
 use crate::supervision::{ChildSpec, EventBus, Handle, Supervisor};
 

@@ -234,7 +234,7 @@ impl Keeper {
                 reply(to, self.with(|vault| Ok(vault.quarantined())));
             }
             VaultMessage::Discard { id, reply: to } => {
-                reply(to, self.change(|vault| vault.discard(&id.0)));
+                reply(to, self.change(|vault| vault.discard(&id.into())));
             }
             // These are the actor's own.
             VaultMessage::WriteNotes { .. }

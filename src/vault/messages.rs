@@ -9,9 +9,9 @@ use super::error::VaultError;
 use super::export::{ExportFile, Exported};
 use super::inspection::Inspection;
 use super::keys::MasterKey;
-use super::quarantine::{QuarantineId, Quarantined};
+use super::quarantine::Quarantined;
 use super::record::{Entry, Query, Record, RecordKey};
-use crate::identity::UserId;
+use crate::identity::{QuarantineId, UserId};
 use crate::supervision::Reply;
 
 /// Where the vault's answer goes.

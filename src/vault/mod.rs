@@ -35,6 +35,7 @@ pub(crate) mod store;
 mod tasks;
 mod writer;
 
+pub use crate::identity::QuarantineId;
 pub use batch::{Batch, Expect};
 pub use error::VaultError;
 pub use export::{ExportFile, Exported};
@@ -42,7 +43,7 @@ pub use handle::VaultHandle;
 pub use inspection::{DataKeyInspection, Inspection};
 pub use keys::{DataKeyPolicy, MasterKey};
 pub use messages::{Answer, Internal, VaultMessage};
-pub use quarantine::{QuarantineId, Quarantined};
+pub use quarantine::Quarantined;
 pub use record::{Entry, Query, Record, RecordKey, RecordKind, RecordVersion, Tags};
 pub use settings::Vault;
 pub use store::Engine;

@@ -75,6 +75,14 @@ impl BlindName {
         &self.0
     }
 
+    pub(super) const fn from_bytes(name: [u8; 2 * PART]) -> Self {
+        Self(name)
+    }
+
+    pub(super) const fn to_bytes(self) -> [u8; 2 * PART] {
+        self.0
+    }
+
     fn join(user: [u8; PART], record: [u8; PART]) -> Self {
         let mut name = [0; 2 * PART];
         name[..PART].copy_from_slice(&user);

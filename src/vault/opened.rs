@@ -21,6 +21,7 @@ use super::settings::Vault;
 use super::store::{StoreError, Stored, VaultStore};
 use crate::clock::{Moment, Sources};
 use crate::event::EventKind;
+use crate::identity::QuarantineId;
 
 /// Takes what is to be reported.
 pub(crate) type Report = Arc<dyn Fn(EventKind) + Send + Sync>;
@@ -183,8 +184,10 @@ impl OpenVault {
         reason: String,
     ) {
         let record = key.map_or("record", |key| key.kind.as_str());
-        tracing::error!(record, ?name, reason, "vault record does not open, it is quarantined");
+        let id = QuarantineId::from(name);
+        tracing::error!(record, %id, reason, "vault record does not open, it is quarantined");
         (self.report)(EventKind::RecordQuarantined {
+            id,
             record: record.to_owned(),
             reason: reason.clone(),
         });

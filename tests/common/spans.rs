@@ -1,4 +1,4 @@
-//! Every span of a process, with what stands above it and its fields.
+//! Every span of a thread, or of a process, with what stands above it and its fields.
 
 #![allow(dead_code, reason = "each test uses its own part of this")]
 
@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use tracing::Subscriber;
+use tracing::dispatcher::DefaultGuard;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing_subscriber::Layer;
@@ -75,6 +76,13 @@ impl Record {
         let subscriber = tracing_subscriber::registry().with(record.clone());
         tracing::subscriber::set_global_default(subscriber).expect("the only one of this process");
         record
+    }
+
+    /// Of every span of this thread, for as long as the guard is held.
+    pub(crate) fn of_this_thread() -> (Self, DefaultGuard) {
+        let record = Self::default();
+        let subscriber = tracing_subscriber::registry().with(record.clone());
+        (record, tracing::subscriber::set_default(subscriber))
     }
 
     pub(crate) fn named(&self, name: &str) -> Vec<Opened> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokenward::clock::Clock as _;
+use tokenward::credential::ProviderMessage;
 use tokenward::identity::{Label, Method};
 use tokenward::runtime::{Choice, Why};
 use tokenward::testing::{Endpoint, Fault};
@@ -81,6 +83,47 @@ async fn a_token_that_is_over_is_renewed_first_and_held_back_while_its_provider_
     assert!(own.credential.reason().is_some_and(|reason| reason.contains("503")), "{choice}");
     assert!(choice.to_string().contains("503"), "the reason is told: {choice}");
     holds(&session, &choice).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_right_after_it_was_renewed_for_that_is_told_so_and_until_when() {
+    let host = Host::start().await;
+    let session = signed_in_twice(&host).await;
+    host.openai.faults().on(Endpoint::Resource).always(Fault::Status(401, String::new()));
+    let call = async || {
+        let reply = in_time(session.client().get("/v1/models").send()).await.expect("an answer");
+        (reply.status().as_u16(), host.openai.refreshes())
+    };
+    let code = Method::AuthorizationCode;
+    let ada = host.runtime.user("ada");
+    let own = ada.credential("openai", code, &Label::default()).await.expect("a credential");
+    assert_eq!(own.snapshot().kept_until(), None, "nobody has refused it");
+    let since = host.clock.now().wall;
+
+    assert_eq!(call().await, (401, 1), "renewed, and refused once more");
+    // What it was told of the call comes before what it is asked.
+    own.actor().ask(|reply| ProviderMessage::Inspect { reply }).await.expect("there");
+    let choice = session.explain().await.expect("explained");
+    let first = &choice.candidates[0];
+    assert_eq!(first.why, Why::OwnRefusedTwice, "{choice}");
+    let kept = first.credential.kept_until().expect("until when");
+    assert_eq!(kept, since + Duration::from_secs(30));
+    let time = humantime::format_rfc3339_millis(kept).to_string();
+    assert!(first.told().starts_with("used, ") && first.told().contains(&time), "{choice}");
+    assert!(choice.to_string().contains(&first.told()), "{choice}");
+    // So it is: the same token is used, and nothing is renewed.
+    holds(&session, &choice).await;
+    let used = session.acquire().await.expect("usable").generation();
+    assert_eq!(used, first.credential.generation());
+    host.clock.advance(Duration::from_secs(29));
+    assert_eq!(call().await, (401, 1));
+    assert_eq!(session.explain().await.expect("explained").candidates[0].why, first.why);
+
+    host.clock.advance(Duration::from_secs(1));
+    let choice = session.explain().await.expect("explained");
+    assert_eq!(choice.candidates[0].why, Why::Own, "{choice}");
+    holds(&session, &choice).await;
+    assert_eq!(call().await, (401, 2), "and the next refusal renews it");
 }
 
 #[tokio::test]

@@ -97,6 +97,53 @@ async fn an_administrator_registers_changes_and_removes_an_application() {
     assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 404);
 }
 
+#[tokio::test]
+async fn a_damaged_application_is_removed_by_its_id_and_registered_anew() {
+    // It is found while its record is needed, or when the server starts.
+    for restarts in [false, true] {
+        let mut host = Host::start().await;
+        let lost = host.register("memories:read").await;
+        let id = lost.application.id().as_str();
+        let administrator = host.register("admin").await;
+        let records = host.records(RecordKind::Application).await;
+        let record = records.iter().find(|record| record.name == id).expect("a record");
+        host.damage(record).await;
+        if restarts {
+            host.restart().await;
+        }
+        let admin = Admin::with(&host, &administrator).await;
+        let (one, all) = (format!("/admin/applications/{id}"), "/admin/applications");
+        let wanted = json!({ "id": id, "name": "anew", "permissions": "memories:read" });
+        // What is left of it is nobody's to overwrite, and how to give it up is told.
+        for (method, path, body) in [
+            ("PATCH", &*one, json!({ "enabled": false })),
+            ("POST", &*format!("{one}/secret"), json!({ "overlap": 0 })),
+            ("POST", all, wanted.clone()),
+        ] {
+            let refused = admin.send(method, path, &body).await;
+            let told = (refused.status, refused.error());
+            assert_eq!(told, (409, "vault_unreadable".to_owned()), "{method} {path}: {refused:?}");
+            assert!(refused.body.contains("remove the application"), "{refused:?}");
+        }
+        assert_eq!(host.runtime.vault().quarantined().await.expect("a list").len(), 1);
+
+        assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 200);
+        assert!(host.runtime.vault().quarantined().await.expect("a list").is_empty());
+        assert_eq!(host.ask(&lost, "").await.error(), "invalid_client");
+        assert_eq!(admin.send("DELETE", &one, &Value::Null).await.status, 404, "it is gone");
+
+        let anew = admin.send("POST", all, &wanted).await;
+        assert_eq!(anew.status, 201, "{anew:?}");
+        let secret = anew.json()["client_secret"].as_str().expect("a secret").to_owned();
+        assert_eq!(host.ask(&lost, "").await.error(), "invalid_client", "by the former secret");
+        host.restart().await;
+        assert_eq!(token_of(&host, id, &secret).await.status, 200);
+        let query = AuditQuery::all().of_kind(AuditKind::ApplicationRemoved);
+        let removed = host.runtime.vault().read_audit(query).await.expect("a page");
+        assert_eq!(removed.entries.len(), 1, "and recorded");
+    }
+}
+
 /// When each secret of an application was last used, as an administrator is told.
 async fn last_used(admin: &Admin<'_>, id: &str) -> Vec<Value> {
     let shown = admin.send("GET", &format!("/admin/applications/{id}"), &Value::Null).await;

@@ -85,27 +85,38 @@ async fn s_jwks_2_keys_rotate_by_themselves() {
     assert!(key_ids(&host).await.contains(&before[0]), "beside the old one");
 }
 
-#[tokio::test]
-async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its_key_is_trusted() {
+/// A token that a former server signed by RS256, and its key.
+fn of_a_former_server() -> (String, VerificationKey) {
     let vector: Value =
         serde_json::from_str(include_str!("../../src/server/jws/tests/rs256.json")).expect("json");
-    let token = vector["token"].as_str().expect("text");
+    let token = vector["token"].as_str().expect("text").to_owned();
     let part = |name: &str| {
         use base64::Engine as _;
         let text = vector[name].as_str().expect("text");
         base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).expect("base64url")
     };
     let key = VerificationKey::rsa(&part("modulus"), &part("exponent")).expect("a key");
-    let trusting =
-        ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key.with_id("of-a-former-server"));
+    (token, key.with_id("of-a-former-server"))
+}
+
+/// The application that it was issued to.
+fn spec_of_its_application() -> ApplicationSpec {
+    ApplicationSpec::new("of a former server")
+        .id("app_one".parse().expect("an id"))
+        .permissions("memories:read".parse().expect("a scope"))
+}
+
+#[tokio::test]
+async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its_key_is_trusted() {
+    let (token, key) = of_a_former_server();
+    let token = token.as_str();
+    let trusting = ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key);
     for (settings, status, denials) in
         [(trusting, 200, 1), (ServerSettings::new(ISSUER, AUDIENCE), 401, 0)]
     {
         let mut host = Host::with(settings).await;
         assert_eq!(host.call(token).await.status, 401, "its application is not known here");
-        let spec = ApplicationSpec::new("of a former server")
-            .id("app_one".parse().expect("an id"))
-            .permissions("memories:read".parse().expect("a scope"));
+        let spec = spec_of_its_application();
         let registered = host.server.issuer().register(spec.clone()).await.expect("registered");
         assert_eq!(host.call(token).await.status, status);
         assert_eq!(key_ids(&host).await.len(), 1, "and its key is not published as ours");
@@ -116,6 +127,30 @@ async fn s_jwt_1_a_token_that_a_former_server_signed_by_rs256_is_taken_where_its
         let again = host.server.issuer().register(spec).await.expect("registered again");
         for _ in 0..2 {
             assert_eq!(host.call(token).await.status, 401, "removed once is removed");
+            assert_eq!(host.call(&host.token(&again).await).await.status, 200);
+            host.restart().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_former_server_is_not_good_for_who_comes_after_a_damaged_application() {
+    // It is found while its record is needed, or when the server starts.
+    for restarts in [false, true] {
+        let (token, key) = of_a_former_server();
+        let mut host = Host::with(ServerSettings::new(ISSUER, AUDIENCE).trusted_key(key)).await;
+        let spec = spec_of_its_application();
+        let registered = host.server.issuer().register(spec.clone()).await.expect("registered");
+        assert_eq!(host.call(&token).await.status, 200);
+        host.damage(&host.records(RecordKind::Application).await[0]).await;
+        if restarts {
+            host.restart().await;
+        }
+
+        host.server.issuer().remove(registered.application.id()).await.expect("removed");
+        let again = host.server.issuer().register(spec).await.expect("registered anew");
+        for _ in 0..2 {
+            assert_eq!(host.call(&token).await.status, 401, "removed once is removed");
             assert_eq!(host.call(&host.token(&again).await).await.status, 200);
             host.restart().await;
         }

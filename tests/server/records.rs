@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokenward::server::{ApplicationSpec, AuthorizationServer, RefreshPolicy};
 use tokenward::testing::VaultFault;
+use tokenward::vault::audit::{AuditKind, AuditQuery};
 use tokenward::vault::{Batch, Expect, Query, RecordKind};
 
 use crate::host::{FORM, Host, basic};
@@ -75,10 +76,18 @@ async fn a_damaged_application_is_left_out_and_every_other_one_is_served() {
     let again = || host.server.issuer().register(spec.clone());
     let error = again().await.expect_err("the damaged one is in its place");
     assert!(error.is_vault_unreadable() && !error.is_transient(), "{error}");
+    assert!(error.to_string().contains(id.as_str()), "{error}");
     let vault = host.runtime.vault();
     let quarantined = vault.quarantined().await.expect("a list");
     assert_eq!(quarantined.len(), 1);
-    vault.discard(quarantined[0].id).await.expect("discarded");
+    // As an operator does who has copied it.
+    let copied = quarantined[0].id.to_string();
+    vault.discard(copied.parse().expect("an id")).await.expect("discarded");
+    // There is nothing to remove any more, and none is recorded.
+    let removed = host.server.issuer().remove(id).await;
+    assert!(removed.expect_err("it is gone").is_not_found());
+    let query = AuditQuery::all().of_kind(AuditKind::ApplicationRemoved);
+    assert!(vault.read_audit(query).await.expect("a page").entries.is_empty());
     let anew = again().await.expect("its place is free");
     host.token(&anew).await;
     assert_eq!(host.ask(&damaged, "").await.error(), "invalid_client", "by the former secret");

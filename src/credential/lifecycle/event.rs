@@ -32,6 +32,8 @@ pub(crate) enum Event {
     Refresh,
     /// A resource refused the token of this generation.
     Rejected { generation: Generation },
+    /// A resource refused this generation, to which the one was renewed that it had refused before.
+    RefusedAgain { generation: Generation },
     /// The holder says that the access token must not be used any more.
     Invalidate,
     /// A resource took the key or the token of this generation.

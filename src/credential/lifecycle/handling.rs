@@ -1,20 +1,15 @@
 //! How each event is handled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::answers::Availability;
-use super::held::{Early, Held, Knowledge, Retry};
+use super::held::{Before, Early, Held, Knowledge, Retry};
 use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
 use crate::credential::material::{Life, Material};
 use crate::credential::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
 use crate::event::EventKind;
 use crate::identity::Generation;
 use crate::provider::{Failure, FailureClass};
-
-/// A rejection of material younger than this, that was itself made because of a rejection, is not
-/// answered by another renewal: the resource refuses for another reason.
-pub(super) const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
 
 impl Lifecycle {
     pub(super) fn loaded(&mut self, loaded: Loaded, evidence: Evidence, to: &mut Vec<Effect>) {
@@ -42,7 +37,7 @@ impl Lifecycle {
             refused: material.life != Life::Unlimited
                 && (early.invalidated || early.refused == Some(material.generation)),
             material,
-            after_refusal: false,
+            before: Before::Nothing,
             in_doubt: loaded.in_doubt,
             unsaved,
         });
@@ -167,12 +162,22 @@ impl Lifecycle {
             if held.material.life == Life::Unlimited {
                 return self.key_refused(to);
             }
-            let young = evidence.now.since(held.material.obtained) < REJECTED_TWICE_WITHIN;
-            if !(held.after_refusal && young) {
-                held.refused = true;
+            match held.kept_until(evidence.now) {
+                Some(_) => held.before = Before::Both,
+                None => held.refused = true,
             }
         }
         self.acquire(evidence, to);
+    }
+
+    /// Only noted: whoever reports it has sent its request twice, and wants no other token.
+    pub(super) fn refused_again(&mut self, generation: Generation, evidence: Evidence) {
+        if let Some(held) = &mut self.held
+            && generation == held.material.generation
+            && held.kept_until(evidence.now).is_some()
+        {
+            held.before = Before::Both;
+        }
     }
 
     pub(super) fn renewed(

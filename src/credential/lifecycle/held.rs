@@ -17,12 +17,23 @@ pub(super) struct Held {
     pub(super) plan: Plan,
     /// Refused by a resource, or invalidated by its holder.
     pub(super) refused: bool,
-    /// Made because the generation before it was refused.
-    pub(super) after_refusal: bool,
+    /// What was refused before.
+    pub(super) before: Before,
     /// Its refresh token may be spent: a rotation's outcome is unknown.
     pub(super) in_doubt: bool,
     /// Not durable yet: the failed attempts, and the next one.
     pub(super) unsaved: Option<Retry>,
+}
+
+/// What was refused before it came to the material in force as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing.
+    Nothing,
+    /// The generation before it, because of which it was made.
+    TheFormer,
+    /// It as well, too soon after that to be renewed for it: it is used on.
+    Both,
 }
 
 /// Something that is tried again.
@@ -52,7 +63,17 @@ pub(super) struct Early {
     pub(super) refused: Option<Generation>,
 }
 
+/// A rejection of material younger than this, that was itself made because of a rejection, is not
+/// answered by another renewal: the resource refuses for another reason.
+pub(super) const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
+
 impl Held {
+    /// Until when it is used whoever refuses it; none when a refusal leads to a renewal.
+    pub(super) fn kept_until(&self, now: Moment) -> Option<Moment> {
+        let end = self.material.obtained.after(REJECTED_TWICE_WITHIN);
+        (self.before != Before::Nothing && !now.has_passed(end)).then_some(end)
+    }
+
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         !self.refused && self.plan.unusable_at.is_none_or(|end| !now.has_passed(end))
     }

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) use event::{Effect, Event, Evidence, Loaded, RenewalOutcome, Trouble};
-use held::{Early, Held, Knowledge, Retry};
+use held::{Before, Early, Held, Knowledge, Retry};
 
 use super::material::Material;
 use super::schedule::Usable;
@@ -83,6 +83,7 @@ impl Lifecycle {
             Event::Acquire => self.acquire(evidence, to),
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),
+            Event::RefusedAgain { generation } => self.refused_again(generation, evidence),
             Event::Invalidate => self.invalidate(to),
             Event::Accepted { generation } => self.accepted(generation, to),
             Event::StandIn { allowed } => self.stand_in(allowed, to),
@@ -186,6 +187,12 @@ impl Lifecycle {
             None => Usable::No,
             Some(held) => held.plan.unusable_at.map_or(Usable::WithoutEnd, Usable::Until),
         }
+    }
+
+    /// Until when the token in force is not renewed although it is refused: it was, soon after it had
+    /// been renewed for that.
+    pub(crate) fn kept_until(&self, now: Moment) -> Option<Moment> {
+        self.held.as_ref().filter(|held| held.before == Before::Both)?.kept_until(now)
     }
 
     /// Whether the material in force is not durable yet.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::held::{Held, Knowledge, Retry};
+use super::held::{Before, Held, Knowledge, Retry};
 use super::{Effect, Evidence, Lifecycle, Trouble};
 use crate::clock::Moment;
 use crate::credential::material::Material;
@@ -56,7 +56,7 @@ impl Lifecycle {
             plan: Plan::new(&self.policy, &material, evidence.noise),
             material,
             refused: false,
-            after_refusal,
+            before: if after_refusal { Before::TheFormer } else { Before::Nothing },
             in_doubt: false,
             unsaved: None,
         });

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::handling::REJECTED_TWICE_WITHIN;
-use super::held::Knowledge;
+use super::held::{Knowledge, REJECTED_TWICE_WITHIN};
 use super::{Event, Evidence, Lifecycle, Loaded};
 use crate::clock::Moment;
 use crate::credential::schedule::Usable;
@@ -46,6 +45,7 @@ impl Lifecycle {
             && next.generation() == self.generation()
             && no_longer(next.usable(now), self.usable(now), now)
             && next.reason() == self.reason()
+            && next.kept_until(now) == self.kept_until(now)
             && next.stands_in() == self.stands_in()
             && next.is_at_rest(now, Duration::ZERO)
     }

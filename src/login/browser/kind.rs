@@ -105,6 +105,10 @@ impl Kind for BrowserLogin {
         self.flow.is_over()
     }
 
+    fn is_of_front_end(message: &LoginMessage) -> bool {
+        !matches!(message, LoginMessage::Internal(_))
+    }
+
     fn nudge() -> LoginMessage {
         News::ErrandReturned.into()
     }

@@ -91,6 +91,10 @@ impl Kind for OnDevice {
         self.flow.is_over()
     }
 
+    fn is_of_front_end(message: &DeviceMessage) -> bool {
+        !matches!(message, DeviceMessage::Internal(_))
+    }
+
     fn nudge() -> DeviceMessage {
         News::ErrandReturned.into()
     }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::core::{ByHand, Core, Outcome};
 use super::{Breaker, BreakerPolicy, Change, Counts, HeldBack, Reason, State};
 use crate::clock::{Sources, SystemEntropy};
+use crate::error::Error;
 use crate::testing::ManualClock;
 
 const FAILURE: Outcome = Outcome::Failure { retry_after: None };
@@ -113,6 +114,28 @@ fn half_of_ten_calls_that_fail_open_it() {
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].reason, Reason::Failures);
     assert_eq!((changes[0].counts.calls, changes[0].counts.failures), (10, 5));
+}
+
+#[test]
+fn a_call_that_is_held_back_is_told_when_to_come_back_and_not_too_early() {
+    let bench = Bench::new(BreakerPolicy::default());
+    bench.fail(10);
+    bench.clock.advance(Duration::from_millis(1));
+    let held_back = bench.breaker.admit().expect_err("held back");
+    let wait = held_back.retry_in.expect("a time to come back");
+    let text = held_back.to_string();
+    let told = text.strip_prefix("calls fail and are held back, retry in ").expect("when");
+    let told = humantime::parse_duration(told).expect("a time");
+    let later = told.checked_sub(wait).expect("not too early");
+    assert!(later < Duration::from_secs(1), "{text} of {wait:?}");
+    let error = Error::from(held_back);
+    assert!(error.is_circuit_open() && error.to_string() == text, "{error}");
+    assert_eq!(error.retry_after(), Some(wait));
+
+    bench.breaker.force_open();
+    let by_hand = bench.breaker.admit().expect_err("held back");
+    assert_eq!(by_hand.to_string(), "calls are held back by hand, close the breaker to go on");
+    assert_eq!(Error::from(by_hand).retry_after(), None, "nobody knows when");
 }
 
 /// B-2: evaluated after each result.

@@ -316,9 +316,9 @@ impl Issuer {
 
     fn take_in(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Loaded(Ok(Loaded { ring, applications, made_with_keys })) => {
+            Outcome::Loaded(Ok(Loaded { ring, applications, damaged, made_with_keys })) => {
                 tracing::debug!(applications = applications.len(), "applications loaded");
-                self.step(Event::Loaded { ring, applications, made_with_keys });
+                self.step(Event::Loaded { ring, applications, damaged, made_with_keys });
                 let waiting = std::mem::replace(&mut self.loading, Loading::Done);
                 self.look_after_keys();
                 if let Loading::UnderWay(parked) = waiting {
@@ -434,9 +434,9 @@ impl Issuer {
         for effect in effects {
             let keeper = self.is.keeper.clone();
             match effect {
-                Effect::Write { target, expect, audit } => {
+                Effect::Write { target, base, audit } => {
                     let work = async move {
-                        Outcome::Written(keeper.write(target, expect, audit, now).await)
+                        Outcome::Written(keeper.write(target, base, audit, now).await)
                     };
                     self.errands.send(work, || Outcome::Written(Written::Failed(died())));
                 }
@@ -446,9 +446,10 @@ impl Issuer {
                 }
                 Effect::Publish => {
                     if let Some(ring) = self.state.ring() {
-                        self.is.board.publish(ring, self.state.applications(), now);
+                        self.is.board.publish(ring, self.state.applications());
                     }
                 }
+                Effect::Deny(id) => self.is.board.deny(&id, now),
                 Effect::Answer { by, result } => self.tell(by, result),
             }
         }

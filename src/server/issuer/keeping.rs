@@ -1,11 +1,12 @@
 //! How keys and applications get into the vault and out of it. These run as tasks of the issuer, so
 //! that no handler waits for the disk.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::state::{Found, Stored, Subject, Target, Written};
+use super::state::{Base, Found, Stored, Subject, Target, Written};
 use crate::error::{Error, ErrorKind};
 use crate::identity::UserId;
 use crate::server::application::{Application, ApplicationId, LONGEST_TOKEN_LIFETIME};
@@ -15,8 +16,7 @@ use crate::server::refresh::Family;
 use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
 use crate::vault::{
-    Batch, Entry, Expect, Query, RecordKey, RecordKind, RecordVersion, Tags, VaultError,
-    VaultHandle,
+    Batch, Entry, Expect, Query, Record, RecordKey, RecordKind, Tags, VaultError, VaultHandle,
 };
 
 /// How many records are read at a time.
@@ -44,6 +44,8 @@ pub(super) struct Keeper {
 pub(super) struct Loaded {
     pub(super) ring: Option<Stored<KeyRing>>,
     pub(super) applications: Vec<Stored<Application>>,
+    /// Those that can not be read.
+    pub(super) damaged: BTreeSet<ApplicationId>,
     /// Whether anything is there that was made with keys.
     pub(super) made_with_keys: bool,
 }
@@ -127,18 +129,21 @@ impl Keeper {
         let ring = self.ring().await?;
         let entries = self.vault.list(Query::all(RecordKind::Application)).await?;
         let read = |entry: Entry| async move {
-            match self.application(&entry.key).await {
-                Err(error) if !error.is_transient() => {
-                    tracing::warn!(application = %entry.key.name, %error, "application left out");
-                    Ok(None)
-                }
-                read => read,
-            }
+            let found = self.application(&entry.key).await?;
+            Ok::<_, Error>((entry.key.name, found))
         };
         let read: Vec<_> = stream::iter(entries).map(read).buffered(READS).try_collect().await?;
-        let applications = read.into_iter().flatten().collect();
+        let (mut applications, mut damaged) = (Vec::new(), BTreeSet::new());
+        for (name, found) in read {
+            match found {
+                Found::Application(Some(stored)) => applications.push(*stored),
+                Found::Damaged => damaged.extend(name.parse()),
+                // It was removed since the list was made.
+                Found::Application(None) | Found::Ring(_) => {}
+            }
+        }
         let made_with_keys = ring.is_some() || !self.everything().await?.is_empty();
-        Ok(Loaded { ring, applications, made_with_keys })
+        Ok(Loaded { ring, applications, damaged, made_with_keys })
     }
 
     /// Removes everything that a server has in the vault, the keys last, and says how many records
@@ -170,10 +175,7 @@ impl Keeper {
     pub(super) async fn reread(&self, subject: &Subject) -> Result<Found, Error> {
         match subject {
             Subject::Ring => self.ring().await.map(Found::Ring),
-            Subject::Application(id) => self
-                .application(&application_key(id))
-                .await
-                .map(|found| Found::Application(found.map(Box::new))),
+            Subject::Application(id) => self.application(&application_key(id)).await,
         }
     }
 
@@ -181,14 +183,14 @@ impl Keeper {
     pub(super) async fn write(
         &self,
         target: Target,
-        expect: Option<RecordVersion>,
+        base: Base,
         audit: Option<AuditKind>,
         now: SystemTime,
     ) -> Written {
         let subject = target.subject();
-        match self.vault.commit(self.batch(target, expect, audit, now)).await {
+        match self.vault.commit(self.batch(target, base, audit, now)).await {
             Ok(()) => self.reread(&subject).await.map_or_else(Written::Failed, Written::Done),
-            Err(error) if error.is_conflict() => Written::Conflict,
+            Err(error) if error.is_conflict() || error.is_quarantined() => Written::Conflict,
             Err(error) => Written::Failed(error.into()),
         }
     }
@@ -200,25 +202,23 @@ impl Keeper {
         Ok(Some(Stored { value, version: record.version }))
     }
 
-    async fn application(&self, key: &RecordKey) -> Result<Option<Stored<Application>>, Error> {
-        let Some(record) = self.vault.read(key).await? else { return Ok(None) };
-        let named = |it: &Application| it.id.as_str() == key.name;
-        match Application::from_record(&record.payload) {
-            Ok(value) if named(&value) => Ok(Some(Stored { value, version: record.version })),
-            Ok(_) => Err(unreadable("the record names another application")),
-            Err(error) => Err(unreadable(error.to_string())),
-        }
+    async fn application(&self, key: &RecordKey) -> Result<Found, Error> {
+        found(key, self.vault.read(key).await)
     }
 
     /// What makes a target durable, and records it.
     fn batch(
         &self,
         target: Target,
-        expect: Option<RecordVersion>,
+        base: Base,
         audit: Option<AuditKind>,
         now: SystemTime,
     ) -> Batch {
-        let expect = expect.map_or(Expect::Absent, Expect::Version);
+        let expect = match base {
+            Base::Nothing => Expect::Absent,
+            Base::Version(version) => Expect::Version(version),
+            Base::Damaged => Expect::AnythingOrQuarantined,
+        };
         let entry = audit.map(|audit| AuditEntry::new(audit).origin("token-issuer"));
         let (batch, entry) = match target {
             Target::Ring(ring) => {
@@ -247,6 +247,26 @@ fn as_listed(entry: &Entry) -> Expect {
     Expect::Version(entry.version)
 }
 
+/// What was read under the key of an application. A record that does not open, and one that is not what it
+/// should be, is damaged; any other failure says nothing of it.
+fn found(key: &RecordKey, read: Result<Option<Record>, VaultError>) -> Result<Found, Error> {
+    let reason = match read {
+        Ok(None) => return Ok(Found::Application(None)),
+        Ok(Some(record)) => match Application::from_record(&record.payload) {
+            Ok(value) if value.id.as_str() == key.name => {
+                let stored = Stored { value, version: record.version };
+                return Ok(Found::Application(Some(Box::new(stored))));
+            }
+            Ok(_) => "the record names another application".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Err(error) if error.is_quarantined() => error.to_string(),
+        Err(error) => return Err(error.into()),
+    };
+    tracing::warn!(application = %key.name, reason, "application can not be read");
+    Ok(Found::Damaged)
+}
+
 /// A record that opens, and is not what it should be.
 fn unreadable(problem: impl Into<String>) -> Error {
     Error::new(ErrorKind::VaultUnreadable, problem)
@@ -259,4 +279,56 @@ fn ring_key() -> RecordKey {
 /// The record of an application is its own, and so are the entries about it in the audit trail.
 fn application_key(id: &ApplicationId) -> RecordKey {
     RecordKey::new(RecordKind::Application, id.owner(), id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::server::application::{ApplicationSpec, GrantGeneration, SecretHasher};
+    use crate::testing::SeededEntropy;
+    use crate::vault::RecordVersion;
+
+    fn key(id: &str) -> RecordKey {
+        application_key(&id.parse().expect("an id"))
+    }
+
+    fn record(payload: Zeroizing<Vec<u8>>) -> Record {
+        let time = SystemTime::UNIX_EPOCH;
+        Record { version: RecordVersion(1), payload, created: time, updated: time }
+    }
+
+    fn application(id: &str) -> Application {
+        let secret =
+            SecretHasher::new(&[1; 32]).fresh(&SeededEntropy::new(1), SystemTime::UNIX_EPOCH);
+        let (_, secret) = secret.expect("randomness");
+        let (id, first) = (id.parse().expect("an id"), GrantGeneration::first(1));
+        let spec = ApplicationSpec::new("a client");
+        spec.into_application(id, secret, first, SystemTime::UNIX_EPOCH).expect("an application")
+    }
+
+    #[test]
+    fn an_application_is_damaged_by_its_own_record_and_by_no_failure_of_the_vault() {
+        let whole = || record(application("app_one").to_record());
+        let one = key("app_one");
+        assert!(matches!(found(&one, Ok(Some(whole()))), Ok(Found::Application(Some(_)))));
+        assert!(matches!(found(&one, Ok(None)), Ok(Found::Application(None))));
+        for damaged in [
+            (&one, Err(VaultError::quarantined("it does not open"))),
+            (&one, Ok(Some(record(Zeroizing::new(b"{}".to_vec()))))),
+            (&key("app_two"), Ok(Some(whole()))),
+        ] {
+            assert!(matches!(found(damaged.0, damaged.1), Ok(Found::Damaged)));
+        }
+        for failure in [
+            VaultError::damaged("the vault is damaged"),
+            VaultError::newer_format("the vault is newer"),
+            VaultError::missing_key("the vault is locked"),
+            VaultError::unavailable("the disk failed"),
+        ] {
+            let told = found(&one, Err(failure.clone())).expect_err("nothing is known of it");
+            assert_eq!(told.to_string(), failure.to_string());
+        }
+    }
 }

@@ -74,7 +74,7 @@ pub enum IssuerMessage {
         /// Gets the outcome.
         reply: Reply<Result<(), Error>>,
     },
-    /// Removes an application. Its tokens are not good any more.
+    /// Removes an application, also one whose record is damaged. Its tokens are not good any more.
     Remove {
         /// Which.
         id: ApplicationId,

@@ -136,7 +136,9 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_input`] when it can not be as it is to be, or its id is taken.
+    /// [`Error::is_invalid_input`] when it can not be as it is to be, or its id is taken;
+    /// [`Error::is_vault_unreadable`] when it is taken by one whose record is damaged, which can be
+    /// [removed](Self::remove).
     pub async fn register(&self, spec: ApplicationSpec) -> Result<Registered, Error> {
         let spec = Box::new(spec);
         self.actor.ask(|reply| IssuerMessage::Register { spec, reply }).await?
@@ -148,7 +150,7 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// [`Error::is_not_found`] when there is no such application, [`Error::is_invalid_input`] when
-    /// it can not be as it is to be.
+    /// it can not be as it is to be, [`Error::is_vault_unreadable`] when its record is damaged.
     pub async fn change(&self, id: &ApplicationId, change: ApplicationChange) -> Result<(), Error> {
         let ask = |reply| IssuerMessage::Change {
             id: id.clone(),
@@ -196,7 +198,7 @@ impl TokenIssuer {
         self.actor.ask_again(ask).await?
     }
 
-    /// Removes an application. Its tokens are not good any more.
+    /// Removes an application, also one whose record is damaged. Its tokens are not good any more.
     ///
     /// # Errors
     ///

@@ -92,17 +92,17 @@ impl Board {
         &self,
         ring: &KeyRing,
         applications: impl Iterator<Item = &'a Application>,
-        now: SystemTime,
     ) {
         let published = Published::new(ring, &self.trusted, applications);
         let secrets = published.applications().flat_map(|application| &application.secrets);
         self.uses.keep(&secrets.map(|secret| secret.hash).collect::<HashSet<_>>());
-        let before = self.published.load_full().filter(|_| !self.trusted.is_empty());
-        let gone = before.iter().flat_map(|before| before.applications.keys());
-        for id in gone.filter(|id| !published.applications.contains_key(*id)) {
-            // As its removal wrote it.
+        self.published.store(Some(Arc::new(published)));
+    }
+
+    /// Denies what a former server issued to an application that is over, where any of it could be good.
+    pub(super) fn deny(&self, id: &ApplicationId, now: SystemTime) {
+        if !self.trusted.is_empty() {
             self.denials.add(Denied::application(id, now));
         }
-        self.published.store(Some(Arc::new(published)));
     }
 }

@@ -80,10 +80,12 @@ pub(super) struct Evidence<'a> {
 /// What is heard.
 #[derive(Debug)]
 pub(super) enum Event<W> {
-    /// Everything that the vault has, and whether any of it was made with keys.
+    /// Everything that the vault has, which of it can not be read, and whether any of it was made with
+    /// keys.
     Loaded {
         ring: Option<Stored<KeyRing>>,
         applications: Vec<Stored<Application>>,
+        damaged: BTreeSet<ApplicationId>,
         made_with_keys: bool,
     },
     /// Somebody wants a change.
@@ -99,7 +101,7 @@ pub(super) enum Event<W> {
 pub(super) enum Written {
     /// It is durable, and this is what stands there now.
     Done(Found),
-    /// The vault has another version than the change is based on.
+    /// The vault has something else than the change is based on, also a record that can not be read.
     Conflict,
     /// It may or may not be there.
     Failed(Error),
@@ -110,6 +112,8 @@ pub(super) enum Written {
 pub(super) enum Found {
     Ring(Option<Stored<KeyRing>>),
     Application(Option<Box<Stored<Application>>>),
+    /// An application that is there and can not be read.
+    Damaged,
 }
 
 /// Names a record.
@@ -127,15 +131,29 @@ pub(super) enum Target {
     Gone(ApplicationId),
 }
 
+/// What a change is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// There is no record.
+    Nothing,
+    /// There is this version of it.
+    Version(RecordVersion),
+    /// There is one that can not be read, and somebody gives it up.
+    Damaged,
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Effect<W> {
-    /// Makes `target` durable, if the vault has the version that is expected.
-    Write { target: Target, expect: Option<RecordVersion>, audit: Option<AuditKind> },
+    /// Makes `target` durable, if the vault has what it is based on.
+    Write { target: Target, base: Base, audit: Option<AuditKind> },
     /// Reads a record again.
     Reread(Subject),
     /// Lets everybody see the keys and the applications as they are.
     Publish,
+    /// Denies the tokens of an application that is over. Its removal has made that durable; where it was
+    /// discarded beneath the issuer, it lasts for as long as the server runs.
+    Deny(ApplicationId),
     /// Tells who asked.
     Answer { by: W, result: Result<(), Error> },
 }
@@ -148,6 +166,8 @@ pub(super) struct IssuerState<W> {
     /// Whether there were keys at any time: others would void all that was made with them.
     had_keys: bool,
     applications: BTreeMap<ApplicationId, Stored<Application>>,
+    /// Those whose record was found not to be readable, also where they are known from before.
+    damaged: BTreeSet<ApplicationId>,
     under_way: Option<UnderWay<W>>,
     waiting: VecDeque<(Change, W)>,
 }
@@ -157,7 +177,8 @@ pub(super) struct IssuerState<W> {
 struct UnderWay<W> {
     change: Change,
     by: W,
-    target: Target,
+    /// What is being written; nothing while the vault is asked first.
+    target: Option<Target>,
     tries: u32,
     /// What the write failed of, while its record is being read again.
     failure: Option<Error>,
@@ -165,8 +186,15 @@ struct UnderWay<W> {
 
 impl<W> IssuerState<W> {
     pub(super) fn new(policy: KeyPolicy) -> Self {
-        let (applications, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { policy, ring: None, had_keys: false, applications, under_way: None, waiting }
+        Self {
+            policy,
+            ring: None,
+            had_keys: false,
+            applications: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            under_way: None,
+            waiting: VecDeque::new(),
+        }
     }
 
     pub(super) fn ring(&self) -> Option<&KeyRing> {
@@ -194,8 +222,9 @@ impl<W> IssuerState<W> {
     pub(super) fn step(&mut self, event: Event<W>, evidence: &Evidence<'_>) -> Vec<Effect<W>> {
         let mut effects = Vec::new();
         match event {
-            Event::Loaded { ring, applications, made_with_keys } => {
+            Event::Loaded { ring, applications, damaged, made_with_keys } => {
                 self.had_keys |= made_with_keys;
+                self.damaged = damaged;
                 self.ring = ring;
                 let named = |stored: Stored<Application>| (stored.value.id.clone(), stored);
                 self.applications = applications.into_iter().map(named).collect();
@@ -216,8 +245,27 @@ impl<W> IssuerState<W> {
         }
         let (change, by) = self.waiting.pop_front()?;
         let mut effects = Vec::new();
-        self.begin(change, by, TRIES, evidence, &mut effects);
+        if self.is_in_doubt(&change) {
+            effects.push(Effect::Reread(change.subject()));
+            self.under_way =
+                Some(UnderWay { change, by, target: None, tries: TRIES, failure: None });
+        } else {
+            self.begin(change, by, TRIES, evidence, &mut effects);
+        }
         Some(effects)
+    }
+
+    /// Whether the vault is asked before anything is said of the application: one that is not known may be
+    /// there and not open, and one that did not open may have been discarded.
+    fn is_in_doubt(&self, change: &Change) -> bool {
+        match change {
+            // The place of one that is not known is free, or the vault does not give it.
+            Change::Register(application) => self.damaged.contains(&application.id),
+            Change::Alter { id, .. } | Change::ReplaceSecret { id, .. } | Change::Remove { id } => {
+                self.stored(id).is_err()
+            }
+            Change::NoteUse { .. } | Change::Keys { .. } => false,
+        }
     }
 
     fn begin(
@@ -229,8 +277,9 @@ impl<W> IssuerState<W> {
         effects: &mut Vec<Effect<W>>,
     ) {
         match self.planned(&change, evidence) {
-            Ok(Some((target, expect, audit))) => {
-                effects.push(Effect::Write { target: target.clone(), expect, audit });
+            Ok(Some((target, base, audit))) => {
+                effects.push(Effect::Write { target: target.clone(), base, audit });
+                let target = Some(target);
                 self.under_way = Some(UnderWay { change, by, target, tries, failure: None });
             }
             Ok(None) => effects.push(Effect::Answer { by, result: Ok(()) }),
@@ -244,23 +293,31 @@ impl<W> IssuerState<W> {
         &self,
         change: &Change,
         evidence: &Evidence<'_>,
-    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
+    ) -> Result<Option<(Target, Base, Option<AuditKind>)>, Error> {
         let (altered, version) = match change {
             Change::Register(application) => {
+                if self.damaged.contains(&application.id) {
+                    return Err(damaged(&application.id));
+                }
                 if self.applications.contains_key(&application.id) {
                     let text = format!("there is an application {} already", application.id);
                     return Err(Error::new(ErrorKind::InvalidInput, text));
                 }
                 let target = Target::Application(application.clone());
-                return Ok(Some((target, None, Some(AuditKind::ApplicationRegistered))));
+                let audit = Some(AuditKind::ApplicationRegistered);
+                return Ok(Some((target, Base::Nothing, audit)));
             }
             Change::Keys { how, fresh, hash_key } => {
                 return self.keys(*how, fresh, hash_key, evidence.now);
             }
             Change::Remove { id } => {
-                let version = Some(self.stored(id)?.version);
+                let base = if self.damaged.contains(id) {
+                    Base::Damaged
+                } else {
+                    Base::Version(self.stored(id)?.version)
+                };
                 let target = Target::Gone(id.clone());
-                return Ok(Some((target, version, Some(AuditKind::ApplicationRemoved))));
+                return Ok(Some((target, base, Some(AuditKind::ApplicationRemoved))));
             }
             Change::Alter { id, change } => {
                 let stored = self.stored(id)?;
@@ -290,18 +347,18 @@ impl<W> IssuerState<W> {
                 (altered, stored.version)
             }
             Change::NoteUse { id, hash, used } => {
-                // Nothing to note of what is gone meanwhile.
-                let Some(stored) = self.applications.get(id) else { return Ok(None) };
+                // Nothing to note of what is gone or damaged meanwhile.
+                let Ok(stored) = self.stored(id) else { return Ok(None) };
                 let mut altered = stored.value.clone();
                 if !altered.note_use(hash, *used) {
                     return Ok(None);
                 }
                 let target = Target::Application(Box::new(altered));
-                return Ok(Some((target, Some(stored.version), None)));
+                return Ok(Some((target, Base::Version(stored.version), None)));
             }
         };
         let target = Target::Application(Box::new(altered));
-        Ok(Some((target, Some(version), Some(AuditKind::ApplicationChanged))))
+        Ok(Some((target, Base::Version(version), Some(AuditKind::ApplicationChanged))))
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of an effect, named there")]
@@ -311,8 +368,9 @@ impl<W> IssuerState<W> {
         fresh: &Arc<SigningKey>,
         hash_key: &Arc<zeroize::Zeroizing<[u8; 32]>>,
         now: SystemTime,
-    ) -> Result<Option<(Target, Option<RecordVersion>, Option<AuditKind>)>, Error> {
+    ) -> Result<Option<(Target, Base, Option<AuditKind>)>, Error> {
         let version = self.ring.as_ref().map(|stored| stored.version);
+        let base = version.map_or(Base::Nothing, Base::Version);
         let ring = match (&self.ring, how) {
             (None, _) if self.had_keys => {
                 let text = "the vault has lost the signing keys of its applications, restore a \
@@ -335,10 +393,13 @@ impl<W> IssuerState<W> {
             }
             (Some(stored), KeyChange::Replace) => stored.value.replaced(now, fresh),
         };
-        Ok(Some((Target::Ring(ring), version, Some(AuditKind::SigningKeysRotated))))
+        Ok(Some((Target::Ring(ring), base, Some(AuditKind::SigningKeysRotated))))
     }
 
     fn stored(&self, id: &ApplicationId) -> Result<&Stored<Application>, Error> {
+        if self.damaged.contains(id) {
+            return Err(damaged(id));
+        }
         let missing = || Error::new(ErrorKind::NotFound, format!("there is no application {id}"));
         self.applications.get(id).ok_or_else(missing)
     }
@@ -346,22 +407,23 @@ impl<W> IssuerState<W> {
     fn written(&mut self, outcome: Written, effects: &mut Vec<Effect<W>>) {
         let Some(mut done) = self.under_way.take() else { return };
         match outcome {
+            // Written and not to be read is not done.
+            Written::Done(Found::Damaged) | Written::Conflict => {}
             Written::Done(found) => {
-                self.take_over(done.target.subject(), found);
+                self.take_over(done.change.subject(), found, effects);
                 if !matches!(done.change, Change::NoteUse { .. }) {
                     effects.push(Effect::Publish);
                 }
                 effects.push(Effect::Answer { by: done.by, result: Ok(()) });
                 return;
             }
-            Written::Conflict => {}
             Written::Failed(error) => done.failure = Some(error),
         }
-        effects.push(Effect::Reread(done.target.subject()));
+        effects.push(Effect::Reread(done.change.subject()));
         self.under_way = Some(done);
     }
 
-    /// After a write that did not go as planned: the vault is right about what there is.
+    /// Before a change, or after a write that did not go as planned: the vault is right about what there is.
     fn reread(
         &mut self,
         found: Result<Found, Error>,
@@ -374,8 +436,9 @@ impl<W> IssuerState<W> {
         let error = match found {
             Ok(found) => {
                 // Only the answer to the write was lost.
-                let is_done = failure.is_some() && target.is_what_stands_in(&found);
-                self.take_over(target.subject(), found);
+                let is_done = failure.is_some()
+                    && target.is_some_and(|target| target.is_what_stands_in(&found));
+                self.take_over(change.subject(), found, effects);
                 effects.push(Effect::Publish);
                 if is_done {
                     return effects.push(Effect::Answer { by, result: Ok(()) });
@@ -397,19 +460,48 @@ impl<W> IssuerState<W> {
         effects.push(Effect::Answer { by, result: Err(error) });
     }
 
-    fn take_over(&mut self, subject: Subject, found: Found) {
+    fn take_over(&mut self, subject: Subject, found: Found, effects: &mut Vec<Effect<W>>) {
         match (subject, found) {
             (Subject::Ring, Found::Ring(ring)) => {
                 self.had_keys |= ring.is_some();
                 self.ring = ring;
             }
-            (Subject::Application(id), Found::Application(Some(stored))) => {
-                self.applications.insert(id, *stored);
+            (Subject::Application(id), Found::Application(found)) => {
+                let (was_known, is_gone) =
+                    (self.applications.remove(&id).is_some(), found.is_none());
+                // What did not open never opens again: in its place there is nothing, or another one, also
+                // where nobody heard that it was removed.
+                if self.damaged.remove(&id) || (was_known && is_gone) {
+                    effects.push(Effect::Deny(id.clone()));
+                }
+                self.applications.extend(found.map(|stored| (id, *stored)));
             }
-            (Subject::Application(id), Found::Application(None)) => {
-                self.applications.remove(&id);
-            }
+            // What is known of it serves on until it is removed, or everything is loaded again.
+            (Subject::Application(id), Found::Damaged) => drop(self.damaged.insert(id)),
             _ => {}
+        }
+    }
+}
+
+/// What is told of an application whose place something has that can not be read.
+fn damaged(id: &ApplicationId) -> Error {
+    let text = format!(
+        "the record of the application {id} can not be read, take it from a backup, or remove the \
+         application and register it again"
+    );
+    Error::new(ErrorKind::VaultUnreadable, text)
+}
+
+impl Change {
+    /// The record that it is about.
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Register(application) => Subject::Application(application.id.clone()),
+            Self::Alter { id, .. }
+            | Self::ReplaceSecret { id, .. }
+            | Self::NoteUse { id, .. }
+            | Self::Remove { id } => Subject::Application(id.clone()),
+            Self::Keys { .. } => Subject::Ring,
         }
     }
 }

@@ -136,6 +136,9 @@ pub(super) fn finished(server: &AuthorizationServer, outcome: Outcome) -> Respon
         (StatusCode::BAD_REQUEST, "invalid_request")
     } else if error.needs_reauthorization() {
         (StatusCode::CONFLICT, "reauthorization_required")
+    } else if error.is_vault_unreadable() {
+        // It does not pass by itself, so nobody is to ask again and again.
+        (StatusCode::CONFLICT, "vault_unreadable")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
     };

@@ -1,16 +1,14 @@
 //! An entry as it is shown, and as a line of JSON.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::chain::AuditMark;
 use super::entry::AuditKind;
+use crate::clock::writable;
 use crate::identity::{Label, Method, ProviderId, SessionId, UserId};
-
-/// The last second that RFC 3339 can write.
-const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
 
 /// An entry of the audit trail.
 ///
@@ -186,12 +184,13 @@ struct Line<'a> {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    let end = SystemTime::UNIX_EPOCH.checked_add(END_OF_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
-    humantime::format_rfc3339_micros(time.clamp(SystemTime::UNIX_EPOCH, end)).to_string()
+    humantime::format_rfc3339_micros(writable(time)).to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn record() -> AuditRecord {

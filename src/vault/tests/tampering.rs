@@ -85,6 +85,12 @@ impl Bench {
         assert!(vault.read(&one).is_err_and(|error| error.is_quarantined()));
         assert_eq!(vault.inspect().expect("an inspection").quarantined, 1);
         assert_eq!(self.reports(), 1);
+        let told = self.reported.lock().expect("a lock").iter().find_map(|kind| match kind {
+            EventKind::RecordQuarantined { id, .. } => Some(id.to_string()),
+            _ => None,
+        });
+        let told = told.and_then(|text| text.parse::<QuarantineId>().ok());
+        assert_eq!(told, vault.quarantined().first().map(|it| it.id), "what is told names it");
         assert_eq!(self.get(&self.name("one").record_key()), before, "it stays as it is");
         assert_eq!(read(&mut vault, "two"), Some(b"new".to_vec()));
 
@@ -274,15 +280,20 @@ fn of_several_records_of_which_nothing_opens_each_can_be_discarded_by_itself() {
 
 #[test]
 fn a_quarantined_record_can_be_removed_on_purpose() {
-    let bench = Bench::new();
-    let name = bench.name("one");
-    bench.flip(&name.record_key(), 60);
-    let mut vault = bench.open().expect("a vault");
-    let erase = Batch::new().delete(key("ada", "one"), Expect::AnythingOrQuarantined);
-    commit(&mut vault, erase).expect("durable");
-    assert_eq!(read(&mut bench.open().expect("a vault"), "one"), None);
-    assert_eq!(bench.get(&name.record_key()), None);
-    assert_eq!(bench.get(&name.entry_key()), None);
+    // Also one that no list has, since its index entry does not open either.
+    for damaged in [1, 2] {
+        let bench = Bench::new();
+        let name = bench.name("one");
+        for stored in [name.record_key(), name.entry_key()].iter().take(damaged) {
+            bench.flip(stored, 60);
+        }
+        let mut vault = bench.open().expect("a vault");
+        let erase = Batch::new().delete(key("ada", "one"), Expect::AnythingOrQuarantined);
+        commit(&mut vault, erase).expect("durable");
+        assert_eq!(read(&mut bench.open().expect("a vault"), "one"), None);
+        assert_eq!(bench.get(&name.record_key()), None);
+        assert_eq!(bench.get(&name.entry_key()), None);
+    }
 }
 
 #[test]

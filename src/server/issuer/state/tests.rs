@@ -40,6 +40,11 @@ fn keys(how: KeyChange, seed: u64) -> Change {
     Change::Keys { how, fresh: Arc::new(fresh.expect("randomness")), hash_key }
 }
 
+fn loaded_with_nothing(made_with_keys: bool) -> Event<usize> {
+    let (applications, damaged) = (Vec::new(), BTreeSet::new());
+    Event::Loaded { ring: None, applications, damaged, made_with_keys }
+}
+
 fn enabled(number: u8, enabled: bool) -> Change {
     let change = Box::new(ApplicationChange::new().enabled(enabled));
     Change::Alter { id: id(number), change }
@@ -50,6 +55,13 @@ struct Bench {
     state: IssuerState<usize>,
     ring: Option<Stored<KeyRing>>,
     applications: BTreeMap<ApplicationId, Stored<Application>>,
+    /// Which of the applications do not open.
+    damaged: BTreeSet<ApplicationId>,
+    /// Which were discarded beneath the issuer, and nothing was written in their place since.
+    discarded: BTreeSet<ApplicationId>,
+    /// Which were removed at any time.
+    removed: BTreeSet<ApplicationId>,
+    denied: BTreeSet<ApplicationId>,
     version: u64,
     now: SystemTime,
     asked: usize,
@@ -74,6 +86,8 @@ enum Fault {
     Unnoticed,
     /// It failed, and can not be read either.
     Blind,
+    /// It is there, and does not open.
+    Damaged,
 }
 
 impl Bench {
@@ -82,6 +96,10 @@ impl Bench {
             state: IssuerState::new(POLICY),
             ring: None,
             applications: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            discarded: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            denied: BTreeSet::new(),
             version: 0,
             now: time(0),
             asked: 0,
@@ -90,7 +108,7 @@ impl Bench {
             used: BTreeMap::new(),
             lost: BTreeSet::new(),
         };
-        bench.play(Event::Loaded { ring: None, applications: Vec::new(), made_with_keys: false });
+        bench.play(loaded_with_nothing(false));
         bench.ask(keys(KeyChange::Upkeep, 1));
         bench
     }
@@ -116,16 +134,17 @@ impl Bench {
             let mut writes = 0;
             for effect in effects {
                 match effect {
-                    Effect::Write { target, expect, .. } => {
+                    Effect::Write { target, base, .. } => {
                         writes += 1;
                         assert_eq!(writes, 1, "one write at a time");
-                        events.extend(self.write(target, expect));
+                        events.extend(self.write(target, base));
                     }
                     Effect::Reread(subject) => {
                         let found = self.read(&subject);
-                        events.push_back(Event::Reread(found));
+                        events.push_back(Event::Reread(Ok(found)));
                     }
                     Effect::Publish => self.assert_durable(),
+                    Effect::Deny(id) => drop(self.denied.insert(id)),
                     Effect::Answer { by, result } => {
                         assert!(self.answers.insert(by, result).is_none(), "answered once");
                     }
@@ -144,14 +163,18 @@ impl Bench {
         }
     }
 
-    fn write(&mut self, target: Target, expect: Option<RecordVersion>) -> Vec<Event<usize>> {
+    fn write(&mut self, target: Target, base: Base) -> Vec<Event<usize>> {
         let fault = self.faults.pop_front().unwrap_or(Fault::None);
         let subject = target.subject();
         let failed = || Written::Failed(Error::new(ErrorKind::VaultUnavailable, "the disk failed"));
         if let Fault::Overtaken = fault {
             self.touch(&subject);
         }
-        if self.version_of(&subject) != expect {
+        let found = self.standing(&subject);
+        if let Base::Damaged = base {
+            assert_eq!(found, Base::Damaged, "whatever stands there would be overwritten");
+        }
+        if found != base {
             return vec![Event::Written(Written::Conflict)];
         }
         match fault {
@@ -162,9 +185,12 @@ impl Bench {
             }
             _ => self.put(target),
         }
+        if let (Fault::Damaged, Subject::Application(id)) = (fault, &subject) {
+            self.damage(id);
+        }
         match fault {
             Fault::Unnoticed => vec![Event::Written(failed())],
-            _ => vec![Event::Written(Written::Done(self.read(&subject).expect("readable")))],
+            _ => vec![Event::Written(Written::Done(self.read(&subject)))],
         }
     }
 
@@ -174,45 +200,94 @@ impl Bench {
         match target {
             Target::Ring(value) => self.ring = Some(Stored { value, version }),
             Target::Application(value) => {
+                assert!(!self.damaged.contains(&value.id), "what does not open is not overwritten");
+                self.discarded.remove(&value.id);
                 self.applications.insert(value.id.clone(), Stored { value: *value, version });
             }
-            Target::Gone(id) => drop(self.applications.remove(&id)),
+            Target::Gone(id) => {
+                self.applications.remove(&id);
+                self.damaged.remove(&id);
+                self.removed.insert(id);
+            }
         }
     }
 
-    /// Writes the record as it is once more, as another host would.
+    /// Lets a record not open any more, if there is one.
+    fn damage(&mut self, id: &ApplicationId) {
+        if self.applications.contains_key(id) {
+            self.damaged.insert(id.clone());
+        }
+    }
+
+    /// Removes a record that does not open, as an operator does, and the issuer is not told.
+    fn discard(&mut self, id: &ApplicationId) {
+        if self.damaged.remove(id) {
+            self.applications.remove(id);
+            self.discarded.insert(id.clone());
+        }
+    }
+
+    /// Begins with what the vault has, as after a restart. Of those that do not open, the list has `listed`.
+    fn restart(&mut self, listed: impl Fn(&ApplicationId) -> bool) {
+        let readable = self.applications.iter().filter(|(id, _)| !self.damaged.contains(*id));
+        let event = Event::Loaded {
+            ring: self.ring.clone(),
+            applications: readable.map(|(_, stored)| stored.clone()).collect(),
+            damaged: self.damaged.iter().filter(|id| listed(id)).cloned().collect(),
+            made_with_keys: true,
+        };
+        self.state = IssuerState::new(POLICY);
+        self.discarded.clear();
+        self.play(event);
+    }
+
+    /// The records that do not open, as they stand.
+    fn unreadable(&self) -> BTreeMap<ApplicationId, RecordVersion> {
+        let version = |id: &ApplicationId| (id.clone(), self.applications[id].version);
+        self.damaged.iter().map(version).collect()
+    }
+
+    /// Writes the record as it is once more, as another host would. One that does not open stays as it is.
     fn touch(&mut self, subject: &Subject) {
         self.version += 1;
         let version = RecordVersion(self.version);
         match subject {
             Subject::Ring => self.ring.iter_mut().for_each(|stored| stored.version = version),
+            Subject::Application(id) if self.damaged.contains(id) => {}
             Subject::Application(id) => {
                 self.applications.get_mut(id).into_iter().for_each(|it| it.version = version);
             }
         }
     }
 
-    fn version_of(&self, subject: &Subject) -> Option<RecordVersion> {
-        match subject {
+    fn standing(&self, subject: &Subject) -> Base {
+        let version = match subject {
             Subject::Ring => self.ring.as_ref().map(|stored| stored.version),
+            Subject::Application(id) if self.damaged.contains(id) => return Base::Damaged,
             Subject::Application(id) => self.applications.get(id).map(|stored| stored.version),
-        }
+        };
+        version.map_or(Base::Nothing, Base::Version)
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "what an event has")]
-    fn read(&self, subject: &Subject) -> Result<Found, Error> {
-        Ok(match subject {
+    fn read(&self, subject: &Subject) -> Found {
+        match subject {
             Subject::Ring => Found::Ring(self.ring.clone()),
+            Subject::Application(id) if self.damaged.contains(id) => Found::Damaged,
             Subject::Application(id) => {
                 Found::Application(self.applications.get(id).cloned().map(Box::new))
             }
-        })
+        }
     }
 
-    /// What is published is what the vault has.
+    /// What is published is what the vault has, but for what was damaged beneath it. Nothing of an
+    /// application that was removed is good for the one that has its id now.
     fn assert_durable(&self) {
         for shown in self.state.applications() {
-            assert_eq!(self.applications.get(shown.id()).map(|it| &it.value), Some(shown));
+            let id = shown.id();
+            if !self.damaged.contains(id) && !self.discarded.contains(id) {
+                assert_eq!(self.applications.get(id).map(|it| &it.value), Some(shown));
+            }
+            assert!(!self.removed.contains(id) || self.denied.contains(id), "{id}");
         }
         let ids = |ring: Option<&KeyRing>| -> Vec<String> {
             let keys = ring.into_iter().flat_map(KeyRing::keys);
@@ -239,7 +314,7 @@ fn keys_that_are_lost_are_never_made_anew() {
     let mut bench = Bench::new();
     bench.ring = None;
     let mut again = IssuerState::new(POLICY);
-    let nothing = Event::Loaded { ring: None, applications: Vec::new(), made_with_keys: true };
+    let nothing = loaded_with_nothing(true);
     std::mem::swap(&mut bench.state, &mut again);
     bench.play(nothing);
     let upkeep = bench.ask(keys(KeyChange::Upkeep, 2));
@@ -396,11 +471,116 @@ fn a_secret_that_is_set_again_changes_nothing() {
     assert_eq!(bench.applications[&id(1)].version, before);
 }
 
+#[test]
+fn a_damaged_application_is_removed_and_registered_anew_and_nothing_else_is_made_of_it() {
+    // It is found while it is served, when everything is loaded, or not before somebody asks for it.
+    for found in ["served", "listed", "in no list"] {
+        let mut bench = Bench::new();
+        bench.ask(Change::Register(application(1)));
+        bench.ask(Change::Register(application(2)));
+        bench.damage(&id(1));
+        match found {
+            "served" => {}
+            listed => bench.restart(|it| listed == "listed" || *it != id(1)),
+        }
+        let left = bench.unreadable();
+        let (_, exchange) = fresh_secret(7);
+        for change in [enabled(1, false), exchange, enabled(1, true)] {
+            let refused = bench.ask(change);
+            let error = bench.answer(refused).as_ref().expect_err("it is damaged");
+            assert!(error.to_string().contains("remove the application"), "{found}: {error}");
+        }
+        let refused = bench.ask(Change::Register(application(1)));
+        assert!(bench.answer(refused).is_err(), "{found}");
+        assert_eq!(bench.unreadable(), left, "{found}: it stays as it is");
+
+        let removed = bench.ask(Change::Remove { id: id(1) });
+        assert!(bench.answer(removed).is_ok(), "{found}");
+        assert!(!bench.applications.contains_key(&id(1)), "{found}");
+        assert_eq!(bench.denied, BTreeSet::from([id(1)]), "{found}");
+        let gone = bench.ask(Change::Remove { id: id(1) });
+        assert!(bench.answer(gone).as_ref().expect_err("it is gone").is_not_found());
+        let anew = bench.ask(Change::Register(application(1)));
+        assert!(bench.answer(anew).is_ok(), "{found}");
+        assert_eq!(bench.state.applications().count(), 2, "{found}");
+    }
+}
+
+#[test]
+fn a_damaged_application_that_was_discarded_is_gone_and_is_not_removed_again() {
+    for change in [enabled(1, true), Change::Remove { id: id(1) }] {
+        let mut bench = Bench::new();
+        bench.ask(Change::Register(application(1)));
+        bench.damage(&id(1));
+        bench.restart(|_| true);
+        bench.discard(&id(1));
+        let asked = bench.ask(change);
+        assert!(bench.answer(asked).as_ref().expect_err("it is gone").is_not_found());
+        assert!(bench.removed.is_empty(), "nothing was written, and nothing recorded");
+        let anew = bench.ask(Change::Register(application(1)));
+        assert!(bench.answer(anew).is_ok());
+    }
+}
+
+#[test]
+fn a_vault_that_can_not_be_read_is_no_damage_of_the_application_that_was_asked_for() {
+    for kind in [ErrorKind::VaultUnreadable, ErrorKind::VaultLocked, ErrorKind::ShuttingDown] {
+        let mut bench = Bench::new();
+        bench.ask(Change::Register(application(1)));
+        let evidence = Evidence { now: bench.now, used: &|_| None, lost: BTreeSet::new() };
+        let (change, by) = (Change::Remove { id: id(1) }, 9);
+        bench.state.step(Event::Asked { change, by }, &evidence);
+        bench.state.next(&evidence);
+        bench.state.step(Event::Written(Written::Conflict), &evidence);
+        let unread = Event::Reread(Err(Error::new(kind, "the vault failed")));
+        let effects = bench.state.step(unread, &evidence);
+        let [Effect::Answer { by: 9, result: Err(error) }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(error.to_string(), "the vault failed");
+        assert!(bench.state.damaged.is_empty() && bench.state.applications().count() == 1);
+    }
+}
+
+/// The removal of a damaged application is durable, and its answer is lost.
+#[test]
+fn what_a_damaged_application_was_issued_is_denied_to_the_next_one_in_any_case() {
+    let mut bench = Bench::new();
+    bench.ask(Change::Register(application(1)));
+    bench.damage(&id(1));
+    bench.restart(|_| true);
+    let evidence = Evidence { now: bench.now, used: &|_| None, lost: BTreeSet::new() };
+    let failed = || Error::new(ErrorKind::VaultUnavailable, "the disk failed");
+    let (change, by) = (Change::Remove { id: id(1) }, 9);
+    bench.state.step(Event::Asked { change, by }, &evidence);
+    bench.state.next(&evidence);
+    bench.state.step(Event::Reread(Ok(Found::Damaged)), &evidence);
+    bench.state.step(Event::Written(Written::Failed(failed())), &evidence);
+    bench.state.step(Event::Reread(Err(failed())), &evidence);
+    bench.put(Target::Gone(id(1)));
+    let anew = bench.ask(Change::Register(application(1)));
+    assert!(bench.answer(anew).is_ok());
+    assert!(bench.denied.contains(&id(1)));
+}
+
+#[test]
+fn what_does_not_open_once_it_is_written_is_not_done() {
+    let mut bench = Bench::new();
+    bench.ask(Change::Register(application(1)));
+    bench.faults.push_back(Fault::Damaged);
+    let changed = bench.ask(enabled(1, false));
+    assert!(bench.answer(changed).as_ref().expect_err("damaged").is_vault_unreadable());
+    // Nobody asks for it again and again.
+    let hash = application(1).secrets[0].hash;
+    let noted = bench.ask(Change::NoteUse { id: id(1), hash, used: time(5) });
+    assert!(bench.answer(noted).is_ok());
+}
+
 proptest! {
     #[test]
     fn whatever_the_vault_does_everybody_is_answered_and_nothing_shows_that_is_not_durable(
-        changes in prop::collection::vec((0_u8..8, 0_u8..3), 1..30),
-        faults in prop::collection::vec(0_u8..8, 0..30),
+        changes in prop::collection::vec((0_u8..11, 0_u8..3), 1..30),
+        faults in prop::collection::vec(0_u8..10, 0..30),
     ) {
         let mut bench = Bench::new();
         bench.faults = faults
@@ -410,13 +590,14 @@ proptest! {
                 1 => Fault::Lost,
                 2 => Fault::Unnoticed,
                 3 => Fault::Blind,
+                4 => Fault::Damaged,
                 _ => Fault::None,
             })
             .collect();
         for (number, (what, which)) in changes.into_iter().enumerate() {
             bench.now += Duration::from_hours(7);
             let seed = number as u64 + 2;
-            bench.ask(match what {
+            let change = match what {
                 0 => Change::Register(application(which)),
                 1 => enabled(which, false),
                 2 => enabled(which, true),
@@ -427,8 +608,28 @@ proptest! {
                     let hash = application(which).secrets[0].hash;
                     Change::NoteUse { id: id(which), hash, used: bench.now }
                 }
-                _ => keys(KeyChange::Replace, seed),
-            });
+                7 => keys(KeyChange::Replace, seed),
+                8 => {
+                    bench.damage(&id(which));
+                    continue;
+                }
+                9 => {
+                    bench.discard(&id(which));
+                    continue;
+                }
+                _ => {
+                    bench.restart(|it| *it != id(which));
+                    continue;
+                }
+            };
+            // What does not open is not changed but by its removal.
+            let mut left = bench.unreadable();
+            if let Change::Remove { id } = &change {
+                left.remove(id);
+            }
+            bench.ask(change);
+            let unreadable = bench.unreadable();
+            prop_assert!(left.iter().all(|(id, version)| unreadable.get(id) == Some(version)));
             prop_assert_eq!(bench.answers.len(), bench.asked, "everybody is answered");
         }
         // Once all is well again, so is everything that is shown.
@@ -437,6 +638,7 @@ proptest! {
             bench.ask(enabled(number, true));
             bench.ask(enabled(number, false));
         }
+        bench.discarded.clear();
         bench.assert_durable();
     }
 }

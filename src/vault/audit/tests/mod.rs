@@ -308,7 +308,7 @@ fn an_identity_that_does_not_open_is_not_taken_for_an_erased_one() {
         let shown = bench.every(&AuditQuery::all());
         assert_eq!(shown[0].user, AuditUser::Unreadable);
         let id = bench.vault.quarantined()[0].id;
-        bench.vault.discard(&id.0).expect("discarded");
+        bench.vault.discard(&id.into()).expect("discarded");
         let shown = bench.every(&AuditQuery::all());
         assert_eq!(shown[0].user, AuditUser::Erased, "now nobody can tell any more");
     }
