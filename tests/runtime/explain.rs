@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokenward::clock::Clock as _;
-use tokenward::credential::ProviderMessage;
 use tokenward::identity::{Label, Method};
 use tokenward::runtime::{Choice, Why};
 use tokenward::testing::{Endpoint, Fault};
@@ -101,8 +100,7 @@ async fn a_token_that_is_refused_right_after_it_was_renewed_for_that_is_told_so_
     let since = host.clock.now().wall;
 
     assert_eq!(call().await, (401, 1), "renewed, and refused once more");
-    // What it was told of the call comes before what it is asked.
-    own.actor().ask(|reply| ProviderMessage::Inspect { reply }).await.expect("there");
+    assert!(own.snapshot().kept_until().is_some(), "the call has told before it returned");
     let choice = session.explain().await.expect("explained");
     let first = &choice.candidates[0];
     assert_eq!(first.why, Why::OwnRefusedTwice, "{choice}");

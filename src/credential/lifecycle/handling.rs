@@ -171,13 +171,19 @@ impl Lifecycle {
     }
 
     /// Only noted: whoever reports it has sent its request twice, and wants no other token.
-    pub(super) fn refused_again(&mut self, generation: Generation, evidence: Evidence) {
+    pub(super) fn refused_again(
+        &mut self,
+        generation: Generation,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
         if let Some(held) = &mut self.held
             && generation == held.material.generation
             && held.kept_until(evidence.now).is_some()
         {
             held.before = Before::Both;
         }
+        to.push(Effect::Answer(Ok(())));
     }
 
     pub(super) fn renewed(

@@ -83,7 +83,7 @@ impl Lifecycle {
             Event::Acquire => self.acquire(evidence, to),
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),
-            Event::RefusedAgain { generation } => self.refused_again(generation, evidence),
+            Event::RefusedAgain { generation } => self.refused_again(generation, evidence, to),
             Event::Invalidate => self.invalidate(to),
             Event::Accepted { generation } => self.accepted(generation, to),
             Event::StandIn { allowed } => self.stand_in(allowed, to),
