@@ -125,6 +125,33 @@ async fn a_token_that_is_refused_right_after_it_was_renewed_for_that_is_told_so_
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_right_after_the_one_before_it_was_invalidated_is_not_told_as_two()
+{
+    let host = Host::start().await;
+    let session = signed_in_twice(&host).await;
+    let ada = host.runtime.user("ada");
+    let code = Method::AuthorizationCode;
+    let own = ada.credential("openai", code, &Label::default()).await.expect("a credential");
+    own.invalidate().await.expect("taken");
+    session.acquire().await.expect("renewed");
+    host.openai.faults().on(Endpoint::Resource).always(Fault::Status(401, String::new()));
+    let since = host.clock.now().wall;
+
+    let reply = in_time(session.client().get("/v1/models").send()).await.expect("an answer");
+    assert_eq!((reply.status().as_u16(), host.openai.refreshes()), (401, 1), "it is kept");
+    let choice = session.explain().await.expect("explained");
+    let first = &choice.candidates[0];
+    assert_eq!(first.why, Why::OwnRefusedOnce, "{choice}");
+    assert_eq!(first.credential.kept_until(), Some(since + Duration::from_secs(30)));
+    holds(&session, &choice).await;
+
+    own.invalidate().await.expect("taken");
+    let choice = session.explain().await.expect("explained");
+    assert_eq!(choice.candidates[0].why, Why::OwnOnceRenewed, "{choice}");
+    assert_eq!(choice.candidates[0].credential.kept_until(), None, "it is out of use");
+}
+
+#[tokio::test]
 async fn a_key_that_stands_in_is_told_apart_from_one_that_may_not() {
     let host = Host::start().await;
     let session = signed_in_twice(&host).await;
