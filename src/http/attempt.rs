@@ -155,10 +155,14 @@ impl<S: Sender> Attempt<'_, S> {
         if refused {
             // There is no third attempt, but everyone shall see what was refused.
             let generation = next.snapshot.generation();
-            let _ = match &next.fallback {
-                Some(_) => next.credential.rejected(generation).await,
-                None => next.credential.refused_again(generation).await,
+            let report = async {
+                let _ = match &next.fallback {
+                    Some(_) => next.credential.rejected(generation).await,
+                    None => next.credential.refused_again(generation).await,
+                };
             };
+            let left = self.sender.left();
+            self.session.sources().within(left, report).await;
         }
         Ok(answer)
     }

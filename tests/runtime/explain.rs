@@ -152,6 +152,20 @@ async fn a_token_that_is_refused_right_after_the_one_before_it_was_invalidated_i
 }
 
 #[tokio::test]
+async fn a_host_with_a_client_of_its_own_reports_the_second_refusal_itself() {
+    let host = Host::start().await;
+    let session = signed_in_twice(&host).await;
+    let why = async || session.explain().await.expect("explained").candidates[0].why;
+    let first = session.authentication().await.expect("signed in");
+    let renewed = first.after_refusal().await.expect("a newer token");
+    assert_eq!(why().await, Why::Own, "what it sends is its own matter");
+
+    assert!(renewed.after_refusal().await.is_none(), "there is no other one");
+    assert_eq!(why().await, Why::OwnRefusedTwice);
+    assert_eq!(host.openai.refreshes(), 1);
+}
+
+#[tokio::test]
 async fn a_key_that_stands_in_is_told_apart_from_one_that_may_not() {
     let host = Host::start().await;
     let session = signed_in_twice(&host).await;
