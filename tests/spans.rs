@@ -260,6 +260,36 @@ async fn signed_in(record: Record) {
 }
 
 #[test]
+fn a_sign_in_follows_from_a_span_of_another_and_from_no_other() {
+    on_this_thread(completed);
+}
+
+async fn completed(record: Record) {
+    let Host { openai, runtime, .. } = Host::start().await;
+    let ada = runtime.user("ada");
+    let begin = || async { ada.sign_in("openai").in_browser().await.expect("a sign-in") };
+    let followed = || record.named("sign-in").pop().expect("a sign-in").follows;
+
+    let login = asked("to begin", begin()).await;
+    let callback = openai.approve(login.url()).expect("consent");
+    login.paste(&callback).await.expect("taken");
+    assert_eq!(followed(), [0_u64; 0], "whoever completes it has no span");
+
+    let in_one = async {
+        let login = begin().await;
+        let callback = openai.approve(login.url()).expect("consent");
+        login.paste(&callback).await.expect("taken");
+    };
+    asked("for all of it", in_one).await;
+    assert_eq!(followed(), [0_u64; 0], "it stands beneath that already");
+
+    let login = asked("to begin another", begin()).await;
+    asked("to cancel", login.cancel()).await;
+    assert_eq!(followed(), [record.asked("to cancel").number]);
+    runtime.shutdown(Duration::from_secs(10)).await;
+}
+
+#[test]
 fn sessions_sign_outs_and_an_erasure_are_followed_into_the_vault() {
     on_this_thread(used_and_left);
 }
