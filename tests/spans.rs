@@ -295,7 +295,7 @@ fn sessions_sign_outs_and_an_erasure_are_followed_into_the_vault() {
 }
 
 async fn used_and_left(record: Record) {
-    let Host { openai, google, runtime, .. } = Host::start().await;
+    let Host { clock, openai, google, runtime } = Host::start().await;
     let ada = runtime.user("ada");
     for (provider, simulated) in [("openai", &openai), ("google", &google)] {
         let login = ada.sign_in(provider).in_browser().await.expect("a sign-in");
@@ -346,6 +346,14 @@ async fn used_and_left(record: Record) {
     let of_sessions = record.beneath(&erasure, "session");
     assert!(of_sessions.iter().any(|it| it.field("request") == "close"), "{of_sessions:?}");
     assert!(record.commits(&erasure) >= 3);
+
+    // Nobody asks for its end.
+    ada.open_session().await.expect("a session");
+    let before = record.all_commits().len();
+    clock.advance(Duration::from_hours(25));
+    until(|| record.all_commits().len() > before).await;
+    let removed = &record.all_commits()[before];
+    assert_eq!(removed.within.len(), 1, "it stands beneath nothing: {removed:?}");
     none_tells_a_secret(&record);
     runtime.shutdown(Duration::from_secs(10)).await;
 }
