@@ -232,11 +232,13 @@ impl CredentialHandle {
     /// When the vault could not erase it yet. It is out of use all the same, and erased as soon as
     /// the vault can.
     pub async fn sign_out(&self) -> Result<SignedOut, Error> {
-        self.erase().instrument(info_span!("sign-out", credential = %self.0.id)).await
+        self.sign_out_in_current_span()
+            .instrument(info_span!("sign-out", credential = %self.0.id))
+            .await
     }
 
     /// As [`CredentialHandle::sign_out`], in the span of whoever signs out.
-    pub(super) async fn erase(&self) -> Result<SignedOut, Error> {
+    pub(super) async fn sign_out_in_current_span(&self) -> Result<SignedOut, Error> {
         flat(self.0.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
     }
 
