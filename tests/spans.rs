@@ -10,9 +10,10 @@ mod spans;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokenward::Runtime;
+use tokenward::clock::Clock as _;
 use tokenward::testing::{Endpoint, Fault, Gate, ManualClock, SimulatedProvider};
 use tokenward::vault::Vault;
+use tokenward::{DeviceLogin, Runtime};
 use tracing::{Instrument as _, info_span};
 
 use crate::spans::{Opened, Record};
@@ -20,15 +21,22 @@ use crate::spans::{Opened, Record};
 /// Stands in every token and code, and in the query of the requests.
 const CANARY: &str = "Canary-2b7e15a0";
 
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(2), work).await.expect("in two minutes")
-}
-
-/// Runs `test` on this thread alone, with all of its spans.
+/// Runs `test` on this thread alone, with all of its spans. Whatever it waits for comes in time.
 fn on_this_thread<F: Future<Output = ()>>(test: impl FnOnce(Record) -> F) {
     let (record, _listening) = Record::of_this_thread();
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    threads.expect("threads").block_on(test(record));
+    let in_time = async {
+        let ended = tokio::time::timeout(Duration::from_mins(2), test(record)).await;
+        ended.expect("in two minutes");
+    };
+    threads.expect("threads").block_on(in_time);
+}
+
+/// Lets the others work until something is so. The clock stands still meanwhile.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
 }
 
 struct Host {
@@ -64,7 +72,7 @@ async fn followed(record: Record) {
     let login = ada.sign_in("openai").in_browser().await.expect("a sign-in");
     let callback = openai.approve(login.url()).expect("consent");
     login.paste(&callback).await.expect("taken");
-    in_time(login.finished()).await.expect("signed in");
+    login.finished().await.expect("signed in");
     let session = ada.open_session().await.expect("a session");
     session.use_provider("openai").await.expect("active");
 
@@ -81,18 +89,13 @@ async fn followed(record: Record) {
         )
     };
     let one = asking("one");
-    in_time(gate.until_arrived(1)).await;
+    gate.until_arrived(1).await;
     let two = asking("two");
     // It joins the renewal.
-    let joined = async {
-        while record.named("renewal").iter().all(|renewal| renewal.follows.is_empty()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    in_time(joined).await;
+    until(|| record.named("renewal").iter().any(|renewal| !renewal.follows.is_empty())).await;
     gate.open();
     for asked in [one, two] {
-        in_time(asked).await.expect("no panic").expect("an answer");
+        asked.await.expect("no panic").expect("an answer");
     }
 
     let asked = record.named("asked");
@@ -110,14 +113,10 @@ async fn followed(record: Record) {
 
     // By the alarm, on nobody's behalf.
     let credential = ada.preferred_credential("openai").await.expect("a credential");
-    let before = credential.snapshot().generation();
-    in_time(async {
-        while credential.snapshot().generation() == before {
-            clock.advance(Duration::from_mins(1));
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let before = credential.snapshot();
+    let end = before.expires_at().expect("it expires");
+    clock.advance(end.duration_since(clock.now().wall).expect("to come"));
+    until(|| credential.snapshot().generation() > before.generation()).await;
     let by_the_alarm = record.named("renewal").pop().expect("a renewal");
     assert_eq!(by_the_alarm.within.len(), 1, "it stands beneath nothing: {by_the_alarm:?}");
     assert_eq!(by_the_alarm.follows, [0_u64; 0]);
@@ -169,7 +168,7 @@ fn none_tells_a_secret(record: &Record) {
 
 /// What the host opens around what it asks for.
 async fn asked<T>(name: &'static str, work: impl Future<Output = T>) -> T {
-    in_time(work.instrument(info_span!("asked", name))).await
+    work.instrument(info_span!("asked", name)).await
 }
 
 impl Record {
@@ -195,9 +194,24 @@ impl Record {
 
     /// How many commits of the vault stand beneath `outer`.
     fn commits(&self, outer: &Opened) -> usize {
-        let vault = self.beneath(outer, "vault");
-        vault.iter().filter(|it| it.field("request") == "commit").count()
+        self.all_commits().iter().filter(|it| it.is_within(outer)).count()
     }
+
+    /// Every commit of the vault.
+    fn all_commits(&self) -> Vec<Opened> {
+        let vault = self.named("vault").into_iter();
+        vault.filter(|it| it.field("request") == "commit").collect()
+    }
+}
+
+/// Lets the time pass until the sign-in asks its provider again, and its answer be taken.
+async fn next_poll(clock: &ManualClock, login: &DeviceLogin) {
+    let mut progress = login.progress();
+    let waits = progress.wait_for(|progress| progress.next_poll.is_some()).await;
+    let before = *waits.expect("it is pending");
+    let at = before.next_poll.expect("it waits for this");
+    clock.advance(at.duration_since(clock.now().wall).expect("to come"));
+    progress.wait_for(|progress| progress.polls > before.polls).await.expect("a poll");
 }
 
 #[test]
@@ -225,13 +239,7 @@ async fn signed_in(record: Record) {
     let login = ada.sign_in("google").with_device_code();
     let login = asked("a device", login).await.expect("a code");
     google.approve_device(login.user_code()).expect("consent");
-    in_time(async {
-        while !login.is_over() {
-            clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    next_poll(&clock, &login).await;
     login.finished().await.expect("signed in");
     let sign_in = record.only_beneath(&record.asked("a device"), "sign-in");
     assert_eq!(sign_in.field("credential"), "ada/google/device-code");
@@ -252,12 +260,42 @@ async fn signed_in(record: Record) {
 }
 
 #[test]
+fn a_sign_in_follows_from_a_span_of_another_and_from_no_other() {
+    on_this_thread(completed);
+}
+
+async fn completed(record: Record) {
+    let Host { openai, runtime, .. } = Host::start().await;
+    let ada = runtime.user("ada");
+    let begin = || async { ada.sign_in("openai").in_browser().await.expect("a sign-in") };
+    let followed = || record.named("sign-in").pop().expect("a sign-in").follows;
+
+    let login = asked("to begin", begin()).await;
+    let callback = openai.approve(login.url()).expect("consent");
+    login.paste(&callback).await.expect("taken");
+    assert_eq!(followed(), [0_u64; 0], "whoever completes it has no span");
+
+    let in_one = async {
+        let login = begin().await;
+        let callback = openai.approve(login.url()).expect("consent");
+        login.paste(&callback).await.expect("taken");
+    };
+    asked("for all of it", in_one).await;
+    assert_eq!(followed(), [0_u64; 0], "it stands beneath that already");
+
+    let login = asked("to begin another", begin()).await;
+    asked("to cancel", login.cancel()).await;
+    assert_eq!(followed(), [record.asked("to cancel").number]);
+    runtime.shutdown(Duration::from_secs(10)).await;
+}
+
+#[test]
 fn sessions_sign_outs_and_an_erasure_are_followed_into_the_vault() {
     on_this_thread(used_and_left);
 }
 
 async fn used_and_left(record: Record) {
-    let Host { openai, google, runtime, .. } = Host::start().await;
+    let Host { clock, openai, google, runtime } = Host::start().await;
     let ada = runtime.user("ada");
     for (provider, simulated) in [("openai", &openai), ("google", &google)] {
         let login = ada.sign_in(provider).in_browser().await.expect("a sign-in");
@@ -308,6 +346,14 @@ async fn used_and_left(record: Record) {
     let of_sessions = record.beneath(&erasure, "session");
     assert!(of_sessions.iter().any(|it| it.field("request") == "close"), "{of_sessions:?}");
     assert!(record.commits(&erasure) >= 3);
+
+    // Nobody asks for its end.
+    ada.open_session().await.expect("a session");
+    let before = record.all_commits().len();
+    clock.advance(Duration::from_hours(25));
+    until(|| record.all_commits().len() > before).await;
+    let removed = &record.all_commits()[before];
+    assert_eq!(removed.within.len(), 1, "it stands beneath nothing: {removed:?}");
     none_tells_a_secret(&record);
     runtime.shutdown(Duration::from_secs(10)).await;
 }

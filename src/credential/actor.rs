@@ -165,6 +165,9 @@ impl ProviderActor {
             ProviderMessage::Rejected { generation, reply } => {
                 state.step(Event::Rejected { generation }, Some(reply));
             }
+            ProviderMessage::RefusedAgain { generation, reply } => {
+                state.step(Event::RefusedAgain { generation }, Some(reply));
+            }
             ProviderMessage::Refresh { reply } => state.step(Event::Refresh, Some(reply)),
             ProviderMessage::Invalidate { reply } => {
                 state.note_invalidation();
@@ -195,9 +198,6 @@ impl State {
             Inner::Loaded(contents) => self.loaded(contents),
             Inner::Deadline => self.step(Event::Deadline, None),
             Inner::LookAtTheDesk => self.look_at_the_desk(),
-            Inner::RefusedAgain { generation } => {
-                self.step(Event::RefusedAgain { generation }, None);
-            }
             Inner::Rest => self.rest(),
             Inner::Compared(contents) => self.fall_asleep(contents, myself),
             Inner::SignedIn { outcome: Ok(stored), reply } => {

@@ -157,12 +157,12 @@ impl Credentials {
     ///
     /// When there is no such provider, the vault could not erase, or the runtime is stopping.
     pub(crate) async fn sign_out(&self, id: &CredentialId) -> Result<SignedOut, Error> {
-        self.erase(id).instrument(info_span!("sign-out", credential = %id)).await
+        self.sign_out_in_current_span(id).instrument(info_span!("sign-out", credential = %id)).await
     }
 
-    async fn erase(&self, id: &CredentialId) -> Result<SignedOut, Error> {
+    async fn sign_out_in_current_span(&self, id: &CredentialId) -> Result<SignedOut, Error> {
         if self.offers(id) {
-            return self.open(id).await?.erase().await;
+            return self.open(id).await?.sign_out_in_current_span().await;
         }
         let records = self.records(id, self.provider(&id.provider)?);
         let signing_out = async move {

@@ -108,10 +108,9 @@ impl TokenEndpoints {
         awaited: impl Future<Output = ()>,
     ) -> Result<Option<Leave>, Failure> {
         let Some(endpoint) = self.0.get(provider) else { return Ok(None) };
-        let held_back = |HeldBack { retry_in }| {
-            let class = FailureClass::Transient { retry_after: retry_in };
-            let server = &endpoint.server;
-            let reason = format!("renewals at {server} fail and are held back for a while");
+        let held_back = |held_back: HeldBack| {
+            let class = FailureClass::Transient { retry_after: held_back.retry_in };
+            let reason = held_back.why(&format!("renewals at {}", endpoint.server));
             Failure::new(class, reason).not_sent()
         };
         endpoint.breaker.look().map_err(held_back)?;

@@ -8,7 +8,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::cell::Cell;
 use super::fallback::{Fallback, needs_user};
-use super::messages::{Answer, Inner, ProviderMessage, SignInWith, SignedOut};
+use super::messages::{Answer, ProviderMessage, SignInWith, SignedOut};
 use super::snapshot::{Peeked, Snapshot};
 use crate::clock::Sources;
 use crate::error::Error;
@@ -184,9 +184,14 @@ impl CredentialHandle {
     }
 
     /// Reports that a resource refused the token of `generation` as well, which took the place of one that it
-    /// had refused. Nothing follows from it but that everyone can see it.
-    pub(crate) fn refused_again(&self, generation: Generation) {
-        self.0.actor.post(ProviderMessage::inner(Inner::RefusedAgain { generation }));
+    /// had refused. Nothing is renewed; everyone can see it in the [snapshot](Snapshot::kept_until) from then on.
+    ///
+    /// # Errors
+    ///
+    /// When the actor can not be reached.
+    pub async fn refused_again(&self, generation: Generation) -> Answer {
+        let ask = |reply| ProviderMessage::RefusedAgain { generation, reply };
+        flat(self.0.actor.ask_again(ask).await)
     }
 
     /// Says whether this API key may be spent while the user's other sign-ins at its provider,
@@ -227,11 +232,13 @@ impl CredentialHandle {
     /// When the vault could not erase it yet. It is out of use all the same, and erased as soon as
     /// the vault can.
     pub async fn sign_out(&self) -> Result<SignedOut, Error> {
-        self.erase().instrument(info_span!("sign-out", credential = %self.0.id)).await
+        self.sign_out_in_current_span()
+            .instrument(info_span!("sign-out", credential = %self.0.id))
+            .await
     }
 
     /// As [`CredentialHandle::sign_out`], in the span of whoever signs out.
-    pub(super) async fn erase(&self) -> Result<SignedOut, Error> {
+    pub(super) async fn sign_out_in_current_span(&self) -> Result<SignedOut, Error> {
         flat(self.0.actor.ask_again(|reply| ProviderMessage::SignOut { reply }).await)
     }
 

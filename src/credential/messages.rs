@@ -86,6 +86,15 @@ pub enum ProviderMessage {
         /// Where the answer goes.
         reply: Reply<Answer>,
     },
+    /// A resource refused the token of this generation as well, to which the one was renewed that it
+    /// had refused before. Renews nothing: it is answered with the snapshot, in which that can be
+    /// [seen](Snapshot::kept_until).
+    RefusedAgain {
+        /// The generation that was refused.
+        generation: Generation,
+        /// Where the snapshot goes.
+        reply: Reply<Answer>,
+    },
     /// Renew now, due or not, and answer with the result.
     Refresh {
         /// Where the answer goes.
@@ -202,10 +211,6 @@ pub(super) enum Inner {
     /// What the vault would give back to the one that is started next.
     Compared(Result<Contents, JournalError>),
     LookAtTheDesk,
-    /// A resource refused this generation, although it was renewed because of a refusal.
-    RefusedAgain {
-        generation: Generation,
-    },
     SignedIn {
         outcome: Result<Stored, Error>,
         reply: Reply<Result<Generation, Error>>,

@@ -32,6 +32,7 @@ pub use fallback::Fallback;
 pub(crate) use fallback::{needs_user, stands_in};
 pub use handle::CredentialHandle;
 pub(crate) use idle::{IDLE_AFTER, Rest};
+pub(crate) use lifecycle::Ended;
 pub use messages::{Answer, Internal, ProviderMessage, SignInWith, SignedOut};
 pub(crate) use revocations::Revocations;
 pub use snapshot::{Peeked, Snapshot};

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use arc_swap::Guard;
 use http::HeaderMap;
 
+use super::lifecycle::{Ended, Kept};
 use super::schedule::Usable;
 use crate::clock::{Moment, Sources};
 use crate::error::{Error, ErrorKind};
@@ -47,7 +48,7 @@ pub struct Snapshot {
     pub(crate) usable: Usable,
     pub(crate) expires_at: Option<SystemTime>,
     pub(crate) retry_at: Option<Moment>,
-    pub(crate) kept_until: Option<Moment>,
+    pub(crate) kept: Option<Kept>,
     pub(crate) reason: Option<String>,
     pub(crate) durable: bool,
     pub(crate) scopes: Option<Vec<String>>,
@@ -66,7 +67,7 @@ impl Snapshot {
             usable: Usable::No,
             expires_at: None,
             retry_at: None,
-            kept_until: None,
+            kept: None,
             reason: None,
             durable: true,
             scopes: None,
@@ -109,16 +110,19 @@ impl Snapshot {
     }
 
     /// Until when the token is not renewed although a resource refuses it, by the wall clock: it was
-    /// refused within 30 seconds after it had been renewed because of a refusal, so that the resource
-    /// refuses for another reason than the token, and a third one would be refused, too. It is used
-    /// meanwhile. None where nothing of that kind was heard of this token.
+    /// refused within 30 seconds after it had been renewed because the one before it was refused or
+    /// invalidated, so that the resource refuses for another reason than the token, and the next one
+    /// would be refused, too. It is used meanwhile. A renewal for another reason, such as that it
+    /// expires, comes as ever, also before that time. None where nothing of that kind was heard of this
+    /// token, or it is out of use itself.
     pub fn kept_until(&self) -> Option<SystemTime> {
-        self.kept_until.map(|moment| moment.wall)
+        self.kept.map(|kept| kept.until.wall)
     }
 
-    /// Whether that time has not come yet.
-    pub(crate) fn is_kept(&self, now: Moment) -> bool {
-        self.kept_until.is_some_and(|end| !now.has_passed(end))
+    /// While that time has not come yet: why the token before it was out of use.
+    pub(crate) fn kept_after(&self, now: Moment) -> Option<Ended> {
+        let Kept { until, former } = self.kept?;
+        (!now.has_passed(until)).then_some(former)
     }
 
     /// Whether the vault has this material. False only while the vault can not be written.
@@ -185,7 +189,7 @@ impl Snapshot {
             && self.usable == other.usable
             && self.expires_at == other.expires_at
             && self.retry_at == other.retry_at
-            && self.kept_until == other.kept_until
+            && self.kept == other.kept
             && self.durable == other.durable
             && self.reason == other.reason
             && self.stands_in == other.stands_in

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::lifecycle::{Effect, Event, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
+use super::lifecycle::{
+    Effect, Ended, Event, Evidence, Kept, Lifecycle, Loaded, RenewalOutcome, Trouble,
+};
 use super::material::{Life, Material};
 use super::schedule::{SHORTEST_INTERVAL, Usable};
 use crate::clock::Moment;
@@ -28,6 +30,7 @@ enum Op {
     Refresh,
     RejectCurrent,
     RejectOlder,
+    RefusedAgain,
     Invalidate,
     Advance(u16),
     Suspend(u16),
@@ -69,6 +72,17 @@ enum Stage {
     Intended,
     Answered(RenewalOutcome),
     Landed(RenewalOutcome),
+}
+
+/// What everybody can see of a credential.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    state: CredentialState,
+    usable: Usable,
+    generation: Generation,
+    reason: Option<String>,
+    retry_at: Option<Moment>,
+    kept: Option<Kept>,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "facts of the world")]
@@ -217,6 +231,13 @@ impl World {
                 self.step(Event::Rejected { generation: Generation(older) });
                 assert_eq!(before, self.core.usable(self.now), "late 401s change nothing");
             }
+            Op::RefusedAgain => {
+                let before = (self.core.usable(self.now), self.core.state(self.now));
+                let generation = self.core.material().map(|m| m.generation).unwrap_or_default();
+                self.step(Event::RefusedAgain { generation });
+                let after = (self.core.usable(self.now), self.core.state(self.now));
+                assert_eq!(before, after, "it is only noted");
+            }
             Op::Invalidate => self.step(Event::Invalidate),
             Op::Advance(seconds) => {
                 self.now = self.now.after(Duration::from_secs(u64::from(*seconds)));
@@ -271,15 +292,16 @@ impl World {
     }
 
     /// What everybody can see.
-    fn seen(&self) -> (CredentialState, Usable, Generation, Option<String>, Option<Moment>) {
+    fn seen(&self) -> Seen {
         let core = &self.core;
-        (
-            core.state(self.now),
-            core.usable(self.now),
-            core.generation(),
-            core.reason(),
-            core.retry_at(),
-        )
+        Seen {
+            state: core.state(self.now),
+            usable: core.usable(self.now),
+            generation: core.generation(),
+            reason: core.reason(),
+            retry_at: core.retry_at(),
+            kept: core.kept(self.now),
+        }
     }
 
     /// Another actor, in the same process: what was published and seen is known to it.
@@ -542,6 +564,10 @@ impl World {
         if let Usable::Until(end) = self.core.usable(self.now) {
             assert!(!self.now.has_passed(end), "an expired token is not served");
         }
+        if let Some(Kept { until, .. }) = self.core.kept(self.now) {
+            assert_ne!(self.core.usable(self.now), Usable::No, "what is kept is used");
+            assert!(!self.now.has_passed(until), "and said to be kept until a time to come");
+        }
         if self.core.state(self.now) == CredentialState::ReauthorizationRequired {
             assert!(self.really_refused, "nobody is signed out by a fault that is not theirs");
         }
@@ -586,6 +612,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Refresh),
         2 => Just(Op::RejectCurrent),
         1 => Just(Op::RejectOlder),
+        2 => Just(Op::RefusedAgain),
         1 => Just(Op::Invalidate),
         4 => (0_u16..5_000).prop_map(Op::Advance),
         1 => (0_u16..u16::MAX).prop_map(Op::Suspend),
@@ -692,4 +719,69 @@ fn an_actor_that_knows_what_the_vault_does_not_stays_awake() {
     world.apply(&Op::Advance(30));
     world.apply(&Op::Vault { up: true });
     assert!(!world.rest(), "the next one would spend a refused token again");
+}
+
+/// Somebody who is signed in, and whose token is renewed because of `what` in so many seconds.
+fn renewed_because_of(what: &[Op], seconds: u16) -> World {
+    let mut world = World::new();
+    world.apply(&Op::SignIn);
+    let before = world.core.generation();
+    for op in what {
+        world.apply(op);
+    }
+    world.apply(&Op::Acquire);
+    world.apply(&Op::Progress(Luck::Good));
+    world.apply(&Op::Advance(seconds));
+    for _ in 0..3 {
+        world.apply(&Op::Progress(Luck::Good));
+    }
+    assert_eq!(world.core.generation(), before.next(), "it was renewed");
+    assert_eq!(world.core.kept(world.now), None, "nobody has refused this one");
+    world
+}
+
+#[test]
+fn an_actor_that_keeps_a_refused_token_stays_awake_until_it_does_not_any_more() {
+    let mut world = renewed_because_of(&[Op::RejectCurrent], 20);
+    world.apply(&Op::RefusedAgain);
+    world.apply(&Op::Advance(15));
+    assert!(world.core.kept(world.now).is_some(), "it came 15 seconds ago");
+    assert!(!world.rest(), "the next one would not know");
+    world.apply(&Op::Advance(15));
+    assert_eq!(world.core.kept(world.now), None);
+    assert!(world.rest(), "and now there is nothing to know");
+}
+
+#[test]
+fn two_refusals_are_told_only_where_there_were_two() {
+    let cases: [(&[Op], Ended); 4] = [
+        (&[Op::RejectCurrent], Ended::Refused),
+        (&[Op::Invalidate], Ended::GivenUp),
+        (&[Op::Invalidate, Op::RejectCurrent], Ended::Refused),
+        (&[Op::RejectCurrent, Op::Invalidate], Ended::Refused),
+    ];
+    for (what, former) in cases {
+        for again in [Op::RejectCurrent, Op::RefusedAgain] {
+            let mut world = renewed_because_of(what, 1);
+            let until = world.now.after(Duration::from_secs(30));
+            world.apply(&Op::Advance(10));
+            world.apply(&again);
+            let kept = Some(Kept { until, former });
+            assert_eq!(world.core.kept(world.now), kept, "{what:?}, {again:?}");
+            assert!(world.flight.is_none(), "it is not renewed for that");
+        }
+    }
+    let mut world = renewed_because_of(&[Op::Refresh], 1);
+    world.apply(&Op::RefusedAgain);
+    assert_eq!(world.core.kept(world.now), None, "its former was as good");
+}
+
+#[test]
+fn a_token_that_is_given_up_is_not_shown_as_kept() {
+    let mut world = renewed_because_of(&[Op::RejectCurrent], 1);
+    world.apply(&Op::RejectCurrent);
+    assert!(world.core.kept(world.now).is_some());
+    world.apply(&Op::Invalidate);
+    assert_eq!(world.core.usable(world.now), Usable::No);
+    assert_eq!(world.core.kept(world.now), None);
 }

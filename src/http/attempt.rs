@@ -152,12 +152,17 @@ impl<S: Sender> Attempt<'_, S> {
         let provider = self.provider.id();
         debug!(%provider, "the credential was refused, sending with another");
         let (answer, refused) = self.sent(again, &headers, &next, permit).await?;
-        // There is no third attempt, but everyone shall see what was refused.
-        let generation = next.snapshot.generation();
-        if refused && next.fallback.is_some() {
-            let _ = next.credential.rejected(generation).await;
-        } else if refused {
-            next.credential.refused_again(generation);
+        if refused {
+            // There is no third attempt, but everyone shall see what was refused.
+            let generation = next.snapshot.generation();
+            let report = async {
+                let _ = match &next.fallback {
+                    Some(_) => next.credential.rejected(generation).await,
+                    None => next.credential.refused_again(generation).await,
+                };
+            };
+            let left = self.sender.left();
+            self.session.sources().within(left, report).await;
         }
         Ok(answer)
     }

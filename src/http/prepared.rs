@@ -114,6 +114,10 @@ impl Recovery {
     /// The request to send instead, with another token, when an answer with this status and this
     /// body refuses the credential; none when it does not, no other token is to be had, or the
     /// body of the request was a stream. `body` may be empty unless [`Recovery::wants_body`].
+    ///
+    /// It is used up by that. When the other request is refused as well, nobody is told, and
+    /// [`Session::explain`](crate::Session::explain) does not say it before the refusal of a later request is
+    /// reported; where that matters, take [`Session::authentication`](crate::Session::authentication).
     pub async fn after(self, status: StatusCode, body: &[u8]) -> Option<Request> {
         if !self.authentication.is_refusal(status, body) {
             return None;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::{Actor as _, ActorProcessingErr, ActorRef, Message};
 use tracing::Span;
+use tracing::span::Id;
 
 use super::desk::{Desk, Materials, Report};
 use super::verdict::stopping;
@@ -73,6 +74,8 @@ struct State<K: Kind>(Option<Pending<K>>);
 struct Pending<K: Kind> {
     kind: K,
     desk: Desk<K::Own>,
+    /// The span that a message is handled in which brought none.
+    own_span: Option<Id>,
 }
 
 #[ractor::actor(message = K::Message, state = State<K>, arguments = ForOneStart<K>)]
@@ -87,9 +90,20 @@ impl<K: Kind> LoginActor<K> {
         let nudged = myself.clone();
         // Sending to itself fails only when the sign-in is over.
         let mut desk = Desk::new(materials, move || drop(nudged.send_message(K::nudge())));
-        let span = desk.span.clone();
-        let kind = span.in_scope(|| K::begin(terms, myself, &mut desk));
-        Ok(State(Some(Pending { kind, desk })))
+        let course = desk.course.clone();
+        let kind = course.in_scope(|| K::begin(terms, myself, &mut desk));
+        Ok(State(Some(Pending { kind, desk, own_span: None })))
+    }
+
+    async fn post_start(
+        &self,
+        _myself: ActorRef<K::Message>,
+        state: &mut State<K>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(pending) = &mut state.0 {
+            pending.own_span = Span::current().id();
+        }
+        Ok(())
     }
 
     async fn handle(
@@ -98,13 +112,12 @@ impl<K: Kind> LoginActor<K> {
         message: K::Message,
         state: &mut State<K>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(Pending { kind, desk }) = &mut state.0 else { return Ok(()) };
-        let span = desk.span.clone();
+        let Some(Pending { kind, desk, own_span }) = &mut state.0 else { return Ok(()) };
+        let course = desk.course.clone();
         if K::is_of_front_end(&message) {
-            // It need not be the one that began it.
-            span.follows_from(Span::current().id());
+            course.follow(own_span.as_ref());
         }
-        span.in_scope(|| {
+        course.in_scope(|| {
             kind.take(message, desk);
             while let Some(report) = desk.errands.returned() {
                 kind.hear(report, desk);
@@ -123,12 +136,12 @@ impl<K: Kind> LoginActor<K> {
         _myself: ActorRef<K::Message>,
         state: &mut State<K>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(Pending { mut kind, mut desk }) = state.0.take() else { return Ok(()) };
+        let Some(Pending { mut kind, mut desk, .. }) = state.0.take() else { return Ok(()) };
         while !kind.is_over()
             && let Some(report) = desk.errands.next().await
         {
-            let span = desk.span.clone();
-            span.in_scope(|| kind.hear(report, &mut desk));
+            let course = desk.course.clone();
+            course.in_scope(|| kind.hear(report, &mut desk));
         }
         desk.end(Err(stopping()));
         Ok(())

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
+use super::course::Course;
 use super::outcome::{Ending, Outcome};
 use super::transit::{GivesBack, InTransit, MayGrant};
 use super::verdict::{Verdict, not_stored};
@@ -66,8 +67,7 @@ pub(super) struct Materials {
     pub(super) sink: GrantSink,
     pub(super) outcome: watch::Sender<Outcome>,
     pub(super) means: Means,
-    /// What all that is done for it stands in.
-    pub(super) span: Span,
+    pub(super) course: Course,
 }
 
 /// What all sign-ins of a runtime share.
@@ -87,8 +87,7 @@ pub(super) struct Means {
 pub(super) struct Desk<O> {
     pub(super) errands: Errands<Report<O>>,
     pub(super) means: Means,
-    /// What all that is done for it stands in, whoever it is that completes it.
-    pub(super) span: Span,
+    pub(super) course: Course,
     provider: Arc<dyn Provider>,
     sink: GrantSink,
     gives_back: GivesBack,
@@ -115,7 +114,7 @@ pub(super) struct Redemption {
 
 impl<O: Send + 'static> Desk<O> {
     pub(super) fn new(materials: Materials, nudge: impl Fn() + Send + Sync + 'static) -> Self {
-        let Materials { id, credential, provider, sink, outcome, means, span } = materials;
+        let Materials { id, credential, provider, sink, outcome, means, course } = materials;
         let gives_back = GivesBack {
             credential: credential.clone(),
             provider: Arc::clone(&provider),
@@ -125,7 +124,7 @@ impl<O: Send + 'static> Desk<O> {
         let ending =
             Ending::new(id, credential, means.events.clone(), means.audit.clone(), outcome);
         let errands = Errands::new(nudge);
-        Self { errands, means, span, provider, sink, gives_back, ending }
+        Self { errands, means, course, provider, sink, gives_back, ending }
     }
 
     /// Exchanges a code, as attempt number `attempt`.

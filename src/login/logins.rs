@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ractor::Message;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, info_span};
 
 use super::actor::{Kind, child};
 use super::browser::{BrowserLogin, EXPIRES_AFTER, Face, Login, Opening, Terms};
+use super::course::Course;
 use super::desk::{GrantSink, Materials, Means};
 use super::device::{DeviceLogin, DeviceOpening, DeviceProgress, OnDevice};
 use super::outcome::Outcome;
@@ -212,15 +212,15 @@ impl Logins {
     /// ([`Error::is_overloaded`]), and when there is neither a port to listen on nor another
     /// address at which the browser could end.
     pub async fn begin(&self, request: LoginRequest, receiver: Receiver) -> Result<Login, Error> {
-        let span = span(&request, Method::AuthorizationCode);
-        self.begin_in(request, receiver, span.clone()).instrument(span).await
+        let course = course(&request, Method::AuthorizationCode);
+        course.around(self.begin_in(request, receiver, course.clone())).await
     }
 
     async fn begin_in(
         &self,
         request: LoginRequest,
         receiver: Receiver,
-        span: Span,
+        course: Course,
     ) -> Result<Login, Error> {
         let LoginRequest { user, provider, label, sink } = request;
         let Means { transport, sources, .. } = &self.0.means;
@@ -246,7 +246,8 @@ impl Logins {
         let has_challenge = url.contains(&pkce.challenge);
         let terms = Terms { state, redirect_uri, pkce: has_challenge, issuer, expires_at };
         let opening = Opening { terms, verifier: pkce.verifier, loopback };
-        let started = self.run::<BrowserLogin>(&credential, provider, sink, opening, span).await?;
+        let started =
+            self.run::<BrowserLogin>(&credential, provider, sink, opening, course).await?;
         let Started { id, messages, outcome } = started;
         let expires_at = expires_at.wall;
         let face =
@@ -265,14 +266,14 @@ impl Logins {
     /// ([`Error::is_configuration`]), can not be reached, or the user has too many pending
     /// ([`Error::is_overloaded`]).
     pub async fn begin_device(&self, request: LoginRequest) -> Result<DeviceLogin, Error> {
-        let span = span(&request, Method::DeviceCode);
-        self.begin_device_in(request, span.clone()).instrument(span).await
+        let course = course(&request, Method::DeviceCode);
+        course.around(self.begin_device_in(request, course.clone())).await
     }
 
     async fn begin_device_in(
         &self,
         request: LoginRequest,
-        span: Span,
+        course: Course,
     ) -> Result<DeviceLogin, Error> {
         // A look beforehand, since a lock is not held while the provider is asked.
         self.admit(&request.user)?;
@@ -286,7 +287,7 @@ impl Logins {
         let _beginning = self.0.beginning.lock().await;
         self.admit(&credential.user)?;
         let opening = DeviceOpening { authorization, progress };
-        let started = self.run::<OnDevice>(&credential, provider, sink, opening, span).await?;
+        let started = self.run::<OnDevice>(&credential, provider, sink, opening, course).await?;
         let Started { id, messages, outcome } = started;
         let login = DeviceLogin::new(id.clone(), credential, &shown, messages, seen, outcome);
         self.pending_of_all().insert(id, Front::Device(login.clone()));
@@ -357,7 +358,7 @@ impl Logins {
         provider: Arc<dyn Provider>,
         sink: GrantSink,
         terms: K::Terms,
-        span: Span,
+        course: Course,
     ) -> Result<Started<K::Message>, Error> {
         let means = self.0.means.clone();
         let id = LoginId::random(&*means.sources.entropy)?;
@@ -369,7 +370,7 @@ impl Logins {
             sink,
             outcome: sender,
             means,
-            span,
+            course,
         };
         let spec = child::<K>(name_of(&id), materials, terms);
         let messages = self.0.supervisor.start_child(spec).await?;
@@ -457,11 +458,11 @@ async fn redirect(
     }
 }
 
-/// What a sign-in stands in from its beginning to its end.
-fn span(request: &LoginRequest, method: Method) -> Span {
+/// The span of a sign-in that begins.
+fn course(request: &LoginRequest, method: Method) -> Course {
     let LoginRequest { user, provider, label, .. } = request;
     let (user, provider, label) = (user.clone(), provider.id().clone(), label.clone());
-    info_span!("sign-in", credential = %CredentialId { user, provider, method, label })
+    Course::begin(&CredentialId { user, provider, method, label })
 }
 
 /// The actor's name in the tree: enough of the id to tell sign-ins apart.

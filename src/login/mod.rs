@@ -5,6 +5,7 @@
 
 mod actor;
 mod browser;
+mod course;
 mod desk;
 mod device;
 mod logins;

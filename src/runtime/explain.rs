@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::clock::{Moment, writable};
-use crate::credential::{Snapshot, needs_user, stands_in};
+use crate::credential::{Ended, Snapshot, needs_user, stands_in};
 use crate::error::Error;
 use crate::event::CredentialState;
 use crate::identity::{CredentialId, Method, ProviderId};
@@ -107,6 +107,11 @@ pub enum Why {
     /// to, so that it may refuse the next request as well. For that the token is not renewed again before the
     /// time that its snapshot [tells](Snapshot::kept_until).
     OwnRefusedTwice,
+    /// Used: the session switched to it. The provider refused its token right after that had been renewed because
+    /// the one before it was [invalidated](crate::CredentialHandle::invalidate), so that it may refuse the next
+    /// request as well. For that the token is not renewed before the time that its snapshot
+    /// [tells](Snapshot::kept_until).
+    OwnRefusedOnce,
     /// Used: the session switched to it. Its token is over, or is not kept between requests, so the request asks
     /// for another one first.
     OwnOnceRenewed,
@@ -138,7 +143,13 @@ pub enum Why {
 impl Why {
     /// Whether the credential would be used.
     pub fn is_used(self) -> bool {
-        matches!(self, Self::Own | Self::OwnRefusedTwice | Self::OwnOnceRenewed | Self::StandsIn)
+        let is_own = matches!(self, Self::Own | Self::OwnOnceRenewed) || self.is_although_refused();
+        is_own || self == Self::StandsIn
+    }
+
+    /// Whether the credential is used although it was refused.
+    fn is_although_refused(self) -> bool {
+        matches!(self, Self::OwnRefusedTwice | Self::OwnRefusedOnce)
     }
 
     /// Whether what the credential says of itself has to do with it.
@@ -154,6 +165,7 @@ impl fmt::Display for Why {
             Self::OwnRefusedTwice => {
                 "used, although it was refused right after it was renewed for that"
             }
+            Self::OwnRefusedOnce => "used, although it was refused right after it was renewed",
             Self::OwnOnceRenewed => "used once it is renewed, the session switched to it",
             Self::StandsIn => "used, it is allowed to stand in for the session's own",
             Self::OwnHeldBack => "not used for now, its renewal is held back",
@@ -211,7 +223,11 @@ impl Own {
             _ if own.is_usable(now)
                 && (self.caches_tokens || own.id().method == Method::ApiKey) =>
             {
-                if own.is_kept(now) { Why::OwnRefusedTwice } else { Why::Own }
+                match own.kept_after(now) {
+                    Some(Ended::Refused) => Why::OwnRefusedTwice,
+                    Some(Ended::GivenUp) => Why::OwnRefusedOnce,
+                    None => Why::Own,
+                }
             }
             CredentialState::Unreadable => Why::Unreadable,
             _ if is_over || own.id().method == Method::ApiKey => Why::OwnNeedsUser,
@@ -243,11 +259,11 @@ fn why_other(it: &Snapshot, own: &Snapshot, now: Moment) -> Why {
 impl Candidate {
     /// Why in words, with what the credential says of itself where that has to do with it.
     pub fn told(&self) -> String {
-        let kept = self.credential.kept_until().filter(|_| self.why == Why::OwnRefusedTwice);
+        let kept = self.credential.kept_until().filter(|_| self.why.is_although_refused());
         let reason = self.credential.reason().filter(|_| self.why.is_by_itself());
         let not_again = kept.map(|until| {
             let until = humantime::format_rfc3339_millis(writable(until));
-            format!("it is not renewed for that again before {until}")
+            format!("it is not renewed for that before {until}")
         });
         match not_again.as_deref().or(reason) {
             Some(more) => format!("{} ({more})", self.why),

@@ -176,6 +176,10 @@ impl Authentication {
     /// report it: what to send the request once more with, the API key that may stand in included.
     /// None when there is nothing else, so that the refusal is the answer. Why, is in the
     /// credential's [snapshot](CredentialHandle::snapshot).
+    ///
+    /// When the request that was sent once more is refused as well, report that by the same method of
+    /// what it was sent with, and send nothing for it: [`Session::explain`] tells a second refusal that
+    /// was reported, and of another one it does not know.
     pub async fn after_refusal(&self) -> Option<Self> {
         let With { session, provider, snapshot } = self.with.clone();
         let (credential, fallback) = (self.credential.clone(), self.fallback.clone());

@@ -307,9 +307,7 @@ impl Manager {
                         Outcome::Reread(session, result)
                     };
                     let span = self.span_of(&id);
-                    span.in_scope(|| {
-                        self.errands.send(work, move || Outcome::Reread(id, Err(died())));
-                    });
+                    self.errands.send_in(span, work, move || Outcome::Reread(id, Err(died())));
                 }
                 Effect::Publish { view, last_activity } => {
                     self.is.board.publish(view, last_activity);
@@ -330,15 +328,13 @@ impl Manager {
     fn write(&mut self, id: SessionId, work: impl Future<Output = Written> + Send + 'static) {
         let span = self.span_of(&id);
         let (session, dead) = (id.clone(), id);
-        span.in_scope(|| {
-            self.errands.send(async move { Outcome::Written(session, work.await) }, move || {
-                Outcome::Written(dead, Written::Failed(died()))
-            });
-        });
+        let work = async move { Outcome::Written(session, work.await) };
+        let if_it_dies = move || Outcome::Written(dead, Written::Failed(died()));
+        self.errands.send_in(span, work, if_it_dies);
     }
 
     /// The span of whoever comes first of those for whom a session is written. None when it is the
-    /// manager's own doing.
+    /// manager's own doing, which then stands beneath nothing.
     fn span_of(&self, session: &SessionId) -> Span {
         let first = self.table.works_for(session);
         first.map_or_else(Span::none, |waiter| waiter.span.clone())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// The tasks that an actor has under way. It lives in the actor's state: when the actor dies, they
 /// are aborted.
@@ -29,9 +29,19 @@ impl<O: Send + 'static> Errands<O> {
         Self { tasks: JoinSet::new(), nudge: Arc::new(nudge), report, reports, under_way: 0 }
     }
 
-    /// Starts `work`. Should it panic, `if_it_dies` is its outcome.
+    /// Starts `work`, in the current span. Should it panic, `if_it_dies` is its outcome.
     pub(crate) fn send(
         &mut self,
+        work: impl Future<Output = O> + Send + 'static,
+        if_it_dies: impl FnOnce() -> O + Send + 'static,
+    ) {
+        self.send_in(Span::current(), work, if_it_dies);
+    }
+
+    /// As [`Errands::send`], in `span`; beneath nothing where that is none.
+    pub(crate) fn send_in(
+        &mut self,
+        span: Span,
         work: impl Future<Output = O> + Send + 'static,
         if_it_dies: impl FnOnce() -> O + Send + 'static,
     ) {
@@ -39,7 +49,7 @@ impl<O: Send + 'static> Errands<O> {
         let (report, nudge) = (self.report.clone(), Arc::clone(&self.nudge));
         self.under_way += 1;
         // The nudge is nobody's: what the actor does next may be for somebody else.
-        let work = work.in_current_span();
+        let work = work.instrument(span);
         let errand = async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             // Fails only when the actor is gone, and nobody asks any more.

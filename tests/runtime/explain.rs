@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokenward::clock::Clock as _;
-use tokenward::credential::ProviderMessage;
 use tokenward::identity::{Label, Method};
 use tokenward::runtime::{Choice, Why};
 use tokenward::testing::{Endpoint, Fault};
@@ -101,8 +100,7 @@ async fn a_token_that_is_refused_right_after_it_was_renewed_for_that_is_told_so_
     let since = host.clock.now().wall;
 
     assert_eq!(call().await, (401, 1), "renewed, and refused once more");
-    // What it was told of the call comes before what it is asked.
-    own.actor().ask(|reply| ProviderMessage::Inspect { reply }).await.expect("there");
+    assert!(own.snapshot().kept_until().is_some(), "the call has told before it returned");
     let choice = session.explain().await.expect("explained");
     let first = &choice.candidates[0];
     assert_eq!(first.why, Why::OwnRefusedTwice, "{choice}");
@@ -124,6 +122,47 @@ async fn a_token_that_is_refused_right_after_it_was_renewed_for_that_is_told_so_
     assert_eq!(choice.candidates[0].why, Why::Own, "{choice}");
     holds(&session, &choice).await;
     assert_eq!(call().await, (401, 2), "and the next refusal renews it");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_right_after_the_one_before_it_was_invalidated_is_not_told_as_two()
+{
+    let host = Host::start().await;
+    let session = signed_in_twice(&host).await;
+    let ada = host.runtime.user("ada");
+    let code = Method::AuthorizationCode;
+    let own = ada.credential("openai", code, &Label::default()).await.expect("a credential");
+    own.invalidate().await.expect("taken");
+    session.acquire().await.expect("renewed");
+    host.openai.faults().on(Endpoint::Resource).always(Fault::Status(401, String::new()));
+    let since = host.clock.now().wall;
+
+    let reply = in_time(session.client().get("/v1/models").send()).await.expect("an answer");
+    assert_eq!((reply.status().as_u16(), host.openai.refreshes()), (401, 1), "it is kept");
+    let choice = session.explain().await.expect("explained");
+    let first = &choice.candidates[0];
+    assert_eq!(first.why, Why::OwnRefusedOnce, "{choice}");
+    assert_eq!(first.credential.kept_until(), Some(since + Duration::from_secs(30)));
+    holds(&session, &choice).await;
+
+    own.invalidate().await.expect("taken");
+    let choice = session.explain().await.expect("explained");
+    assert_eq!(choice.candidates[0].why, Why::OwnOnceRenewed, "{choice}");
+    assert_eq!(choice.candidates[0].credential.kept_until(), None, "it is out of use");
+}
+
+#[tokio::test]
+async fn a_host_with_a_client_of_its_own_reports_the_second_refusal_itself() {
+    let host = Host::start().await;
+    let session = signed_in_twice(&host).await;
+    let why = async || session.explain().await.expect("explained").candidates[0].why;
+    let first = session.authentication().await.expect("signed in");
+    let renewed = first.after_refusal().await.expect("a newer token");
+    assert_eq!(why().await, Why::Own, "what it sends is its own matter");
+
+    assert!(renewed.after_refusal().await.is_none(), "there is no other one");
+    assert_eq!(why().await, Why::OwnRefusedTwice);
+    assert_eq!(host.openai.refreshes(), 1);
 }
 
 #[tokio::test]

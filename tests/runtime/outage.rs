@@ -86,3 +86,21 @@ async fn a_token_endpoint_that_is_down_is_asked_a_few_times_and_then_left_alone(
     let calls = host.runtime.upstream("openai").expect("the provider").status().state;
     assert_eq!(calls, State::Closed, "calls to the provider are another matter");
 }
+
+#[tokio::test]
+async fn renewals_that_are_held_back_by_hand_say_so() {
+    let host = Host::start().await;
+    let credential = host.sign_in_openai("ada").await;
+    for (name, breaker) in host.runtime.breakers() {
+        if name.ends_with("(renewals)") {
+            breaker.force_open();
+        }
+    }
+
+    let error = credential.refresh().await.expect_err("held back");
+
+    let told = error.to_string();
+    assert!(told.contains("are held back by hand, close the breaker to go on"), "{told}");
+    assert!(error.is_transient() && !error.needs_reauthorization(), "{told}");
+    assert_eq!(host.openai.refreshes(), 0, "nothing was sent");
+}

@@ -19,7 +19,7 @@ pub(super) async fn explain(repl: &mut Repl) -> Answer {
     for candidate in &choice.candidates {
         let id = candidate.credential.id();
         let tone = match candidate.why {
-            Why::OwnRefusedTwice => Tone::Busy,
+            Why::OwnRefusedTwice | Why::OwnRefusedOnce => Tone::Busy,
             why if why.is_used() => Tone::Good,
             Why::OwnNeedsUser | Why::OwnIsSignedOut | Why::StandInIsUnusable => Tone::Bad,
             _ => Tone::Faint,

@@ -39,7 +39,7 @@ impl State {
             usable,
             expires_at: material.and_then(|material| material.expires_at()),
             retry_at: self.core.retry_at(),
-            kept_until: self.core.kept_until(now),
+            kept: self.core.kept(now),
             reason: refused.or_else(|| self.core.reason()),
             durable: !self.core.is_unsaved(),
             scopes: material.and_then(|material| material.scopes.clone()),

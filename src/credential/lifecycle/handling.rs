@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::answers::Availability;
-use super::held::{Before, Early, Held, Knowledge, Retry};
+use super::held::{Before, Early, Ended, Held, Knowledge, Retry};
 use super::{Effect, Evidence, Lifecycle, Loaded, RenewalOutcome, Trouble};
 use crate::credential::material::{Life, Material};
 use crate::credential::schedule::{Backoff, Plan, SHORTEST_INTERVAL};
@@ -34,8 +34,7 @@ impl Lifecycle {
             loaded.unsaved.then_some(Retry { attempts: 1, at: evidence.now, under_way: false });
         self.held = loaded.material.map(|material| Held {
             plan: Plan::new(&self.policy, &material, evidence.noise),
-            refused: material.life != Life::Unlimited
-                && (early.invalidated || early.refused == Some(material.generation)),
+            ended: early.end_of(&material),
             material,
             before: Before::Nothing,
             in_doubt: loaded.in_doubt,
@@ -64,7 +63,7 @@ impl Lifecycle {
     /// Nothing of that is written, so that it is used again once the settings are put back.
     fn give_up_for_now(&mut self, conflict: String) {
         let Some(held) = &mut self.held else { return };
-        held.refused = true;
+        held.end(Ended::GivenUp);
         // What needs no user is asked for anew, and the trouble was that of the other client.
         self.trouble = (!self.id.method.needs_no_user()).then(|| Trouble {
             failure: Failure::new(FailureClass::ReauthorizationRequired, conflict),
@@ -141,7 +140,8 @@ impl Lifecycle {
 
     pub(super) fn invalidate(&mut self, to: &mut Vec<Effect>) {
         match &mut self.held {
-            Some(held) => held.refused |= held.material.life != Life::Unlimited,
+            Some(held) if held.material.life != Life::Unlimited => held.end(Ended::GivenUp),
+            Some(_) => {}
             None => self.early.invalidated = !matches!(self.knowledge, Knowledge::Known),
         }
         to.push(Effect::Answer(Ok(())));
@@ -163,21 +163,27 @@ impl Lifecycle {
                 return self.key_refused(to);
             }
             match held.kept_until(evidence.now) {
-                Some(_) => held.before = Before::Both,
-                None => held.refused = true,
+                Some(_) => held.note_refusal(),
+                None => held.end(Ended::Refused),
             }
         }
         self.acquire(evidence, to);
     }
 
     /// Only noted: whoever reports it has sent its request twice, and wants no other token.
-    pub(super) fn refused_again(&mut self, generation: Generation, evidence: Evidence) {
+    pub(super) fn refused_again(
+        &mut self,
+        generation: Generation,
+        evidence: Evidence,
+        to: &mut Vec<Effect>,
+    ) {
         if let Some(held) = &mut self.held
             && generation == held.material.generation
             && held.kept_until(evidence.now).is_some()
         {
-            held.before = Before::Both;
+            held.note_refusal();
         }
+        to.push(Effect::Answer(Ok(())));
     }
 
     pub(super) fn renewed(
@@ -194,8 +200,8 @@ impl Lifecycle {
         self.renewing = false;
         match outcome {
             RenewalOutcome::Granted { material, unsaved } => {
-                let after_refusal = self.held.as_ref().is_some_and(|held| held.refused);
-                self.adopt(material, unsaved, after_refusal, evidence, to);
+                let former = self.held.as_ref().and_then(|held| held.ended);
+                self.adopt(material, unsaved, former, evidence, to);
             }
             RenewalOutcome::Failed(failure) => self.failed(failure, evidence, to),
             RenewalOutcome::NotStarted { reason } => {
@@ -233,7 +239,7 @@ impl Lifecycle {
             self.report_sign_out(false, to);
         }
         let credential = self.id.clone();
-        self.install(material, false, evidence);
+        self.install(material, None, evidence);
         to.push(Effect::Emit(EventKind::SignedIn { credential, generation }));
         if let Some(reason) = unsaved {
             self.hold(reason, evidence, to);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Evidence;
 use crate::clock::Moment;
-use crate::credential::material::Material;
+use crate::credential::material::{Life, Material};
 use crate::credential::schedule::{Backoff, Plan};
 use crate::identity::Generation;
 
@@ -15,9 +15,9 @@ use crate::identity::Generation;
 pub(super) struct Held {
     pub(super) material: Arc<Material>,
     pub(super) plan: Plan,
-    /// Refused by a resource, or invalidated by its holder.
-    pub(super) refused: bool,
-    /// What was refused before.
+    /// Why it is out of use before it expires; none while it is not.
+    pub(super) ended: Option<Ended>,
+    /// What happened before.
     pub(super) before: Before,
     /// Its refresh token may be spent: a rotation's outcome is unknown.
     pub(super) in_doubt: bool,
@@ -25,15 +25,33 @@ pub(super) struct Held {
     pub(super) unsaved: Option<Retry>,
 }
 
-/// What was refused before it came to the material in force as it is.
+/// Why a token is out of use before it expires. Of two reasons the greater one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ended {
+    /// It was invalidated by its holder, or is of another client than the settings name.
+    GivenUp,
+    /// A resource refused it.
+    Refused,
+}
+
+/// That a token is used although a resource refused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Until then it is not renewed for a refusal.
+    pub(crate) until: Moment,
+    /// Why the token was out of use whose place it took shortly before.
+    pub(crate) former: Ended,
+}
+
+/// What happened before it came to the material in force as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
-    /// Nothing.
+    /// Nothing of that kind.
     Nothing,
-    /// The generation before it, because of which it was made.
-    TheFormer,
-    /// It as well, too soon after that to be renewed for it: it is used on.
-    Both,
+    /// The generation before it ended so, because of which it was made.
+    Ended(Ended),
+    /// A resource then refused it, too, and too soon for it to be renewed for that: it is used on.
+    AndRefused(Ended),
 }
 
 /// Something that is tried again.
@@ -63,9 +81,22 @@ pub(super) struct Early {
     pub(super) refused: Option<Generation>,
 }
 
-/// A rejection of material younger than this, that was itself made because of a rejection, is not
-/// answered by another renewal: the resource refuses for another reason.
+/// A rejection of material younger than this, that was itself made because of a rejection or because
+/// the one before it was given up, is not answered by another renewal: the resource refuses for
+/// another reason.
 pub(super) const REJECTED_TWICE_WITHIN: Duration = Duration::from_secs(30);
+
+impl Early {
+    /// Why this material, which the vault answered with, is out of use already.
+    pub(super) fn end_of(&self, material: &Material) -> Option<Ended> {
+        if material.life == Life::Unlimited {
+            return None;
+        }
+        let refused = self.refused == Some(material.generation);
+        let given_up = self.invalidated.then_some(Ended::GivenUp);
+        given_up.max(refused.then_some(Ended::Refused))
+    }
+}
 
 impl Held {
     /// Until when it is used whoever refuses it; none when a refusal leads to a renewal.
@@ -74,8 +105,20 @@ impl Held {
         (self.before != Before::Nothing && !now.has_passed(end)).then_some(end)
     }
 
+    /// A resource refused it while it is kept.
+    pub(super) fn note_refusal(&mut self) {
+        if let Before::Ended(former) = self.before {
+            self.before = Before::AndRefused(former);
+        }
+    }
+
+    /// It is out of use from now on.
+    pub(super) fn end(&mut self, why: Ended) {
+        self.ended = self.ended.max(Some(why));
+    }
+
     pub(super) fn is_usable(&self, now: Moment) -> bool {
-        !self.refused && self.plan.unusable_at.is_none_or(|end| !now.has_passed(end))
+        self.ended.is_none() && self.plan.unusable_at.is_none_or(|end| !now.has_passed(end))
     }
 }
 

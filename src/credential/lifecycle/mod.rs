@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub(crate) use event::{Effect, Event, Evidence, Loaded, RenewalOutcome, Trouble};
 use held::{Before, Early, Held, Knowledge, Retry};
+pub(crate) use held::{Ended, Kept};
 
 use super::material::Material;
 use super::schedule::Usable;
@@ -83,7 +84,7 @@ impl Lifecycle {
             Event::Acquire => self.acquire(evidence, to),
             Event::Refresh => self.refresh(evidence, to),
             Event::Rejected { generation } => self.rejected(generation, evidence, to),
-            Event::RefusedAgain { generation } => self.refused_again(generation, evidence),
+            Event::RefusedAgain { generation } => self.refused_again(generation, evidence, to),
             Event::Invalidate => self.invalidate(to),
             Event::Accepted { generation } => self.accepted(generation, to),
             Event::StandIn { allowed } => self.stand_in(allowed, to),
@@ -189,10 +190,12 @@ impl Lifecycle {
         }
     }
 
-    /// Until when the token in force is not renewed although it is refused: it was, soon after it had
-    /// been renewed for that.
-    pub(crate) fn kept_until(&self, now: Moment) -> Option<Moment> {
-        self.held.as_ref().filter(|held| held.before == Before::Both)?.kept_until(now)
+    /// Whether the token in force is used although a resource refused it: it was refused soon after it
+    /// had taken the place of one that was out of use.
+    pub(crate) fn kept(&self, now: Moment) -> Option<Kept> {
+        let held = self.held.as_ref().filter(|held| held.is_usable(now))?;
+        let Before::AndRefused(former) = held.before else { return None };
+        Some(Kept { until: held.kept_until(now)?, former })
     }
 
     /// Whether the material in force is not durable yet.

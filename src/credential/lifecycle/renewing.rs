@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::held::{Before, Held, Knowledge, Retry};
+use super::held::{Before, Ended, Held, Knowledge, Retry};
 use super::{Effect, Evidence, Lifecycle, Trouble};
 use crate::clock::Moment;
 use crate::credential::material::Material;
@@ -34,7 +34,10 @@ impl Lifecycle {
             return trouble.retry_at;
         }
         let floor = self.last_renewal.map(|last| last.after(SHORTEST_INTERVAL));
-        if held.refused { floor.or(Some(held.material.obtained)) } else { held.plan.renew_at }
+        match held.ended {
+            Some(_) => floor.or(Some(held.material.obtained)),
+            None => held.plan.renew_at,
+        }
     }
 
     pub(super) fn renew(&mut self, evidence: Evidence, to: &mut Vec<Effect>) {
@@ -47,7 +50,7 @@ impl Lifecycle {
     pub(super) fn install(
         &mut self,
         material: Arc<Material>,
-        after_refusal: bool,
+        former: Option<Ended>,
         evidence: Evidence,
     ) {
         self.generation = material.generation;
@@ -55,8 +58,8 @@ impl Lifecycle {
         self.held = Some(Held {
             plan: Plan::new(&self.policy, &material, evidence.noise),
             material,
-            refused: false,
-            before: if after_refusal { Before::TheFormer } else { Before::Nothing },
+            ended: None,
+            before: former.map_or(Before::Nothing, Before::Ended),
             in_doubt: false,
             unsaved: None,
         });
@@ -66,14 +69,14 @@ impl Lifecycle {
         &mut self,
         material: Arc<Material>,
         unsaved: Option<String>,
-        after_refusal: bool,
+        former: Option<Ended>,
         evidence: Evidence,
         to: &mut Vec<Effect>,
     ) {
         let generation = material.generation;
         let expires_at = material.expires_at();
         let attempts = self.attempts();
-        self.install(material, after_refusal, evidence);
+        self.install(material, former, evidence);
         let credential = self.id.clone();
         to.push(Effect::Emit(EventKind::Refreshed { credential, generation, expires_at }));
         if let Some(reason) = unsaved {

@@ -45,7 +45,7 @@ impl Lifecycle {
             && next.generation() == self.generation()
             && no_longer(next.usable(now), self.usable(now), now)
             && next.reason() == self.reason()
-            && next.kept_until(now) == self.kept_until(now)
+            && next.kept(now) == self.kept(now)
             && next.stands_in() == self.stands_in()
             && next.is_at_rest(now, Duration::ZERO)
     }

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", told("calls", *retry_in))]
+#[error("{}", told("calls", *self))]
 #[non_exhaustive]
 pub struct HeldBack {
     /// How long until another call may go out. None: a person holds the breaker open.
@@ -34,10 +34,18 @@ pub struct HeldBack {
 impl HeldBack {
     /// The same of certain `calls`, such as those to one upstream.
     pub(crate) fn of(self, calls: &str) -> Error {
-        let text = told(calls, self.retry_in);
+        let text = told(calls, self);
         match self.retry_in {
             Some(wait) => Error::retry_in(ErrorKind::CircuitOpen, text, wait),
             None => Error::new(ErrorKind::CircuitOpen, text),
+        }
+    }
+
+    /// Why certain `calls` are, without a time: for what is read again later.
+    pub(crate) fn why(self, calls: &str) -> String {
+        match self.retry_in {
+            Some(_) => format!("{calls} fail and are held back"),
+            None => format!("{calls} are held back by hand, close the breaker to go on"),
         }
     }
 }
@@ -48,13 +56,12 @@ impl From<HeldBack> for Error {
     }
 }
 
-fn told(calls: &str, retry_in: Option<Duration>) -> String {
-    let Some(wait) = retry_in else {
-        return format!("{calls} are held back by hand, close the breaker to go on");
-    };
+fn told(calls: &str, held_back: HeldBack) -> String {
+    let why = held_back.why(calls);
+    let Some(wait) = held_back.retry_in else { return why };
     // In whole seconds, and not too early.
     let seconds = wait.as_millis().div_ceil(1000);
     let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
     let shown = humantime::format_duration(seconds);
-    format!("{calls} fail and are held back, retry in {shown}")
+    format!("{why}, retry in {shown}")
 }
