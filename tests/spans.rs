@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokenward::clock::Clock as _;
 use tokenward::testing::{Endpoint, Fault, Gate, ManualClock, SimulatedProvider};
 use tokenward::vault::Vault;
-use tokenward::{DeviceLogin, Runtime};
+use tokenward::{DeviceLogin, EventKind, Notice, Runtime};
 use tracing::{Instrument as _, info_span};
 
 use crate::spans::{Opened, Record};
@@ -350,10 +350,13 @@ async fn used_and_left(record: Record) {
     // Nobody asks for its end.
     ada.open_session().await.expect("a session");
     let before = record.all_commits().len();
+    let mut events = runtime.events();
     clock.advance(Duration::from_hours(25));
-    until(|| record.all_commits().len() > before).await;
-    let removed = &record.all_commits()[before];
-    assert_eq!(removed.within.len(), 1, "it stands beneath nothing: {removed:?}");
+    let is_over = |kind: &EventKind| matches!(kind, EventKind::SessionExpired { .. });
+    while !matches!(events.next().await.expect("more"), Notice::Event(it) if is_over(&it.kind)) {}
+    let since = record.all_commits().split_off(before);
+    assert!(!since.is_empty(), "it is removed");
+    assert!(since.iter().all(|it| it.within.len() == 1), "beneath nothing: {since:?}");
     none_tells_a_secret(&record);
     runtime.shutdown(Duration::from_secs(10)).await;
 }

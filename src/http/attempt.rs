@@ -73,6 +73,9 @@ pub(super) trait Sender: Send {
     }
 }
 
+/// How long a call waits for its second refusal to be noted: a message to an actor, which may be starting.
+const LONGEST_REPORT: Duration = Duration::from_secs(1);
+
 /// What an attempt is made with.
 pub(super) struct Attempt<'a, S> {
     pub(super) session: &'a Session,
@@ -153,16 +156,11 @@ impl<S: Sender> Attempt<'_, S> {
         debug!(%provider, "the credential was refused, sending with another");
         let (answer, refused) = self.sent(again, &headers, &next, permit).await?;
         if refused {
-            // There is no third attempt, but everyone shall see what was refused.
-            let generation = next.snapshot.generation();
-            let report = async {
-                let _ = match &next.fallback {
-                    Some(_) => next.credential.rejected(generation).await,
-                    None => next.credential.refused_again(generation).await,
-                };
-            };
-            let left = self.sender.left();
-            self.session.sources().within(left, report).await;
+            // There is no third attempt, but everyone shall see what was refused. Nobody waits long for
+            // that, and nobody waits for the place meanwhile.
+            self.place = None;
+            let left = self.sender.left().min(LONGEST_REPORT);
+            self.session.sources().within(left, next.refused_again()).await;
         }
         Ok(answer)
     }

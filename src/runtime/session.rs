@@ -81,6 +81,17 @@ impl Admitted {
         let snapshot = credential.still(snapshot)?;
         Some(Self { credential, snapshot, fallback })
     }
+
+    /// Reports that it was refused in a request that was sent once more with it. A sign-in is not renewed
+    /// for that; an API key that stands in is out of use, as any key that is refused.
+    pub(crate) async fn refused_again(&self) {
+        let generation = self.snapshot.generation();
+        // What became of it is in the credential's snapshot.
+        let _ = match &self.fallback {
+            Some(_) => self.credential.rejected(generation).await,
+            None => self.credential.refused_again(generation).await,
+        };
+    }
 }
 
 /// What authenticates one request of a host with an HTTP client of its own.
@@ -177,14 +188,48 @@ impl Authentication {
     /// None when there is nothing else, so that the refusal is the answer. Why, is in the
     /// credential's [snapshot](CredentialHandle::snapshot).
     ///
-    /// When the request that was sent once more is refused as well, report that by the same method of
-    /// what it was sent with, and send nothing for it: [`Session::explain`] tells a second refusal that
-    /// was reported, and of another one it does not know.
+    /// When the request that was sent once more is refused as well, there is no third one: say
+    /// [`refused_again`](Self::refused_again) of what it was sent with.
     pub async fn after_refusal(&self) -> Option<Self> {
-        let With { session, provider, snapshot } = self.with.clone();
-        let (credential, fallback) = (self.credential.clone(), self.fallback.clone());
-        let next = session.in_place_of(Admitted { credential, snapshot, fallback }).await?;
-        Self::new(&session, provider, next).ok()
+        let With { session, provider, .. } = &self.with;
+        let next = session.in_place_of(self.admitted()).await?;
+        Self::new(session, provider.clone(), next).ok()
+    }
+
+    /// Reports that the provider refused the request that was sent once more with this, too. Nothing is
+    /// renewed and nothing sent for it, but [`Session::explain`] tells a second refusal that was reported,
+    /// and of another one it does not know.
+    ///
+    /// ```
+    /// # use tokenward::testing::{Endpoint, Fault, SimulatedProvider};
+    /// # use tokenward::{Runtime, Vault};
+    /// use tokenward::runtime::Why;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let orange = SimulatedProvider::orange().start().await?;
+    /// # let builder = Runtime::builder().vault(Vault::in_memory());
+    /// # let runtime = builder.provider(orange.spec()).start().await?;
+    /// # let ada = runtime.user("ada");
+    /// # ada.sign_in("orange").with_client_credentials().await?;
+    /// # let session = ada.open_session().await?;
+    /// # session.use_provider("orange").await?;
+    /// let authentication = session.authentication().await?;
+    /// // … which was refused, and so was what came in its place:
+    /// let renewed = authentication.after_refusal().await.ok_or("there is nothing else")?;
+    /// renewed.refused_again().await;
+    /// let choice = session.explain().await?;
+    /// assert_eq!(choice.candidates[0].why, Why::OwnRefusedTwice);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn refused_again(&self) {
+        self.admitted().refused_again().await;
+    }
+
+    fn admitted(&self) -> Admitted {
+        let (credential, snapshot) = (self.credential.clone(), self.with.snapshot.clone());
+        Admitted { credential, snapshot, fallback: self.fallback.clone() }
     }
 }
 

@@ -160,9 +160,15 @@ async fn a_host_with_a_client_of_its_own_reports_the_second_refusal_itself() {
     let renewed = first.after_refusal().await.expect("a newer token");
     assert_eq!(why().await, Why::Own, "what it sends is its own matter");
 
-    assert!(renewed.after_refusal().await.is_none(), "there is no other one");
+    renewed.refused_again().await;
     assert_eq!(why().await, Why::OwnRefusedTwice);
+    assert!(renewed.after_refusal().await.is_none(), "there is no other one");
     assert_eq!(host.openai.refreshes(), 1);
+
+    // A report renews nothing, also where a refusal would.
+    host.clock.advance(Duration::from_secs(30));
+    renewed.refused_again().await;
+    assert_eq!((why().await, host.openai.refreshes()), (Why::Own, 1));
 }
 
 #[tokio::test]

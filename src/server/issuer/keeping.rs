@@ -15,6 +15,7 @@ use crate::server::keys::KeyRing;
 use crate::server::refresh::Family;
 use crate::server::settings::MOST_LEEWAY;
 use crate::vault::audit::{AuditEntry, AuditKind};
+use crate::vault::payload::PayloadError;
 use crate::vault::{
     Batch, Entry, Expect, Query, Record, RecordKey, RecordKind, Tags, VaultError, VaultHandle,
 };
@@ -128,18 +129,23 @@ impl Keeper {
     pub(super) async fn load(&self) -> Result<Loaded, Error> {
         let ring = self.ring().await?;
         let entries = self.vault.list(Query::all(RecordKind::Application)).await?;
-        let read = |entry: Entry| async move {
-            let found = self.application(&entry.key).await?;
-            Ok::<_, Error>((entry.key.name, found))
+        let read = |Entry { key, .. }: Entry| async move {
+            match self.vault.read(&key).await {
+                Err(error) if !error.is_quarantined() => Err(Error::from(error)),
+                read => Ok((found(&key, read), key.name)),
+            }
         };
         let read: Vec<_> = stream::iter(entries).map(read).buffered(READS).try_collect().await?;
         let (mut applications, mut damaged) = (Vec::new(), BTreeSet::new());
-        for (name, found) in read {
+        for (found, name) in read {
             match found {
-                Found::Application(Some(stored)) => applications.push(*stored),
-                Found::Damaged => damaged.extend(name.parse()),
+                Ok(Found::Application(Some(stored))) => applications.push(*stored),
+                Ok(Found::Damaged) => damaged.extend(name.parse()),
                 // It was removed since the list was made.
-                Found::Application(None) | Found::Ring(_) => {}
+                Ok(Found::Application(None) | Found::Ring(_)) => {}
+                Err(error) => {
+                    tracing::warn!(application = name, %error, "application left out");
+                }
             }
         }
         let made_with_keys = ring.is_some() || !self.everything().await?.is_empty();
@@ -248,7 +254,7 @@ fn as_listed(entry: &Entry) -> Expect {
 }
 
 /// What was read under the key of an application. A record that does not open, and one that is not what it
-/// should be, is damaged; any other failure says nothing of it.
+/// should be, is damaged; one that a newer release wrote is not, and any other failure says nothing of it.
 fn found(key: &RecordKey, read: Result<Option<Record>, VaultError>) -> Result<Found, Error> {
     let reason = match read {
         Ok(None) => return Ok(Found::Application(None)),
@@ -258,6 +264,9 @@ fn found(key: &RecordKey, read: Result<Option<Record>, VaultError>) -> Result<Fo
                 return Ok(Found::Application(Some(Box::new(stored))));
             }
             Ok(_) => "the record names another application".to_owned(),
+            Err(error @ PayloadError::NewerFormat(_)) => {
+                return Err(unreadable(format!("the application {}: {error}", key.name)));
+            }
             Err(error) => error.to_string(),
         },
         Err(error) if error.is_quarantined() => error.to_string(),
@@ -321,6 +330,9 @@ mod tests {
         ] {
             assert!(matches!(found(damaged.0, damaged.1), Ok(Found::Damaged)));
         }
+        let newer = found(&one, Ok(Some(record(Zeroizing::new(br#"{"format":2}"#.to_vec())))));
+        let told = newer.expect_err("it is left to the release that wrote it").to_string();
+        assert!(told.contains("app_one") && told.contains("update tokenward"), "{told}");
         for failure in [
             VaultError::damaged("the vault is damaged"),
             VaultError::newer_format("the vault is newer"),

@@ -437,9 +437,12 @@ impl<W> IssuerState<W> {
             Ok(found) => {
                 // Only the answer to the write was lost.
                 let is_done = failure.is_some()
-                    && target.is_some_and(|target| target.is_what_stands_in(&found));
+                    && target.as_ref().is_some_and(|target| target.is_what_stands_in(&found));
+                let was_written = target.is_some();
                 self.take_over(change.subject(), found, effects);
-                effects.push(Effect::Publish);
+                if was_written || !effects.is_empty() {
+                    effects.push(Effect::Publish);
+                }
                 if is_done {
                     return effects.push(Effect::Answer { by, result: Ok(()) });
                 }
